@@ -1,0 +1,506 @@
+//! Duo's answers as types. Pure, and it has to be: every byte is hostile.
+//!
+//! `stat` and `result` are judged first and alone. Any other field that is
+//! absent or of the wrong type counts as absent, so that a null message next to
+//! a "deny" is still a deny, and never an error that failmode could forgive.
+#![forbid(unsafe_code)]
+
+use serde_json::{Map, Value};
+
+use super::factor::{Factor, Menu};
+use crate::error::Error;
+
+/// An answer of Duo's with `stat: OK`.
+#[derive(Debug)]
+pub struct Response(Value);
+
+/// What an answer that is not an OK asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// 40105: our clock is off.
+    Clock,
+    /// A 401 that does not say why: an old server, or not Duo at all.
+    Unexplained401,
+    /// 429: come back later.
+    RateLimited,
+    /// Anything else: it ends the attempt or the login.
+    Error(Error),
+}
+
+/// Judges one answer by its HTTP status and body. Source: Duo Auth API,
+/// "Response Format" and "Response Codes".
+///
+/// # Errors
+/// The [`Trouble`].
+pub fn judge(http: u16, body: &[u8]) -> Result<Response, Trouble> {
+    let envelope = Envelope::read(body);
+    match http {
+        200..=299 => match envelope {
+            Err(why) => Err(Trouble::Error(Error::Service(why))),
+            Ok(Envelope::Ok(response)) => Ok(response),
+            Ok(Envelope::Fail(failure)) => Err(failure.under_200()),
+        },
+        401 => match envelope {
+            Ok(Envelope::Fail(failure)) => Err(failure.unauthorized()),
+            Ok(Envelope::Ok(response)) if response.has_result() => Err(around_an_answer(http)),
+            _ => Err(Trouble::Unexplained401),
+        },
+        429 => Err(Trouble::RateLimited),
+        400..=499 => {
+            let why = match envelope {
+                Ok(Envelope::Fail(failure)) => format!("HTTP {http}: {}", failure.text()),
+                _ => format!("HTTP {http}"),
+            };
+            Err(Trouble::Error(Error::Refused(why)))
+        }
+        // Duo has spoken, in whatever status: failmode may not speak over it.
+        _ => match envelope {
+            Ok(Envelope::Ok(response)) if response.has_result() => Err(around_an_answer(http)),
+            _ => Err(Trouble::Error(Error::Service(format!("HTTP {http}")))),
+        },
+    }
+}
+
+fn around_an_answer(http: u16) -> Trouble {
+    Trouble::Error(Error::Refused(format!("HTTP {http} around an answer")))
+}
+
+enum Envelope {
+    Ok(Response),
+    Fail(Failure),
+}
+
+struct Failure {
+    code: Option<u64>,
+    message: Option<String>,
+    detail: Option<String>,
+}
+
+impl Envelope {
+    fn read(body: &[u8]) -> Result<Envelope, String> {
+        let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
+            return Err("invalid response: not a JSON object".to_owned());
+        };
+        match text(Some(&fields), "stat")
+            .map(|stat| stat.to_ascii_uppercase())
+            .as_deref()
+        {
+            Some("OK") => Ok(Envelope::Ok(Response(
+                fields.remove("response").unwrap_or_default(),
+            ))),
+            Some("FAIL") => Ok(Envelope::Fail(Failure {
+                code: fields.get("code").and_then(Value::as_u64),
+                message: text(Some(&fields), "message").map(str::to_owned),
+                detail: text(Some(&fields), "message_detail").map(str::to_owned),
+            })),
+            _ => Err("invalid response: no 'stat' that is OK or FAIL".to_owned()),
+        }
+    }
+}
+
+impl Failure {
+    /// The first three digits of a five-digit code are the HTTP status it means.
+    fn under_200(self) -> Trouble {
+        let Some(code) = self.code else {
+            let why = "invalid response: FAIL without a code".to_owned();
+            return Trouble::Error(Error::Service(why));
+        };
+        match code {
+            40_100..=40_199 => self.unauthorized(),
+            42_900..=42_999 => Trouble::RateLimited,
+            30_000..=39_999 | 50_000..=59_999 => Trouble::Error(Error::Service(format!(
+                "HTTP {}: {}",
+                code / 100,
+                self.text()
+            ))),
+            10_000..=99_999 => Trouble::Error(Error::Refused(format!(
+                "HTTP {}: {}",
+                code / 100,
+                self.text()
+            ))),
+            _ => Trouble::Error(Error::Refused(self.text())),
+        }
+    }
+
+    fn unauthorized(self) -> Trouble {
+        let which = match self.code {
+            Some(40_105) => return Trouble::Clock,
+            Some(40_102) => "Duo does not know this ikey",
+            Some(40_103) => "wrong skey for this ikey and host",
+            Some(40_101) => "Duo misses the credentials",
+            Some(40_104) => "Duo misses the date",
+            Some(_) => "invalid ikey or skey",
+            None => return Trouble::Unexplained401,
+        };
+        Trouble::Error(Error::Service(format!(
+            "HTTP 401: {which} ({})",
+            self.text()
+        )))
+    }
+
+    fn text(&self) -> String {
+        let parts = [
+            self.code.map(|code| code.to_string()),
+            self.message.clone(),
+            self.detail.clone(),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// What preauth says of a user. Source: Duo Auth API, "preauth".
+#[derive(Debug, PartialEq, Eq)]
+pub enum Preauth {
+    /// Ask for a factor.
+    Auth(Menu),
+    /// No second factor needed; why.
+    Allow(String),
+    /// Denied; why.
+    Deny(String),
+    /// The person must enrol first.
+    Enroll {
+        /// What to tell them.
+        text: String,
+        /// Where.
+        url: Option<String>,
+    },
+}
+
+/// What auth says. Source: Duo Auth API, "auth".
+#[derive(Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Under way: ask `auth_status` about this transaction.
+    Started(String),
+    /// The server answered at once.
+    Settled(Status),
+}
+
+/// What `auth_status` says. Source: Duo Auth API, "auth_status".
+#[derive(Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Where it stands.
+    pub progress: Progress,
+    /// For the person, if there is something to say.
+    pub message: Option<String>,
+}
+
+/// Where a transaction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Ask again.
+    Waiting,
+    /// Yes.
+    Allow,
+    /// No, or a word that we do not know: Duo says that new ones may come.
+    Deny,
+}
+
+impl Response {
+    /// Reads preauth's answer.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if `result` is not there.
+    pub fn preauth(&self) -> Result<Preauth, Error> {
+        let fields = self.fields();
+        let status = || text(fields, "status_msg").unwrap_or_default().to_owned();
+        let prompt = object(fields, "prompt");
+        Ok(match self.result()?.as_str() {
+            "auth" => Preauth::Auth(self.menu()),
+            "allow" => Preauth::Allow(status()),
+            "enroll" => Preauth::Enroll {
+                text: text(prompt, "text").map_or_else(status, str::to_owned),
+                url: text(fields, "enroll_portal_url").map(str::to_owned),
+            },
+            "deny" => Preauth::Deny(status()),
+            unknown => Preauth::Deny(format!("unknown result '{unknown}'")),
+        })
+    }
+
+    /// Reads auth's answer.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if there is neither a `txid` nor a `result`.
+    pub fn auth(&self) -> Result<Auth, Error> {
+        let settled = self
+            .status()
+            .ok()
+            .filter(|status| status.progress != Progress::Waiting);
+        match (settled, text(self.fields(), "txid")) {
+            (Some(status), _) => Ok(Auth::Settled(status)),
+            (None, Some(txid)) => Ok(Auth::Started(txid.to_owned())),
+            (None, None) => Err(missing("txid")),
+        }
+    }
+
+    /// Reads `auth_status`'s answer.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if `result` is not there.
+    pub fn status(&self) -> Result<Status, Error> {
+        let progress = match self.result()?.as_str() {
+            "allow" => Progress::Allow,
+            "waiting" => Progress::Waiting,
+            _ => Progress::Deny,
+        };
+        let message = text(self.fields(), "status_msg").map(str::to_owned);
+        Ok(Status { progress, message })
+    }
+
+    /// The server's clock, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if it is not there.
+    pub fn time(&self) -> Result<i64, Error> {
+        self.fields()
+            .and_then(|fields| fields.get("time")?.as_i64())
+            .ok_or_else(|| missing("time"))
+    }
+
+    /// Whether Duo has spoken of this login: a textual `result` is there.
+    pub fn has_result(&self) -> bool {
+        self.result().is_ok()
+    }
+
+    fn result(&self) -> Result<String, Error> {
+        text(self.fields(), "result")
+            .map(str::to_ascii_lowercase)
+            .ok_or_else(|| missing("result"))
+    }
+
+    fn menu(&self) -> Menu {
+        let fields = self.fields();
+        let txid = text(fields, "txid");
+        match object(fields, "prompt") {
+            Some(prompt) => prompted_menu(prompt, txid),
+            None => device_menu(fields.and_then(|fields| fields.get("devices"))),
+        }
+    }
+
+    fn fields(&self) -> Option<&Map<String, Value>> {
+        self.0.as_object()
+    }
+}
+
+fn missing(field: &str) -> Error {
+    Error::Service(format!("invalid response: no '{field}'"))
+}
+
+fn text<'a>(fields: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
+    fields?.get(name)?.as_str()
+}
+
+fn object<'a>(
+    fields: Option<&'a Map<String, Value>>,
+    name: &str,
+) -> Option<&'a Map<String, Value>> {
+    fields?.get(name)?.as_object()
+}
+
+/// The menu of a "UNIX Application": Duo wrote it.
+fn prompted_menu(prompt: &Map<String, Value>, txid: Option<&str>) -> Menu {
+    let mut menu = Menu::prompted(text(Some(prompt), "text").unwrap_or_default(), txid);
+    for (key, name) in object(Some(prompt), "factors").into_iter().flatten() {
+        if let Some(name) = name.as_str() {
+            menu.add_prompted(key, name);
+        }
+    }
+    menu
+}
+
+/// The menu of an "Auth API" integration: we write it.
+fn device_menu(devices: Option<&Value>) -> Menu {
+    let mut menu = Menu::of_devices();
+    let devices: Vec<&Map<String, Value>> = match devices {
+        Some(Value::Array(devices)) => devices.iter().filter_map(Value::as_object).collect(),
+        _ => Vec::new(),
+    };
+    type Make = fn(String) -> Factor;
+    let kinds: [(&str, &str, Make); 3] = [
+        ("push", "Duo Push to", Factor::Push),
+        ("phone", "Phone call to", Factor::Phone),
+        ("sms", "SMS passcodes to", Factor::Sms),
+    ];
+    for (capability, label, make) in kinds {
+        for device in &devices {
+            let able = match device.get("capabilities") {
+                Some(Value::Array(list)) => {
+                    list.iter().any(|word| word.as_str() == Some(capability))
+                }
+                _ => false,
+            };
+            if let (true, Some(id)) = (able, text(Some(device), "device")) {
+                let name = ["display_name", "number", "name"]
+                    .iter()
+                    .find_map(|field| text(Some(device), field).filter(|text| !text.is_empty()));
+                menu.add_device(label, name.unwrap_or(id), make(id.to_owned()));
+            }
+        }
+    }
+    menu
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(response: &str) -> Response {
+        let body = format!(r#"{{"stat":"OK","response":{response}}}"#);
+        judge(200, body.as_bytes()).unwrap()
+    }
+
+    fn trouble(http: u16, body: &str) -> Trouble {
+        judge(http, body.as_bytes()).unwrap_err()
+    }
+
+    fn is_service(trouble: &Trouble) -> bool {
+        matches!(trouble, Trouble::Error(Error::Service(_)))
+    }
+
+    fn is_refused(trouble: &Trouble) -> bool {
+        matches!(trouble, Trouble::Error(Error::Refused(_)))
+    }
+
+    #[test]
+    fn a_deny_beside_broken_fields_is_a_deny() {
+        let response = ok(r#"{"result":"deny","status_msg":null,"devices":7,"prompt":[]}"#);
+        assert_eq!(response.preauth(), Ok(Preauth::Deny(String::new())));
+        assert_eq!(
+            response.status().map(|status| status.progress),
+            Ok(Progress::Deny)
+        );
+    }
+
+    #[test]
+    fn an_unknown_result_denies() {
+        let response = ok(r#"{"result":"perhaps"}"#);
+        assert!(matches!(response.preauth(), Ok(Preauth::Deny(_))));
+        assert_eq!(
+            response.status().map(|status| status.progress),
+            Ok(Progress::Deny)
+        );
+    }
+
+    #[test]
+    fn words_compare_without_regard_to_case() {
+        let response = judge(200, br#"{"stat":"ok","response":{"result":"ALLOW"}}"#).unwrap();
+        assert_eq!(
+            response.status().map(|status| status.progress),
+            Ok(Progress::Allow)
+        );
+    }
+
+    #[test]
+    fn what_is_not_duos_is_a_service_error() {
+        for body in [
+            "",
+            "null",
+            "[]",
+            "<html>",
+            "{",
+            r#"{"response":{"result":"allow"}}"#,
+            r#"{"stat":7,"response":{"result":"allow"}}"#,
+            r#"{"stat":"FAIL"}"#,
+        ] {
+            assert!(is_service(&trouble(200, body)), "{body}");
+        }
+        let not_utf8 = b"{\"stat\":\"OK\",\"response\":{\"result\":\"allow\xff\"}}";
+        assert!(is_service(&judge(200, not_utf8).unwrap_err()));
+        let nested = "[".repeat(500_000);
+        assert!(is_service(&trouble(200, &nested)));
+        for status in [302, 500, 503, 304, 599] {
+            assert!(is_service(&trouble(
+                status,
+                r#"{"stat":"FAIL","code":50000}"#
+            )));
+            assert!(is_service(&trouble(status, "")));
+        }
+    }
+
+    #[test]
+    fn an_answer_under_a_wrong_status_opens_nothing() {
+        for status in [302, 401, 403, 500] {
+            for result in ["allow", "deny"] {
+                let body = format!(r#"{{"stat":"OK","response":{{"result":"{result}"}}}}"#);
+                assert!(!is_service(&trouble(status, &body)), "{status} {result}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_of_the_wrong_type_is_named() {
+        for response in ["{}", r#"{"result":1}"#, "null", "[]"] {
+            let error = ok(response).preauth().unwrap_err();
+            assert_eq!(
+                error,
+                Error::Service("invalid response: no 'result'".into())
+            );
+        }
+    }
+
+    #[test]
+    fn a_401_says_what_is_wrong() {
+        let body = |code: u32| format!(r#"{{"stat":"FAIL","code":{code},"message":"m"}}"#);
+        assert_eq!(trouble(401, &body(40105)), Trouble::Clock);
+        assert_eq!(trouble(401, "nope"), Trouble::Unexplained401);
+        for (code, words) in [
+            (40102, "ikey"),
+            (40103, "wrong skey"),
+            (40101, "credentials"),
+        ] {
+            let Trouble::Error(Error::Service(text)) = trouble(401, &body(code)) else {
+                panic!("{code} is a service error")
+            };
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_not_a_service_error() {
+        assert!(is_refused(&trouble(
+            403,
+            r#"{"stat":"FAIL","code":40301,"message":"m"}"#
+        )));
+        assert!(is_refused(&trouble(400, "")));
+        assert_eq!(trouble(429, ""), Trouble::RateLimited);
+    }
+
+    #[test]
+    fn a_fail_under_200_is_judged_by_its_code() {
+        let body = |code: u32| format!(r#"{{"stat":"FAIL","code":{code},"message":"m"}}"#);
+        assert!(is_refused(&trouble(200, &body(40301))));
+        assert!(is_refused(&trouble(200, &body(7))));
+        assert!(is_service(&trouble(200, &body(50000))));
+        assert_eq!(trouble(200, &body(42901)), Trouble::RateLimited);
+        assert_eq!(trouble(200, &body(40105)), Trouble::Clock);
+    }
+
+    #[test]
+    fn auth_answers_with_a_transaction_or_at_once() {
+        assert_eq!(ok(r#"{"txid":"t"}"#).auth(), Ok(Auth::Started("t".into())));
+        assert!(matches!(
+            ok(r#"{"result":"allow"}"#).auth(),
+            Ok(Auth::Settled(_))
+        ));
+        assert_eq!(ok(r#"{"txid":null}"#).auth(), Err(missing("txid")));
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_read_drops_that_device_only() {
+        let response = ok(
+            r#"{"result":"auth","devices":[7,{"device":"D1","capabilities":["push",3]},
+            {"device":null,"capabilities":["push"]},{"device":"D2","capabilities":"push"}]}"#,
+        );
+        let Ok(Preauth::Auth(menu)) = response.preauth() else {
+            panic!("asks")
+        };
+        assert_eq!(menu.factor("1"), Some(Factor::Push("D1".into())));
+        assert_eq!(menu.factor("2"), Some(Factor::Passcode("2".into())));
+    }
+
+    #[test]
+    fn duplicate_keys_do_not_confuse() {
+        let body = br#"{"stat":"OK","response":{"result":"allow","result":"deny"}}"#;
+        let status = judge(200, body).unwrap().status();
+        assert_eq!(status.map(|status| status.progress), Ok(Progress::Deny));
+    }
+}

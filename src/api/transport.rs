@@ -1,0 +1,444 @@
+//! One connection to Duo, used for every request of a login, and whether a
+//! byte of the current request has left: `auth` may ring a phone, and must not
+//! ring it twice.
+//!
+//! HTTP itself is ureq's; it looks up nothing, connects to nothing and knows no
+//! proxy: all of that is `connect.rs`, behind ureq's two traits.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{MsgFlags, recv};
+use ureq::http;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
+
+use super::connect::{self, Connection, Route};
+use super::signing::Parameters;
+use crate::clock::Deadlines;
+use crate::config::Config;
+use crate::error::Error;
+
+/// An answer's body is at most this long.
+const LONGEST_BODY: u64 = 1024 * 1024;
+
+/// One request, signed.
+pub struct Outgoing<'a> {
+    /// GET or POST.
+    pub method: Method,
+    /// `/auth/v2/…`
+    pub path: &'a str,
+    /// Query string or form body: the very bytes that were signed.
+    pub parameters: &'a Parameters,
+    /// `X-Duo-Date`.
+    pub date: &'a str,
+    /// `Authorization`.
+    pub authorization: &'a str,
+}
+
+/// The two methods that the API knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Parameters in the query string.
+    Get,
+    /// Parameters in the body.
+    Post,
+}
+
+impl Method {
+    /// As in the canonical request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        }
+    }
+}
+
+/// What came back.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, at most 1 MiB.
+    pub body: Vec<u8>,
+    /// `Retry-After` or `X-Retry-After`.
+    pub retry_after: Option<String>,
+}
+
+/// No answer.
+#[derive(Debug)]
+pub struct Lost {
+    /// Why.
+    pub error: Error,
+    /// What kind of loss: whether trying again can help.
+    pub how: Loss,
+    /// Whether a byte of the request has left.
+    pub sent: bool,
+}
+
+/// How an answer got lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The connection failed: another one may not.
+    Connection,
+    /// Nothing came in time.
+    Timeout,
+    /// What came was not an answer, or nobody is there to ask: it will not
+    /// change by asking again.
+    Final,
+}
+
+/// The line to Duo.
+pub struct Line {
+    agent: ureq::Agent,
+    shared: Arc<Shared>,
+}
+
+/// What ureq's connector and our transport know of the current request.
+struct Shared {
+    route: Route,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    addresses: Vec<SocketAddr>,
+    deadline: Option<Instant>,
+    answer_within: Option<Duration>,
+    sent: bool,
+    own_address: Option<IpAddr>,
+}
+
+impl Shared {
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// Sets the line up; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if `cafile` or `host` cannot be used.
+    pub fn new(config: &Config, deadlines: &Deadlines) -> Result<Line, Error> {
+        let route = Route::new(config, deadlines)?;
+        let shared = Arc::new(Shared {
+            route,
+            current: Mutex::default(),
+        });
+        let agent_config = ureq::config::Config::builder()
+            .proxy(None)
+            .https_only(true)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_idle_age(deadlines.idle)
+            .max_idle_connections(1)
+            .accept("application/json")
+            .accept_encoding("")
+            .user_agent(concat!(
+                "login_duo/",
+                env!("CARGO_PKG_VERSION"),
+                " (",
+                env!("LOGIN_DUO_TARGET"),
+                ")"
+            ))
+            .input_buffer_size(16 * 1024)
+            .output_buffer_size(32 * 1024)
+            .build();
+        let agent = ureq::Agent::with_parts(
+            agent_config,
+            Dialler(shared.clone()),
+            Addresses(shared.clone()),
+        );
+        Ok(Line { agent, shared })
+    }
+
+    /// Looks Duo's name up, once a login.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if it is not found.
+    pub fn look_up(&self, deadline: Instant) -> Result<(), Error> {
+        if self.shared.current().addresses.is_empty() {
+            let addresses = self.shared.route.addresses(deadline)?;
+            self.shared.current().addresses = addresses;
+        }
+        Ok(())
+    }
+
+    /// The address that this host reaches Duo from, once that is known.
+    pub fn own_address(&self) -> Option<IpAddr> {
+        let current = self.shared.current();
+        current.own_address.or_else(|| {
+            current
+                .addresses
+                .first()
+                .copied()
+                .and_then(connect::own_address)
+        })
+    }
+
+    /// The host's name as it is signed.
+    pub fn host_name(&self) -> &str {
+        &self.shared.route.host().name
+    }
+
+    /// Sends one request and reads its answer, by `deadline`, and within
+    /// `answer_within` once it has been sent.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub fn exchange(
+        &self,
+        outgoing: &Outgoing<'_>,
+        deadline: Instant,
+        answer_within: Option<Duration>,
+    ) -> Result<Answer, Lost> {
+        self.look_up(deadline).map_err(|error| Lost {
+            error,
+            how: Loss::Final,
+            sent: false,
+        })?;
+        {
+            let mut current = self.shared.current();
+            current.deadline = Some(deadline);
+            current.answer_within = answer_within;
+            current.sent = false;
+        }
+        self.perform(outgoing).map_err(|error| {
+            let (error, how) = self.sort(error);
+            Lost {
+                error,
+                how,
+                sent: self.shared.current().sent,
+            }
+        })
+    }
+
+    fn perform(&self, outgoing: &Outgoing<'_>) -> Result<Answer, ureq::Error> {
+        let base = format!("https://{}{}", self.shared.route.host(), outgoing.path);
+        let request = http::Request::builder()
+            .header("X-Duo-Date", outgoing.date)
+            .header("Authorization", outgoing.authorization);
+        let parameters = outgoing.parameters.as_str();
+        let mut response = match outgoing.method {
+            Method::Get => {
+                let mark = if parameters.is_empty() { "" } else { "?" };
+                let request = request
+                    .method("GET")
+                    .uri(format!("{base}{mark}{parameters}"));
+                self.agent.run(request.body(())?)?
+            }
+            Method::Post => {
+                let request = request
+                    .method("POST")
+                    .uri(base)
+                    .header("Content-Type", "application/x-www-form-urlencoded");
+                self.agent.run(request.body(parameters)?)?
+            }
+        };
+        let retry_after = ["retry-after", "x-retry-after"].iter().find_map(|name| {
+            response
+                .headers()
+                .get(*name)?
+                .to_str()
+                .ok()
+                .map(str::to_owned)
+        });
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(LONGEST_BODY)
+            .read_to_vec()?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            body,
+            retry_after,
+        })
+    }
+
+    /// Sorts ureq's errors into the rows of the failmode table.
+    fn sort(&self, error: ureq::Error) -> (Error, Loss) {
+        let host = self.shared.route.host();
+        match error {
+            ureq::Error::Other(ours) => match ours.downcast::<Error>() {
+                Ok(error) => {
+                    let how = if matches!(*error, Error::Service(_)) {
+                        Loss::Connection
+                    } else {
+                        Loss::Final
+                    };
+                    (*error, how)
+                }
+                Err(other) => (Error::fault("send a request", other), Loss::Final),
+            },
+            ureq::Error::Io(error) => {
+                let timed_out = matches!(
+                    error.kind(),
+                    io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+                );
+                let how = if timed_out {
+                    Loss::Timeout
+                } else {
+                    Loss::Connection
+                };
+                match connect::failure(&error, &host.name) {
+                    Error::Service(words) => (
+                        Error::Service(format!("Lost the connection to {host}: {words}")),
+                        how,
+                    ),
+                    error => (error, Loss::Final),
+                }
+            }
+            ureq::Error::Http(_)
+            | ureq::Error::Protocol(_)
+            | ureq::Error::LargeResponseHeader(..)
+            | ureq::Error::BodyExceedsLimit(_) => {
+                let text = format!("invalid response from {host}: {error}");
+                (Error::Service(text), Loss::Final)
+            }
+            other => (Error::fault("send a request", other), Loss::Final),
+        }
+    }
+}
+
+/// ureq's resolver: what was looked up already.
+struct Addresses(Arc<Shared>);
+
+impl Resolver for Addresses {
+    fn resolve(
+        &self,
+        _uri: &http::Uri,
+        _config: &ureq::config::Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        // The dialler takes the whole list from `Shared`; ureq wants to see one.
+        let mut list = self.empty();
+        if let Some(first) = self.0.current().addresses.first() {
+            list.push(*first);
+        }
+        Ok(list)
+    }
+}
+
+/// ureq's connector: `connect.rs`.
+struct Dialler(Arc<Shared>);
+
+impl Connector for Dialler {
+    type Out = Wire;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _chained: Option<()>,
+    ) -> Result<Option<Wire>, ureq::Error> {
+        let (addresses, deadline) = {
+            let current = self.0.current();
+            (
+                current.addresses.clone(),
+                current.deadline.unwrap_or_else(Instant::now),
+            )
+        };
+        let connection = self
+            .0
+            .route
+            .connect(&addresses, deadline)
+            .map_err(|error| ureq::Error::Other(Box::new(error)))?;
+        self.0.current().own_address = connection
+            .sock
+            .stream()
+            .local_addr()
+            .ok()
+            .map(|address| address.ip());
+        let buffers = LazyBuffers::new(
+            details.config.input_buffer_size(),
+            details.config.output_buffer_size(),
+        );
+        Ok(Some(Wire {
+            connection,
+            buffers,
+            shared: self.0.clone(),
+        }))
+    }
+}
+
+/// ureq's transport: our TLS connection, under our deadlines.
+struct Wire {
+    connection: Connection,
+    buffers: LazyBuffers,
+    shared: Arc<Shared>,
+}
+
+impl Transport for Wire {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        let deadline = {
+            let mut current = self.shared.current();
+            if !current.sent {
+                current.sent = true;
+                let answer = current.answer_within.map(|span| Instant::now() + span);
+                current.deadline = [current.deadline, answer].into_iter().flatten().min();
+            }
+            current.deadline
+        };
+        self.connection
+            .sock
+            .set_deadline(deadline.unwrap_or_else(Instant::now));
+        let output = self.buffers.output().get(..amount).unwrap_or_default();
+        self.connection.write_all(output)?;
+        self.connection.flush()?;
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        let deadline = self.shared.current().deadline.unwrap_or_else(Instant::now);
+        self.connection.sock.set_deadline(deadline);
+        if Instant::now() >= deadline {
+            // Buffered bytes need no socket, and a server may send for ever.
+            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        }
+        let amount = io::Read::read(&mut self.connection, self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        // Waiting bytes are an end, an unasked answer, or a TLS ticket that came
+        // late; the last alone would be harmless, and a new connection is too.
+        let socket = self.connection.sock.stream().as_raw_fd();
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(socket, &mut [0], flags) == Err(nix::Error::EAGAIN)
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+impl fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialler")
+    }
+}
+
+impl fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Addresses")
+    }
+}

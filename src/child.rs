@@ -1,0 +1,276 @@
+//! The child's half of a login: without privileges, it finds out who this is,
+//! reads the configuration, and talks to the person and to Duo. Whatever
+//! happens to it, it can only say what it found; the parent decides.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::account::{self, Account};
+use crate::api::{Client, Notice, Person};
+use crate::cli::Invocation;
+use crate::clock::{Deadlines, SystemClock};
+use crate::config::{self, Config, Failmode, Gecos, Problem};
+use crate::conversation;
+use crate::error::Error;
+use crate::groups::{self, Gate, Reason};
+use crate::log::{self, Log, Priority, Who, login_line};
+use crate::login::{Login, Outcome, Verdict};
+use crate::privsep::{ChildEnds, FAULT_MARK};
+
+/// Runs the child to its exit status. `opened` is how opening the
+/// configuration went, and `file` what came of it.
+pub fn run(
+    invocation: &Invocation,
+    opened: Result<Option<Problem>, Problem>,
+    file: Option<File>,
+    warning: Option<String>,
+    mut ends: ChildEnds,
+) -> i32 {
+    let log = Log::open(invocation.sink, invocation.charset);
+    let mut child = Child {
+        invocation,
+        log,
+        ends: &mut ends,
+    };
+    let said = match child.introduce(opened, file, warning) {
+        Ok((account, settings)) => {
+            let verdict = child.ask(&account, settings);
+            let record = serde_json::to_string(&verdict);
+            let status = i32::from(!verdict.outcome.opens());
+            record
+                .map_err(|error| Error::fault("write the verdict", error))
+                .and_then(|record| child.ends.send(&record))
+                .map(|()| status)
+        }
+        Err(error) => child.ends.send(&format!("{FAULT_MARK}{error}")).map(|()| 1),
+    };
+    said.unwrap_or(1)
+}
+
+struct Child<'a> {
+    invocation: &'a Invocation,
+    log: Log,
+    ends: &'a mut ChildEnds,
+}
+
+/// What came of the configuration file.
+enum Settings {
+    Good(Box<Config>),
+    /// Why not, and what it says of failmode beyond doubt.
+    Broken(Error, Failmode),
+}
+
+impl Child<'_> {
+    /// Finds out who this is and tells the parent, so that every log line can
+    /// name them.
+    fn introduce(
+        &mut self,
+        opened: Result<Option<Problem>, Problem>,
+        file: Option<File>,
+        warning: Option<String>,
+    ) -> Result<(Named, Settings), Error> {
+        let who = Arc::new(Mutex::new(None));
+        let (last_words, log) = (who.clone(), self.log);
+        self.ends.watch_parent(move || {
+            let who = last_words
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            let nobody = Who {
+                duo_user: "?".to_owned(),
+                client: None,
+            };
+            let line = login_line("Aborted", &who.unwrap_or(nobody), "login_duo was killed");
+            log.line(Priority::Warning, &line);
+        })?;
+
+        if let Some(warning) = warning {
+            self.log.warning(&warning);
+        }
+        let account = Account::of_the_caller()?;
+        let settings = self.settings(opened, file);
+        let gecos = match &settings {
+            Settings::Good(config) => config.gecos,
+            Settings::Broken(..) => Gecos::No,
+        };
+        let (duo_user, note) = account.duo_name(self.invocation.duo_user.as_deref(), &gecos);
+        if let Some(note) = note {
+            self.log.warning(&note);
+        }
+        if duo_user != account.name {
+            let (login, duo) = (log::quoted(&account.name), log::quoted(&duo_user));
+            self.log.info(&format!("User '{login}' is '{duo}' to Duo"));
+        }
+        let named = Who {
+            duo_user,
+            client: self.invocation.client.clone(),
+        };
+        *who.lock().unwrap_or_else(PoisonError::into_inner) = Some(named.clone());
+        let record =
+            serde_json::to_string(&named).map_err(|error| Error::fault("write a record", error))?;
+        self.ends.send(&record)?;
+        Ok((
+            Named {
+                account,
+                who: named,
+            },
+            settings,
+        ))
+    }
+
+    /// Reads the configuration, and tells everything that is wrong with it.
+    fn settings(&self, opened: Result<Option<Problem>, Problem>, file: Option<File>) -> Settings {
+        let path = self.invocation.config.as_path();
+        let broken = |problems: &[Problem], failmode| {
+            self.complain(path, problems);
+            Settings::Broken(summary(path, problems), failmode)
+        };
+        let warnings = match opened {
+            Ok(warning) => Vec::from_iter(warning),
+            Err(problem) => return broken(&[problem], Failmode::Secure),
+        };
+        let Some(file) = file else {
+            return broken(&[], Failmode::Secure);
+        };
+        let bytes = match config::read(&file) {
+            Ok(bytes) => bytes,
+            Err(problem) => return broken(&[problem], Failmode::Secure),
+        };
+        let (result, more) = match config::parse(bytes.expose()) {
+            Ok(parsed) => (Settings::Good(Box::new(parsed.config)), parsed.warnings),
+            Err(file) => {
+                let stated = file.failmode.unwrap_or(Failmode::Secure);
+                (broken(&file.problems, stated), file.warnings)
+            }
+        };
+        for warning in warnings.iter().chain(&more) {
+            self.log.warning(&warning.at(path));
+        }
+        result
+    }
+
+    /// To stderr and to the log: whoever tests the file sees either.
+    fn complain(&self, path: &Path, problems: &[Problem]) {
+        for problem in problems {
+            let text = problem.at(path);
+            self.log.line(Priority::Error, &text);
+            let line = format!("{}\n", log::one_line(&text, self.invocation.charset));
+            let _ = log::write_patiently(io::stderr().as_fd(), line.as_bytes(), log::PATIENCE);
+        }
+    }
+
+    /// Gate, Duo, attempts: the verdict.
+    fn ask(&self, named: &Named, settings: Settings) -> Verdict {
+        let config = match settings {
+            Settings::Good(config) => config,
+            Settings::Broken(error, stated) => return Verdict::of_error(&error, false, stated),
+        };
+        match self.ask_duo(named, &config) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let verdict = Verdict::of_error(&error, false, config.failmode);
+                if !verdict.outcome.opens() {
+                    let text = format!("login_duo: {error}");
+                    let line = format!("{}\n", log::one_line(&text, self.invocation.charset));
+                    let _ =
+                        log::write_patiently(io::stderr().as_fd(), line.as_bytes(), log::PATIENCE);
+                }
+                verdict
+            }
+        }
+    }
+
+    fn ask_duo(&self, named: &Named, config: &Config) -> Result<Verdict, Error> {
+        let Named { account, who } = named;
+        let deadlines = Deadlines::default();
+        let person = conversation::open(
+            self.invocation.charset,
+            self.invocation.capable_terminal,
+            &deadlines,
+        );
+        let motd = config.motd && person.interactive() && self.invocation.command.is_none();
+        match groups::gate(config.groups.as_ref(), account) {
+            Ok(Gate::Ask(Reason::Doubt(why))) => {
+                self.log.warning(&format!(
+                    "asking, since it is not sure who need not be: {why}"
+                ));
+            }
+            Ok(Gate::Ask(Reason::Everybody | Reason::Matched)) => {}
+            Ok(Gate::Pass) => {
+                return Ok(Verdict::new(Outcome::Bypassed, &account.name).with_motd(motd));
+            }
+            Err(error) => return Err(Error::Fault(error.to_string())),
+        }
+
+        let notice = |notice: &Notice| match notice {
+            Notice::RateLimited(wait) => person.tell(&format!(
+                "Duo is busy: trying again in {} s",
+                wait.as_millis().div_ceil(1_000)
+            )),
+            Notice::ClockOff(seconds) => self.log.warning(&format!(
+                "this machine's clock is off by {seconds} s, says Duo"
+            )),
+        };
+        let clock = SystemClock;
+        let whom = self.person(who, config);
+        let mut duo = Client::new(config, whom, &deadlines, &clock, &notice)?;
+        let login = Login {
+            config,
+            user: &who.duo_user,
+            passcode: self.invocation.passcode.as_ref(),
+            original_command: self.invocation.original_command,
+            deadlines: &deadlines,
+            clock: &clock,
+        };
+        let failed = |why: &str| {
+            let (label, priority) = Outcome::Failed.label();
+            self.log.line(priority, &login_line(label, who, why));
+        };
+        Ok(login.run(&mut duo, &*person, &failed).with_motd(motd))
+    }
+
+    /// Who logs in, as Duo is told.
+    fn person(&self, who: &Who, config: &Config) -> Person {
+        let client = who.client.as_deref();
+        let address = account::client_address(client);
+        let own_address_instead = config.fallback_local_ip && address.is_none();
+        if let (true, Some(text)) = (own_address_instead, client) {
+            let text = log::quoted(text);
+            self.log.info(&format!(
+                "'{text}' is no address: Duo is told this host's own"
+            ));
+        }
+        let command = self
+            .invocation
+            .command
+            .as_ref()
+            .filter(|_| config.push_info);
+        Person {
+            user: who.duo_user.clone(),
+            address,
+            own_address_instead,
+            command: command.map(|command| String::from_utf8_lossy(command).into_owned()),
+        }
+    }
+}
+
+/// Who logs in: the account, and the names in the log.
+struct Named {
+    account: Account,
+    who: Who,
+}
+
+fn summary(path: &Path, problems: &[Problem]) -> Error {
+    let mut text = match problems {
+        [] => format!("{}: cannot be read", path.display()),
+        [first, ..] => first.at(path),
+    };
+    if problems.len() > 1 {
+        text.push_str(&format!(" (and {} more)", problems.len() - 1));
+    }
+    Error::Configuration(text)
+}

@@ -1,0 +1,409 @@
+//! The command line and the environment, read once and turned into one
+//! [`Invocation`]. Nothing after this looks at either again.
+//!
+//! Both belong to the person who logs in, so both are hostile: bytes, of any
+//! length, set to provoke.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use zeroize::Zeroize;
+
+use crate::log::{Charset, Sink};
+use crate::secret::Secret;
+
+/// Where the configuration is, unless `-c` says otherwise.
+pub const CONFIG_DIR: &str = match option_env!("LOGIN_DUO_CONF_DIR") {
+    Some(dir) => dir,
+    None => "/etc/duo",
+};
+
+/// What the caller wants.
+pub enum Request {
+    /// A login.
+    Login(Box<Invocation>),
+    /// `--help`, `--version`: a text for stdout, exit 0.
+    Show(String),
+    /// A wrong option: a text for stderr, exit 2.
+    Usage(String),
+    /// An option that this caller may not use: a text for stderr, exit 1.
+    Forbidden(String),
+}
+
+/// Whether the caller may choose the configuration and the Duo name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Root, or the owner of an install that is not setuid.
+    Trusted,
+    /// Anyone else who starts a setuid program.
+    Untrusted,
+}
+
+/// One login as it was asked for.
+pub struct Invocation {
+    /// Where the log goes: syslog, or stderr with `-d`.
+    pub sink: Sink,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// `-f`.
+    pub duo_user: Option<String>,
+    /// The client's address: the first word of SSH_CONNECTION, else `-h`.
+    pub client: Option<String>,
+    /// What to run in place of a login shell.
+    pub command: Option<Vec<u8>>,
+    /// Whether sshd was asked for a command, which we were started in place of.
+    pub original_command: bool,
+    /// Whether that is `command`.
+    pub command_from_sshd: bool,
+    /// `$DUO_PASSCODE`, which the session will not see.
+    pub passcode: Option<Secret>,
+    /// What the terminal's locale takes.
+    pub charset: Charset,
+    /// Whether the terminal can move its cursor (`TERM` is set, and not `dumb`).
+    pub capable_terminal: bool,
+    /// The session's environment, entry by entry as it was given to us.
+    pub environment: Vec<CString>,
+}
+
+/// Reads this process's arguments. `environment` is what was found at start.
+pub fn read(environment: Vec<CString>, caller: Caller) -> Request {
+    parse(std::env::args_os().skip(1), environment, caller)
+}
+
+fn parse(
+    arguments: impl Iterator<Item = OsString>,
+    environment: Vec<CString>,
+    caller: Caller,
+) -> Request {
+    let mut command = options();
+    let matches = match command.try_get_matches_from_mut(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return Request::Usage(error.to_string()),
+    };
+    if matches.get_flag("help") {
+        return Request::Show(command.render_help().to_string());
+    }
+    if matches.get_flag("version") {
+        return Request::Show(format!("login_duo {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    if caller == Caller::Untrusted {
+        for (option, name) in [("config", "-c"), ("user", "-f")] {
+            if matches.contains_id(option) {
+                return Request::Forbidden(format!("only root may use {name}"));
+            }
+        }
+    }
+    Request::Login(Box::new(invocation(&matches, environment)))
+}
+
+fn options() -> Command {
+    let path = |name: &'static str| {
+        Arg::new(name)
+            .value_parser(clap::value_parser!(OsString))
+            .action(ArgAction::Set)
+    };
+    Command::new("login_duo")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .about("Asks Duo for a second factor, then becomes your shell or COMMAND.")
+        .override_usage("login_duo [-d] [-c FILE] [-f DUOUSER] [-h HOST] [COMMAND [ARG...]]")
+        .after_help(
+            "Set it as ForceCommand in sshd_config. Exit status: that of the shell or COMMAND;\n\
+             1 denied, 2 wrong usage. See login_duo(8) and login_duo.conf(5).",
+        )
+        .arg(
+            path("config")
+                .short('c')
+                .long("config")
+                .value_name("FILE")
+                .help(format!(
+                    "Configuration file [default: {CONFIG_DIR}/login_duo.conf]"
+                )),
+        )
+        .arg(
+            Arg::new("debug")
+                .short('d')
+                .long("debug")
+                .action(ArgAction::SetTrue)
+                .help("Log to standard error, not to syslog"),
+        )
+        .arg(
+            path("user")
+                .short('f')
+                .long("user")
+                .value_name("DUOUSER")
+                .help("The user name that Duo knows [default: the login name]"),
+        )
+        .arg(
+            path("host")
+                .short('h')
+                .long("host")
+                .value_name("HOST")
+                .help("The client's address, where SSH_CONNECTION is not set"),
+        )
+        .arg(
+            Arg::new("help")
+                .long("help")
+                .action(ArgAction::SetTrue)
+                .help("Print this"),
+        )
+        .arg(
+            Arg::new("version")
+                .short('v')
+                .long("version")
+                .action(ArgAction::SetTrue)
+                .help("Print the version"),
+        )
+        .arg(
+            path("command")
+                .value_name("COMMAND")
+                .action(ArgAction::Append)
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .help("Run by the shell's -c [default: $SSH_ORIGINAL_COMMAND, else a login shell]"),
+        )
+}
+
+fn invocation(matches: &ArgMatches, mut environment: Vec<CString>) -> Invocation {
+    let passcode = take_passcode(&mut environment);
+    let variable = |name: &str| variable(&environment, name);
+    let option = |name: &str| matches.get_one::<OsString>(name).cloned();
+
+    let words: Vec<&OsStr> = matches
+        .get_many::<OsString>("command")
+        .unwrap_or_default()
+        .map(OsString::as_os_str)
+        .collect();
+    let original = variable("SSH_ORIGINAL_COMMAND").filter(|command| !command.is_empty());
+    let client = variable("SSH_CONNECTION")
+        .and_then(|line| line.split(|byte| *byte == b' ').next())
+        .filter(|word| !word.is_empty())
+        .map(<[u8]>::to_vec)
+        .or_else(|| option("host").map(OsString::into_vec));
+    let terminal = variable("TERM").unwrap_or_default();
+
+    Invocation {
+        sink: if matches.get_flag("debug") {
+            Sink::Stderr
+        } else {
+            Sink::Syslog
+        },
+        config: option("config").map_or_else(
+            || PathBuf::from(CONFIG_DIR).join("login_duo.conf"),
+            PathBuf::from,
+        ),
+        duo_user: option("user").map(|name| name.to_string_lossy().into_owned()),
+        client: client.map(|client| String::from_utf8_lossy(&client).into_owned()),
+        command: if words.is_empty() {
+            original.map(<[u8]>::to_vec)
+        } else {
+            Some(words.join(OsStr::new(" ")).as_bytes().to_vec())
+        },
+        original_command: original.is_some(),
+        command_from_sshd: original.is_some() && words.is_empty(),
+        passcode,
+        charset: charset(&environment),
+        capable_terminal: !matches!(terminal, b"" | b"dumb"),
+        environment,
+    }
+}
+
+/// The first of a variable's values, as getenv finds it.
+fn variable<'a>(environment: &'a [CString], name: &str) -> Option<&'a [u8]> {
+    environment.iter().find_map(|entry| {
+        entry
+            .to_bytes()
+            .strip_prefix(name.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="))
+    })
+}
+
+/// Takes every `DUO_PASSCODE` out of the environment and overwrites it: the
+/// session, and whoever may read its /proc entry, must not see it.
+fn take_passcode(environment: &mut Vec<CString>) -> Option<Secret> {
+    let passcode = variable(environment, "DUO_PASSCODE")
+        .filter(|value| !value.is_empty())
+        .map(|value| Secret::from(value.to_vec()));
+    let (taken, kept) = std::mem::take(environment)
+        .into_iter()
+        .partition(|entry| entry.to_bytes().starts_with(b"DUO_PASSCODE="));
+    *environment = kept;
+    let taken: Vec<CString> = taken;
+    for entry in taken {
+        entry.into_bytes().zeroize();
+    }
+    passcode
+}
+
+/// POSIX: the first of these that is set and not empty names the locale.
+fn charset(environment: &[CString]) -> Charset {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| variable(environment, name).filter(|value| !value.is_empty()))
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let utf8 = locale
+        .split(|byte| *byte == b'.')
+        .nth(1)
+        .is_some_and(|codeset| {
+            let codeset = codeset
+                .split(|byte| *byte == b'@')
+                .next()
+                .unwrap_or_default();
+            matches!(codeset, b"utf-8" | b"utf8")
+        });
+    if utf8 { Charset::Utf8 } else { Charset::Ascii }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(entries: &[&str]) -> Vec<CString> {
+        entries
+            .iter()
+            .map(|entry| CString::new(*entry).unwrap())
+            .collect()
+    }
+
+    fn login(arguments: &[&str], entries: &[&str]) -> Invocation {
+        let arguments = arguments.iter().map(OsString::from);
+        match parse(arguments, environment(entries), Caller::Trusted) {
+            Request::Login(invocation) => *invocation,
+            Request::Show(text) | Request::Usage(text) | Request::Forbidden(text) => {
+                panic!("not a login: {text}")
+            }
+        }
+    }
+
+    #[test]
+    fn options_end_at_the_first_word_that_is_not_one() {
+        let invocation = login(&["-d", "ls", "-h", "-c", "x"], &[]);
+        assert_eq!(invocation.sink, Sink::Stderr);
+        assert_eq!(invocation.command.as_deref(), Some(&b"ls -h -c x"[..]));
+        assert_eq!(
+            invocation.config,
+            PathBuf::from(CONFIG_DIR).join("login_duo.conf")
+        );
+    }
+
+    #[test]
+    fn long_forms_mean_the_same() {
+        let invocation = login(
+            &[
+                "--debug",
+                "--config",
+                "/x",
+                "--user",
+                "bob",
+                "--host",
+                "192.0.2.1",
+            ],
+            &[],
+        );
+        assert_eq!(invocation.sink, Sink::Stderr);
+        assert_eq!(invocation.config, PathBuf::from("/x"));
+        assert_eq!(invocation.duo_user.as_deref(), Some("bob"));
+        assert_eq!(invocation.client.as_deref(), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_wrong_option_is_a_usage_error_and_never_a_command() {
+        for wrong in ["-x", "--nonsense", "-c"] {
+            let request = parse([OsString::from(wrong)].into_iter(), vec![], Caller::Trusted);
+            assert!(matches!(request, Request::Usage(_)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_run_nothing() {
+        for word in ["--help", "--version", "-v"] {
+            let arguments = [word, "ls"].map(OsString::from);
+            let request = parse(arguments.into_iter(), vec![], Caller::Untrusted);
+            assert!(matches!(request, Request::Show(_)), "{word}");
+        }
+    }
+
+    #[test]
+    fn an_untrusted_caller_chooses_neither_file_nor_name() {
+        for option in ["-c", "-f", "--config", "--user"] {
+            let arguments = [option, "x"].map(OsString::from);
+            let request = parse(arguments.into_iter(), vec![], Caller::Untrusted);
+            assert!(matches!(request, Request::Forbidden(_)), "{option}");
+        }
+        let arguments = ["-d", "-h", "192.0.2.1"].map(OsString::from);
+        assert!(matches!(
+            parse(arguments.into_iter(), vec![], Caller::Untrusted),
+            Request::Login(_)
+        ));
+    }
+
+    #[test]
+    fn sshds_command_is_taken_unless_arguments_name_one_or_it_is_empty() {
+        let invocation = login(&[], &["SSH_ORIGINAL_COMMAND=uptime"]);
+        assert_eq!(invocation.command.as_deref(), Some(&b"uptime"[..]));
+        assert!(invocation.original_command);
+        let invocation = login(&["id"], &["SSH_ORIGINAL_COMMAND=uptime"]);
+        assert_eq!(invocation.command.as_deref(), Some(&b"id"[..]));
+        let invocation = login(&[], &["SSH_ORIGINAL_COMMAND="]);
+        assert!(invocation.command.is_none() && !invocation.original_command);
+    }
+
+    #[test]
+    fn the_client_is_the_first_word_of_ssh_connection_else_the_option() {
+        let connection = "SSH_CONNECTION=192.0.2.7 50022 192.0.2.1 22";
+        assert_eq!(
+            login(&["-h", "x"], &[connection]).client.as_deref(),
+            Some("192.0.2.7")
+        );
+        assert_eq!(
+            login(&["-h", "x"], &["SSH_CONNECTION="]).client.as_deref(),
+            Some("x")
+        );
+    }
+
+    #[test]
+    fn the_passcode_leaves_the_environment_in_every_case() {
+        let invocation = login(
+            &[],
+            &[
+                "A=1",
+                "DUO_PASSCODE=123456",
+                "B=2",
+                "DUO_PASSCODE=x",
+                "DUO_PASSCODEX=y",
+            ],
+        );
+        assert_eq!(
+            invocation.passcode.as_ref().map(Secret::expose),
+            Some(&b"123456"[..])
+        );
+        assert_eq!(
+            invocation.environment,
+            environment(&["A=1", "B=2", "DUO_PASSCODEX=y"])
+        );
+    }
+
+    #[test]
+    fn everything_else_in_the_environment_stays_as_it_was_given() {
+        let mut odd = environment(&["A=1", "no equals sign", "=x", "A=2"]);
+        odd.push(CString::new(b"B=\xff\xfe".to_vec()).unwrap());
+        let kept = parse(std::iter::empty(), odd.clone(), Caller::Trusted);
+        assert!(matches!(kept, Request::Login(i) if i.environment == odd));
+    }
+
+    #[test]
+    fn the_locale_is_read_as_posix_says() {
+        let utf8 = |entries: &[&str]| charset(&environment(entries)) == Charset::Utf8;
+        assert!(utf8(&["LANG=en_US.UTF-8"]));
+        assert!(utf8(&["LC_ALL=", "LC_CTYPE=de_DE.utf8@euro", "LANG=C"]));
+        assert!(!utf8(&["LC_ALL=C", "LANG=en_US.UTF-8"]));
+        assert!(!utf8(&["LANG=en_US"]));
+        assert!(!utf8(&[]));
+    }
+}

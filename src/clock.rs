@@ -1,0 +1,83 @@
+//! Time: every deadline and wait of a login in one value, and a clock that a
+//! test can turn.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+/// Each bound on waiting, made in one place. Sources: `Connection`, `429` and
+/// `auth_status` in the protocol's notes, `The conversation` in the manual.
+#[derive(Debug, Clone)]
+pub struct Deadlines {
+    /// For one TCP connection attempt.
+    pub tcp: Duration,
+    /// For one TLS handshake, and for a proxy's answer to CONNECT.
+    pub tls: Duration,
+    /// For one request with its connection, retries and answer; the first is
+    /// counted from the start of the login. Waits after a 429 do not count.
+    pub request: Duration,
+    /// Pauses before a failed idempotent request goes out again; one try more
+    /// than there are pauses.
+    pub retries: [Duration; 2],
+    /// A connection idle for longer is not trusted with a request any more.
+    pub idle: Duration,
+    /// For one long poll of `auth_status`.
+    pub poll: Duration,
+    /// Between two polls that were answered at once.
+    pub between_polls: Duration,
+    /// For the person to approve.
+    pub person: Duration,
+    /// At the menu without a line.
+    pub menu: Duration,
+    /// The longest wait after a 429 that is still worth it.
+    pub longest_backoff: Duration,
+    /// Waits after a 429 in one login.
+    pub backoffs: u32,
+    /// For this host's own full name, beside the connection.
+    pub own_name: Duration,
+    /// For room on a terminal or in a pipe before a line is dropped.
+    pub output: Duration,
+    /// Before a headless login says that it waits.
+    pub headless_notice: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Deadlines {
+            tcp: Duration::from_secs(10),
+            tls: Duration::from_secs(5),
+            request: Duration::from_secs(60),
+            retries: [Duration::from_secs(1), Duration::from_secs(2)],
+            idle: Duration::from_secs(15),
+            poll: Duration::from_secs(75),
+            between_polls: Duration::from_millis(500),
+            person: Duration::from_secs(5 * 60),
+            menu: Duration::from_secs(2 * 60),
+            longest_backoff: Duration::from_secs(32),
+            backoffs: 5,
+            own_name: Duration::from_secs(1),
+            output: Duration::from_secs(1),
+            headless_notice: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The time, as decisions see it.
+pub trait Clock {
+    /// Monotonic now.
+    fn now(&self) -> Instant;
+    /// Returns when `span` has passed.
+    fn sleep(&self, span: Duration);
+}
+
+/// The machine's own clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    fn sleep(&self, span: Duration) {
+        std::thread::sleep(span);
+    }
+}

@@ -1,0 +1,340 @@
+//! The configuration file as root left it: opened once without waiting, judged by that descriptor,
+//! read whole or not at all. It must stand a fifo, a directory, a link that is swapped between
+//! check and use, a file that others can read or write, and one without end (security.md, attack
+//! 10).
+#![forbid(unsafe_code)]
+
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use zeroize::Zeroizing;
+
+use super::Problem;
+use crate::secret::Secret;
+
+/// Bytes a configuration file may have.
+pub const MAX_SIZE: usize = 1024 * 1024;
+
+/// Whose the file may be, apart from root (behaviour.md, *Configuration file*). Numbers are user
+/// ids.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owners {
+    /// The privilege-separation user.
+    pub privsep: Option<u32>,
+    /// The user `sshd`, to whom the C program's installation gives the file.
+    pub sshd: Option<u32>,
+    /// Whoever runs the program; only where it is not setuid.
+    pub caller: Option<u32>,
+}
+
+/// A file that passed the checks.
+#[derive(Debug)]
+pub struct Opened {
+    /// At its start.
+    pub file: File,
+    /// Set if it belongs to a daemon's user; says the `chown`.
+    pub warning: Option<Problem>,
+}
+
+/// Opens the file and checks that very descriptor: a regular file, of an accepted owner, without
+/// any permission for group and others. A symbolic link is followed: it is the file that counts.
+///
+/// # Errors
+/// What is wrong, with the system's words or with the `chown` and `chmod` that mend it.
+pub fn open(path: &Path, owners: &Owners) -> Result<Opened, Problem> {
+    // O_NONBLOCK: a fifo would stop the login. O_NOCTTY: a terminal would become this session's
+    // own.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path);
+    let file =
+        opened.map_err(|error| Problem::of_file(format!("cannot be opened: {}", words(&error))))?;
+    let status = file
+        .metadata()
+        .map_err(|error| Problem::of_file(format!("cannot be checked: {}", words(&error))))?;
+    if !status.is_file() {
+        return Err(Problem::of_file(format!(
+            "is {}, not a regular file",
+            kind(status.file_type())
+        )));
+    }
+    let warning = judge(&status, owners, path)?;
+    Ok(Opened { file, warning })
+}
+
+/// Reads the file to its end.
+///
+/// # Errors
+/// It is longer than [`MAX_SIZE`], or the system's words. Nothing is returned of a file that is
+/// read in part: a failmode line might be missing from it.
+pub fn read(mut file: &File) -> Result<Secret, Problem> {
+    // The buffer has its full size from the start: one that grows leaves copies of the secret key
+    // behind.
+    let mut bytes = Zeroizing::new(vec![0; MAX_SIZE + 1]);
+    let mut length = 0;
+    while let Some(room) = bytes.get_mut(length..).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Problem::of_file(format!(
+                    "cannot be read to its end: {}",
+                    words(&error)
+                )));
+            }
+        }
+    }
+    if length > MAX_SIZE {
+        return Err(Problem::too_long());
+    }
+    bytes.truncate(length);
+    Ok(Secret::from(std::mem::take(&mut *bytes)))
+}
+
+fn judge(status: &Metadata, owners: &Owners, path: &Path) -> Result<Option<Problem>, Problem> {
+    let (path, uid) = (path.display(), status.uid());
+    // A user's own install has no root to give the file to.
+    let rightful = match owners.caller {
+        Some(caller) if caller != 0 => caller.to_string(),
+        _ => String::from("root"),
+    };
+    let owner = Some(uid);
+    let mut faults = Vec::new();
+    let mut mending = Vec::new();
+    if uid != 0 && ![owners.privsep, owners.sshd, owners.caller].contains(&owner) {
+        faults.push(format!("belongs to user id {uid}"));
+        mending.push(format!("chown {rightful} {path}"));
+    }
+    if status.mode() & 0o077 != 0 {
+        faults.push(format!(
+            "gives permissions to group or others (mode {:04o})",
+            status.mode() & 0o7777
+        ));
+        mending.push(format!("chmod 600 {path}"));
+    }
+    if !faults.is_empty() {
+        let text = format!(
+            "{}; to mend it: {}",
+            faults.join(" and "),
+            mending.join(" && ")
+        );
+        return Err(Problem::of_file(text));
+    }
+    // Accepted, but the child that talks to the network runs as one of these.
+    let daemons = [
+        (owners.sshd, "sshd"),
+        (owners.privsep, "the privilege-separation user"),
+    ];
+    let daemon = daemons
+        .iter()
+        .find(|(id, _)| *id == owner && uid != 0 && owner != owners.caller);
+    Ok(daemon.map(|(_, name)| {
+        Problem::of_file(format!(
+            "belongs to {name}, better to root: chown root {path}"
+        ))
+    }))
+}
+
+fn kind(file: FileType) -> &'static str {
+    if file.is_dir() {
+        "a directory"
+    } else if file.is_fifo() {
+        "a fifo"
+    } else if file.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+/// The system's words for an error, without Rust's number behind them.
+fn words(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(
+        || error.to_string(),
+        |code| Errno::from_raw(code).desc().to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::PathBuf;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::{Uid, mkfifo};
+
+    use super::*;
+
+    /// A folder with the file `c`, 0600, of the running user, and the owners that accept it.
+    struct Place {
+        folder: tempfile::TempDir,
+        owners: Owners,
+    }
+
+    impl Place {
+        fn new(text: &[u8]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Self {
+                folder,
+                owners: Owners {
+                    caller: Some(Uid::current().as_raw()),
+                    ..Owners::default()
+                },
+            };
+            fs::write(place.path(), text).unwrap();
+            place.mode(0o600);
+            place
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("c")
+        }
+
+        fn mode(&self, mode: u32) {
+            fs::set_permissions(self.path(), Permissions::from_mode(mode)).unwrap();
+        }
+
+        /// The error, with `C` for the path.
+        fn refusal(&self, path: &Path) -> String {
+            let problem = open(path, &self.owners).unwrap_err();
+            problem.at(path).replace(path.to_str().unwrap(), "C")
+        }
+    }
+
+    #[test]
+    fn a_good_file_is_read_whole() {
+        let place = Place::new(b"ikey = \xff\n");
+        let opened = open(&place.path(), &place.owners).unwrap();
+        assert!(opened.warning.is_none());
+        assert_eq!(read(&opened.file).unwrap().expose(), b"ikey = \xff\n");
+        place.mode(0o400);
+        assert!(open(&place.path(), &place.owners).is_ok());
+    }
+
+    #[test]
+    fn the_size_has_a_limit() {
+        let place = Place::new(&vec![b'\n'; MAX_SIZE]);
+        let read_it = || read(&open(&place.path(), &place.owners).unwrap().file);
+        assert_eq!(read_it().unwrap().expose().len(), MAX_SIZE);
+        fs::write(place.path(), vec![b'\n'; MAX_SIZE + 1]).unwrap();
+        assert_eq!(
+            read_it().err().unwrap().at(Path::new("C")),
+            "C: is longer than 1 MiB"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let folder = File::open("/").unwrap();
+        assert_eq!(
+            read(&folder).err().unwrap().text,
+            "cannot be read to its end: Is a directory"
+        );
+    }
+
+    #[test]
+    fn a_link_counts_as_its_file() {
+        let place = Place::new(b"");
+        let link = place.folder.path().join("link");
+        symlink(place.path(), &link).unwrap();
+        assert!(open(&link, &place.owners).is_ok());
+        place.mode(0o644);
+        assert!(open(&link, &place.owners).is_err());
+    }
+
+    #[test]
+    fn a_fifo_does_not_block() {
+        let place = Place::new(b"");
+        let fifo = place.folder.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        assert_eq!(place.refusal(&fifo), "C: is a fifo, not a regular file");
+    }
+
+    #[test]
+    fn what_is_no_file() {
+        let place = Place::new(b"");
+        assert_eq!(
+            place.refusal(place.folder.path()),
+            "C: is a directory, not a regular file"
+        );
+        assert_eq!(
+            place.refusal(Path::new("/dev/null")),
+            "C: is a device, not a regular file"
+        );
+        let missing = place.folder.path().join("missing");
+        assert_eq!(
+            place.refusal(&missing),
+            "C: cannot be opened: No such file or directory"
+        );
+    }
+
+    #[test]
+    fn any_permission_for_group_or_others_is_refused() {
+        let place = Place::new(b"");
+        for bit in 0..6 {
+            place.mode(0o600 | 1 << bit);
+            assert_eq!(
+                place.refusal(&place.path()),
+                format!(
+                    "C: gives permissions to group or others (mode {:04o}); to mend it: chmod 600 C",
+                    0o600 | 1 << bit
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn owners() {
+        if !Uid::effective().is_root() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        let mut place = Place::new(b"");
+        chown(place.path(), Some(4321), None).unwrap();
+        let mend = "to mend it: chown root C";
+        assert_eq!(
+            place.refusal(&place.path()),
+            format!("C: belongs to user id 4321; {mend}")
+        );
+        place.mode(0o666);
+        assert_eq!(
+            place.refusal(&place.path()),
+            format!(
+                "C: belongs to user id 4321 and gives permissions to group or others (mode 0666); {mend} && chmod 600 C"
+            )
+        );
+        place.mode(0o600);
+        place.owners.caller = Some(1000);
+        assert_eq!(
+            place.refusal(&place.path()),
+            "C: belongs to user id 4321; to mend it: chown 1000 C"
+        );
+        place.owners = Owners {
+            privsep: Some(4321),
+            ..Owners::default()
+        };
+        let warning = open(&place.path(), &place.owners).unwrap().warning.unwrap();
+        assert!(
+            warning
+                .text
+                .starts_with("belongs to the privilege-separation user")
+        );
+        place.owners.sshd = Some(4321);
+        let warning = open(&place.path(), &place.owners).unwrap().warning.unwrap();
+        assert_eq!(
+            warning.at(Path::new("C")),
+            format!(
+                "C: belongs to sshd, better to root: chown root {}",
+                place.path().display()
+            )
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! What the sysadmin decided: `/etc/duo/login_duo.conf`, read to the letter. Every mistake in it is
+//! told with its line and none is guessed at, since a wrong guess can switch the second factor off.
+#![forbid(unsafe_code)]
+
+mod file;
+mod host;
+mod keys;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use file::{MAX_SIZE, Opened, Owners, open, read};
+pub use host::{HTTPS, Host, Proxy};
+pub use keys::{KEYS, Key, Standing};
+pub use parse::parse;
+
+use crate::groups::Groups;
+use crate::secret::Secret;
+
+/// The file's decisions, each with its default where the file is silent (behaviour.md,
+/// *Configuration file*).
+#[derive(Clone)]
+pub struct Config {
+    /// The integration key.
+    pub ikey: String,
+    /// The secret key, which signs each request.
+    pub skey: Secret,
+    /// Duo's API host.
+    pub host: Host,
+    /// What a service error means before Duo has answered. Default: safe.
+    pub failmode: Failmode,
+    /// Who is asked (`groups`, `group`); `None` for everybody.
+    pub groups: Option<Groups>,
+    /// Show the command in the push (`pushinfo`). Default: no.
+    pub push_info: bool,
+    /// The first attempt takes the default factor. Default: no.
+    pub autopush: bool,
+    /// Tell Duo that codes for Verified Push can be shown here; never with `autopush`. Default: no.
+    pub verified_push: bool,
+    /// Attempts, 1 to 10. Default: 3.
+    pub prompts: u8,
+    /// Print `/etc/motd` after success. Default: no.
+    pub motd: bool,
+    /// Take the first answer from `$DUO_PASSCODE`. Default: no.
+    pub accept_env_factor: bool,
+    /// Send this host's own address where the client's is unknown. Default: no.
+    pub fallback_local_ip: bool,
+    /// For one answer of Duo, from one second to one day; `None` for no limit. Default: 30 seconds.
+    pub https_timeout: Option<Duration>,
+    /// The way to Duo; `None` for straight.
+    pub http_proxy: Option<Proxy>,
+    /// An absolute path of trusted roots in PEM; `None` for the pinned ones.
+    pub cafile: Option<PathBuf>,
+    /// Verify neither certificate nor name. Default: no.
+    pub noverify: bool,
+    /// The hash of the request's signature. Default: SHA-512.
+    pub signature: Signature,
+    /// Where the Duo name stands in the passwd entry, if there. Default: it is the login name.
+    pub gecos: Gecos,
+}
+
+/// What a service error means before Duo has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failmode {
+    /// Allow.
+    Safe,
+    /// Deny.
+    Secure,
+}
+
+/// The hash under the HMAC (duo-api.md, *Signing*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// HMAC-SHA-512.
+    Sha512,
+    /// HMAC-SHA-1.
+    Sha1,
+}
+
+/// The part of the GECOS field that is the Duo name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gecos {
+    /// None of it.
+    No,
+    /// All of it (`send_gecos`).
+    Whole,
+    /// One part (`gecos_username_pos`), which wins over `send_gecos`, as in the C program.
+    Part {
+        /// What stands between the parts: ASCII punctuation, not `:` (`gecos_delim`).
+        delimiter: u8,
+        /// From 1.
+        position: usize,
+    },
+}
+
+/// Something about the file that its owner should know. Holds no text of the file but known keys,
+/// and unknown names of at most 32 bytes of `a-z` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// From 1; `None` if it is about the whole file.
+    pub line: Option<usize>,
+    /// In lower case, names quoted, no full stop.
+    pub text: String,
+}
+
+impl Problem {
+    /// `FILE:LINE: text`, or `FILE: text`.
+    pub fn at(&self, file: &Path) -> String {
+        match self.line {
+            Some(line) => format!("{}:{line}: {}", file.display(), self.text),
+            None => format!("{}: {}", file.display(), self.text),
+        }
+    }
+
+    fn of_file(text: impl Into<String>) -> Self {
+        Self {
+            line: None,
+            text: text.into(),
+        }
+    }
+
+    fn too_long() -> Self {
+        Self::of_file("is longer than 1 MiB")
+    }
+}
+
+/// A file without mistakes.
+#[derive(Clone)]
+pub struct Parsed {
+    /// What it decides.
+    pub config: Config,
+    /// To be logged at each login, in the order of their lines.
+    pub warnings: Vec<Problem>,
+}
+
+/// A file with mistakes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// All of them, in the order of their lines; those of the whole file last.
+    pub problems: Vec<Problem>,
+    /// As in [`Parsed`].
+    pub warnings: Vec<Problem>,
+    /// What the file says beyond doubt: set only if there is a `failmode` and every one in the
+    /// file, whatever its section, has the same valid value after continuation lines are joined.
+    /// Only `Some(Safe)` may open the door to a broken file (behaviour.md, *Failmode*).
+    pub failmode: Option<Failmode>,
+}

@@ -1,0 +1,86 @@
+//! What can go wrong in a login, sorted by what failmode may make of it.
+//!
+//! The variants are the rows of the failmode table; `login::failmode` alone
+//! turns one into an outcome. Whoever makes an error chooses its row, and the
+//! safe choice is [`Error::Fault`]: it never opens the door.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+
+/// Why a login cannot simply go on.
+///
+/// Each text is lower case, names what it is about in quotes and goes down to
+/// the system's words. None holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// Duo could not be asked: one of the closed list in the failmode table
+    /// (name not found, refused, reset, unreachable, timed out, closed early,
+    /// proxy refused, TLS, HTTP 401, 3xx or 5xx, an answer that is not Duo's).
+    Service(String),
+    /// Duo was asked and did not agree: a 4xx, a 429 that does not end.
+    Refused(String),
+    /// The configuration file is missing, untrustworthy or broken.
+    Configuration(String),
+    /// This machine could not do its part: anything that is not listed
+    /// elsewhere, since a caller may be able to provoke it.
+    Fault(String),
+    /// The person left: end of input, Ctrl-C, hang-up, no input.
+    GaveUp(String),
+}
+
+impl Error {
+    /// A system call's failure that nothing but this machine explains.
+    /// `doing` says what was tried: `start a thread`.
+    pub fn fault(doing: &str, cause: impl fmt::Display) -> Error {
+        Error::Fault(format!("couldn't {doing}: {cause}"))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Service(text)
+            | Error::Refused(text)
+            | Error::Configuration(text)
+            | Error::Fault(text)
+            | Error::GaveUp(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The system's words for an I/O error, in lower case and without the
+/// `(os error N)` that Rust adds.
+pub fn system_words(error: &io::Error) -> String {
+    let text = match (error.raw_os_error(), error.kind()) {
+        (Some(number), _) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => "timed out".to_owned(),
+        (None, io::ErrorKind::UnexpectedEof) => "closed by the other side".to_owned(),
+        (None, _) => error.to_string(),
+    };
+    let mut letters = text.chars();
+    match letters.next() {
+        // "RPC: …" and "I/O error" keep their capitals.
+        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_read_in_the_systems_words() {
+        let refused = io::Error::from_raw_os_error(nix::libc::ECONNREFUSED);
+        assert_eq!(system_words(&refused), "connection refused");
+        let io = io::Error::from_raw_os_error(nix::libc::EIO);
+        assert_eq!(system_words(&io), "I/O error");
+        let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(system_words(&eof), "closed by the other side");
+    }
+}

@@ -1,0 +1,147 @@
+//! login_duo: what sshd runs in place of the user's shell. It asks Duo for the
+//! second factor and, on yes, becomes the shell or the command.
+//!
+//! [`run`] tells the story: the parent's half here, the child's in [`child`].
+//! Each module has one job, and uses only those below it: `child`, `session`,
+//! `login`, `privsep`, `conversation`, `api`, `groups`, `account`, `config`,
+//! `cli`, `log`, `clock`, `error`, `secret`.
+#![deny(unsafe_code)]
+
+pub mod account;
+pub mod api;
+pub mod child;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod conversation;
+pub mod error;
+pub mod groups;
+pub mod ini;
+pub mod log;
+pub mod login;
+pub mod privsep;
+pub mod secret;
+pub mod session;
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use account::Account;
+use cli::{Caller, Invocation, Request};
+use config::Owners;
+use error::Error;
+use log::{Charset, Log, Who};
+use privsep::{Inherited, Report, Standing};
+use session::Session;
+
+/// One login, from the command line to the session. Returns only if there is
+/// none: 1 denied, 2 wrong usage, 126 or 127 if the session cannot start.
+pub fn run() -> ExitCode {
+    let started = privsep::take_over().and_then(|inherited| Ok((inherited, privsep::standing()?)));
+    let (mut inherited, standing) = match started {
+        Ok(started) => started,
+        Err(error) => return complain(1, error),
+    };
+    let caller = match standing {
+        Standing::Setuid => Caller::Untrusted,
+        Standing::Root | Standing::Plain => Caller::Trusted,
+    };
+    match cli::read(std::mem::take(&mut inherited.environment), caller) {
+        Request::Show(text) => {
+            // A closed stdout is not an event.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Request::Usage(text) => {
+            let text = log::for_terminal(&text, Charset::Ascii).into_owned();
+            let _ = log::write_patiently(io::stderr().as_fd(), text.as_bytes(), log::PATIENCE);
+            ExitCode::from(2)
+        }
+        Request::Forbidden(text) => complain(1, text),
+        Request::Login(mut invocation) => {
+            inherited.environment = std::mem::take(&mut invocation.environment);
+            log_in(&invocation, &inherited, standing)
+        }
+    }
+}
+
+/// Ask in a child; judge what it says; log; become the session.
+fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) -> ExitCode {
+    let report = ask_in_a_child(invocation, standing);
+    // Nothing was logged and nobody looked up before the fork and the drop.
+    let log = Log::open(invocation.sink, invocation.charset);
+    let account = Account::of_the_caller();
+    let report = account.as_ref().map_err(Error::clone).and(report);
+    let otherwise = Who {
+        duo_user: account
+            .as_ref()
+            .map_or("?", |account| &account.name)
+            .to_owned(),
+        client: invocation.client.clone(),
+    };
+    let judgement = login::judge(report, otherwise);
+    log.line(judgement.verdict.outcome.label().1, &judgement.line());
+    if judgement.left {
+        finish_the_line();
+    }
+
+    let (Some(allow), Ok(account)) = (judgement.allow, account) else {
+        return ExitCode::from(1);
+    };
+    if judgement.verdict.motd {
+        show_motd();
+    }
+    let session = Session {
+        shell: &account.shell,
+        command: invocation.command.as_deref(),
+        from_sshd: invocation.command_from_sshd,
+    };
+    let (status, why) = session::become_session(allow, &session, inherited);
+    complain(status, why)
+}
+
+/// Opens the configuration while privileged, forks, drops privileges on both
+/// sides, and waits.
+fn ask_in_a_child(invocation: &Invocation, standing: Standing) -> Result<Report, Error> {
+    let user = match standing {
+        Standing::Plain => None,
+        Standing::Setuid | Standing::Root => Some(privsep::privsep_user(standing)?),
+    };
+    let owners = Owners {
+        privsep: user.as_ref().map(|user| user.uid.as_raw()),
+        sshd: privsep::user_id("sshd")?,
+        caller: (standing != Standing::Setuid).then(privsep::caller_id),
+    };
+    let (file, opened) = match config::open(&invocation.config, &owners) {
+        Ok(opened) => (Some(opened.file), Ok(opened.warning)),
+        Err(problem) => (None, Err(problem)),
+    };
+    let warning = user.as_ref().and_then(|user| user.warning.clone());
+    let parent = privsep::separate(standing, user.as_ref(), file, |file, ends| {
+        child::run(invocation, opened, file, warning, ends)
+    })?;
+    parent.wait()
+}
+
+/// What was being typed or counted stays on a line of its own.
+fn finish_the_line() {
+    let stderr = io::stderr();
+    if stderr.is_terminal() {
+        let _ = log::write_patiently(stderr.as_fd(), b"\n", log::PATIENCE);
+    }
+}
+
+/// The message of the day, which sshd leaves to whoever it runs.
+fn show_motd() {
+    if let Ok(text) = std::fs::read("/etc/motd") {
+        let _ = log::write_patiently(io::stdout().as_fd(), &text, log::PATIENCE);
+    }
+}
+
+fn complain(status: u8, text: impl Display) -> ExitCode {
+    let line = format!("login_duo: {text}\n");
+    let _ = log::write_patiently(io::stderr().as_fd(), line.as_bytes(), log::PATIENCE);
+    ExitCode::from(status)
+}

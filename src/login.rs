@@ -1,0 +1,499 @@
+//! The decisions of a login: gate, preauth, factor, attempts, verdict, and
+//! **the one function that applies failmode**.
+//!
+//! Pure, over the traits [`Duo`] and [`Conversation`]. A reader who wants to
+//! know what opens the door reads [`failmode`], [`Outcome::opens`] and
+//! [`judge`], and nothing else.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Duo;
+use crate::api::factor::{Factor, Menu};
+use crate::api::reply::{Auth, Preauth, Progress, Status};
+use crate::clock::{Clock, Deadlines};
+use crate::config::{Config, Failmode};
+use crate::conversation::{Conversation, Waiting};
+use crate::error::Error;
+use crate::log::{self, Priority, Who};
+use crate::privsep::{End, FAULT_MARK, Report};
+use crate::secret::Secret;
+
+// ---------------------------------------------------------------------------
+// Outcomes
+
+/// How a login, or one attempt, came out: the first word of its log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Duo allowed.
+    Successful,
+    /// preauth said that no second factor is needed.
+    Skipped,
+    /// The user's groups need none.
+    Bypassed,
+    /// An attempt was denied.
+    Failed,
+    /// preauth said no, a 4xx, a 429, or the user gave up.
+    Aborted,
+    /// Allowed by failmode.
+    Failsafe,
+    /// Denied by failmode.
+    Failsecure,
+    /// An error after Duo had answered, or a fault of this machine.
+    Error,
+}
+
+impl Outcome {
+    /// The outcomes that open the door, all of them.
+    pub fn opens(self) -> bool {
+        match self {
+            Outcome::Successful | Outcome::Skipped | Outcome::Bypassed | Outcome::Failsafe => true,
+            Outcome::Failed | Outcome::Aborted | Outcome::Failsecure | Outcome::Error => false,
+        }
+    }
+
+    /// The final line's beginning, and how loud it is.
+    pub fn label(self) -> (&'static str, Priority) {
+        match self {
+            Outcome::Successful => ("Successful", Priority::Info),
+            Outcome::Skipped => ("Skipped", Priority::Warning),
+            Outcome::Bypassed => ("Bypassed", Priority::Info),
+            Outcome::Failed => ("Failed", Priority::Warning),
+            Outcome::Aborted => ("Aborted", Priority::Warning),
+            Outcome::Failsafe => ("Failsafe", Priority::Warning),
+            Outcome::Failsecure => ("Failsecure", Priority::Warning),
+            Outcome::Error => ("Error in", Priority::Error),
+        }
+    }
+}
+
+/// **The** failmode table: what becomes of a login that ends in an error.
+///
+/// The rule behind it: a person who holds the first factor must have no way of
+/// their own to make `safe` open the door, and once Duo has asked or refused,
+/// only Duo's yes opens it. `stated` is the failmode of a file that was read;
+/// of a broken one, `safe` only if it says so beyond doubt; else `secure`.
+pub fn failmode(error: &Error, duo_has_answered: bool, stated: Failmode) -> Outcome {
+    match (error, duo_has_answered, stated) {
+        (Error::Service(_) | Error::Configuration(_), false, Failmode::Safe) => Outcome::Failsafe,
+        (Error::Service(_) | Error::Configuration(_), false, Failmode::Secure) => {
+            Outcome::Failsecure
+        }
+        (Error::Service(_) | Error::Configuration(_), true, _) => Outcome::Error,
+        (Error::Refused(_) | Error::GaveUp(_), _, _) => Outcome::Aborted,
+        (Error::Fault(_), _, _) => Outcome::Error,
+    }
+}
+
+// ---------------------------------------------------------------------------
+// The child's verdict, and the parent's
+
+/// What the child found; it goes over the pipe as one line of JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    word: Word,
+    /// How the login came out.
+    pub outcome: Outcome,
+    /// The end of the log line.
+    pub detail: String,
+    /// Whether the person should see `/etc/motd`.
+    pub motd: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Allow,
+    Deny,
+}
+
+impl Verdict {
+    /// The verdict that `outcome` means.
+    pub fn new(outcome: Outcome, detail: impl Into<String>) -> Verdict {
+        let word = if outcome.opens() {
+            Word::Allow
+        } else {
+            Word::Deny
+        };
+        Verdict {
+            word,
+            outcome,
+            detail: detail.into(),
+            motd: false,
+        }
+    }
+
+    /// The same, with or without a look at `/etc/motd` if it opens.
+    pub fn with_motd(self, motd: bool) -> Verdict {
+        Verdict {
+            motd: motd && matches!(self.outcome, Outcome::Successful | Outcome::Bypassed),
+            ..self
+        }
+    }
+
+    fn allows(&self) -> bool {
+        self.word == Word::Allow && self.outcome.opens()
+    }
+
+    fn denies(&self) -> bool {
+        self.word == Word::Deny && !self.outcome.opens()
+    }
+
+    /// The verdict on a login that ended in an error; see [`failmode`].
+    pub fn of_error(error: &Error, duo_has_answered: bool, stated: Failmode) -> Verdict {
+        Verdict::new(failmode(error, duo_has_answered, stated), error.to_string())
+    }
+}
+
+/// The right to become the user's session. Only [`judge`] makes one.
+#[derive(Debug)]
+pub struct Allow(());
+
+/// What the parent makes of the child.
+#[derive(Debug)]
+pub struct Judgement {
+    /// There, if the door opens.
+    pub allow: Option<Allow>,
+    /// For the log.
+    pub who: Who,
+    /// The verdict, or what stands for one.
+    pub verdict: Verdict,
+    /// Whether the person left in the middle.
+    pub left: bool,
+}
+
+impl Judgement {
+    /// The final line of the log.
+    pub fn line(&self) -> String {
+        let Verdict {
+            outcome, detail, ..
+        } = &self.verdict;
+        match outcome {
+            Outcome::Bypassed => {
+                format!(
+                    "User {} bypassed Duo 2FA due to user's UNIX group",
+                    log::quoted(detail)
+                )
+            }
+            _ => log::login_line(outcome.label().0, &self.who, detail),
+        }
+    }
+}
+
+/// The two keys of the door: the verdict "allow" on the pipe, and exit status
+/// 0. A child that crashes, exits early, says allow and dies, or writes
+/// anything else, denies; so does a person who has left. `otherwise` is logged
+/// where the child never said who it was about.
+pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
+    let mut judgement = Judgement {
+        allow: None,
+        who: otherwise,
+        verdict: Verdict::new(Outcome::Error, ""),
+        left: false,
+    };
+    match report.map(|report| (Records::read(&report.records), report.end)) {
+        Err(error) => judgement.verdict.detail = error.to_string(),
+        Ok((records, end)) => {
+            if let Some(who) = records.who {
+                judgement.who = who;
+            }
+            match (end, records.verdict) {
+                (End::Left(why), _) => {
+                    judgement.left = true;
+                    judgement.verdict = Verdict::new(Outcome::Aborted, why);
+                }
+                (End::Exited(0), Ok(verdict)) if verdict.allows() => {
+                    judgement.allow = Some(Allow(()));
+                    judgement.verdict = verdict;
+                }
+                (End::Exited(1), Ok(verdict)) if verdict.denies() => judgement.verdict = verdict,
+                (End::Exited(1), Err(why)) => judgement.verdict.detail = why,
+                (End::Exited(status), _) => {
+                    judgement.verdict.detail =
+                        format!("the child's exit status {status} does not fit what it said");
+                }
+                (End::Killed(signal), _) => {
+                    judgement.verdict.detail = format!("the child was killed by {signal}");
+                }
+                (End::Stuck, _) => judgement.verdict.detail = "the child does not end".to_owned(),
+            }
+        }
+    }
+    judgement
+}
+
+/// The child's two lines: who it is about, and the verdict.
+struct Records {
+    who: Option<Who>,
+    /// Or why there is none.
+    verdict: Result<Verdict, String>,
+}
+
+impl Records {
+    fn read(bytes: &[u8]) -> Records {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        let mut line = || {
+            lines
+                .next()
+                .map(|line| line.strip_suffix(b"\n").unwrap_or_default())
+        };
+        let (first, second, third) = (line(), line(), line());
+        let who: Option<Who> = first.and_then(|line| serde_json::from_slice(line).ok());
+        let verdict = second.and_then(|line| serde_json::from_slice(line).ok());
+        let fault = first.and_then(|line| line.strip_prefix(FAULT_MARK.as_bytes()));
+        let verdict = match (&who, verdict, third, fault) {
+            (Some(_), Some(verdict), None, _) => Ok(verdict),
+            (_, _, _, Some(fault)) => Err(String::from_utf8_lossy(fault).into_owned()),
+            _ => Err("the child ended without a verdict".to_owned()),
+        };
+        Records { who, verdict }
+    }
+}
+
+// ---------------------------------------------------------------------------
+// The attempts
+
+/// What a login is made of, beside Duo and the person.
+pub struct Login<'a> {
+    /// The sysadmin's decisions.
+    pub config: &'a Config,
+    /// The Duo user name, for a menu that we write.
+    pub user: &'a str,
+    /// `$DUO_PASSCODE`.
+    pub passcode: Option<&'a Secret>,
+    /// Whether sshd was asked for a command.
+    pub original_command: bool,
+    /// How long the person may take.
+    pub deadlines: &'a Deadlines,
+    /// The time.
+    pub clock: &'a dyn Clock,
+}
+
+/// How one attempt ended, if it did not end in an error.
+enum Attempt {
+    /// Duo said yes, to this factor.
+    Allowed(String),
+    /// Duo said no, or was not even asked; another attempt may follow.
+    Denied(String),
+    /// The login is over without a factor.
+    Over(Verdict),
+}
+
+impl Login<'_> {
+    /// Attempts, until one ends the login. `failed` is told of each denied one
+    /// but the last, which is the verdict.
+    pub fn run(
+        &self,
+        duo: &mut dyn Duo,
+        person: &dyn Conversation,
+        failed: &dyn Fn(&str),
+    ) -> Verdict {
+        let attempts = self.attempts(person);
+        for number in 1..=attempts {
+            match self.attempt(number, duo, person) {
+                Ok(Attempt::Allowed(factor)) => return Verdict::new(Outcome::Successful, factor),
+                Ok(Attempt::Over(verdict)) => return verdict,
+                Ok(Attempt::Denied(why)) if number == attempts => {
+                    return Verdict::new(Outcome::Failed, why);
+                }
+                Ok(Attempt::Denied(why)) => failed(&why),
+                Err(error) => {
+                    let verdict = Verdict::of_error(&error, duo.answered(), self.config.failmode);
+                    tell_of_error(person, &error, verdict.outcome);
+                    return verdict;
+                }
+            }
+        }
+        Verdict::new(Outcome::Error, "no attempt was made")
+    }
+
+    fn attempts(&self, person: &dyn Conversation) -> u8 {
+        // `ssh -tt host command` is often a program, which answers no menu.
+        let unattended = self.config.autopush && self.original_command;
+        if person.interactive() && !unattended {
+            self.config.prompts.max(1)
+        } else {
+            1
+        }
+    }
+
+    fn attempt(
+        &self,
+        number: u8,
+        duo: &mut dyn Duo,
+        person: &dyn Conversation,
+    ) -> Result<Attempt, Error> {
+        let menu = match duo.preauth()? {
+            Preauth::Auth(menu) => menu,
+            Preauth::Allow(message) => {
+                person.tell(&message);
+                return Ok(Attempt::Over(Verdict::new(Outcome::Skipped, message)));
+            }
+            Preauth::Deny(message) => {
+                let why = or_else(message, "Duo denied this login");
+                person.tell_always(&why);
+                return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
+            }
+            Preauth::Enroll { text, url } => {
+                person.tell_always(&enrolment(&text, url.as_deref()));
+                let why = or_else(text, "Duo enrolment required");
+                return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
+            }
+        };
+        let factor = match self.choose(number, &menu, person)? {
+            Ok(factor) => factor,
+            Err(why) => {
+                person.tell_always(why);
+                return Ok(Attempt::Denied(why.to_owned()));
+            }
+        };
+        let status = self.prove(&factor, duo, person)?;
+        let message = status.message.unwrap_or_default();
+        if status.progress == Progress::Allow {
+            person.tell(&message);
+            return Ok(Attempt::Allowed(factor.name().to_owned()));
+        }
+        let why = or_else(message, "Duo denied this attempt");
+        person.tell_always(&why);
+        Ok(Attempt::Denied(why))
+    }
+
+    /// The factor of this attempt, or why what was typed cannot be one.
+    fn choose(
+        &self,
+        number: u8,
+        menu: &Menu,
+        person: &dyn Conversation,
+    ) -> Result<Result<Factor, &'static str>, Error> {
+        const NO_DEFAULT: &str = "there is no default factor: a passcode is needed";
+        if let Some(passcode) = self
+            .passcode
+            .filter(|_| number == 1 && self.config.accept_env_factor)
+        {
+            return Ok(
+                typed(passcode.expose()).and_then(|text| menu.factor(&text).ok_or(NO_DEFAULT))
+            );
+        }
+        if !person.interactive() || (number == 1 && self.config.autopush) {
+            person.tell("Autopushing login request to phone...");
+            return Ok(menu.default_factor().ok_or(NO_DEFAULT));
+        }
+        let line = person.ask(&menu.text(self.user))?;
+        Ok(typed(&line).and_then(|text| menu.factor(&text).ok_or(NO_DEFAULT)))
+    }
+
+    /// Asks Duo to judge a factor, and waits for its word.
+    fn prove(
+        &self,
+        factor: &Factor,
+        duo: &mut dyn Duo,
+        person: &dyn Conversation,
+    ) -> Result<Status, Error> {
+        person.waiting(Waiting::Begins);
+        let status = match duo.auth(factor) {
+            Ok(Auth::Settled(status)) => Ok(status),
+            Ok(Auth::Started(transaction)) => self.follow(&transaction, factor, duo, person),
+            Err(error) => Err(error),
+        };
+        person.waiting(Waiting::Ends);
+        status
+    }
+
+    fn follow(
+        &self,
+        transaction: &str,
+        factor: &Factor,
+        duo: &mut dyn Duo,
+        person: &dyn Conversation,
+    ) -> Result<Status, Error> {
+        let until = self.clock.now() + self.deadlines.person;
+        let mut told = Vec::new();
+        loop {
+            let asked = self.clock.now();
+            if asked >= until {
+                return Ok(timed_out());
+            }
+            let status = match duo.status(transaction, until) {
+                Err(Error::Service(_)) if self.clock.now() >= until => return Ok(timed_out()),
+                status => status?,
+            };
+            if status.progress != Progress::Waiting {
+                return Ok(status);
+            }
+            if let Some(message) = status.message.filter(|message| !told.contains(message)) {
+                // The code to type into the phone is part of it, and headless
+                // logins need it too.
+                if factor.is_verified_push() {
+                    person.tell_always(&message);
+                } else {
+                    person.tell(&message);
+                }
+                told.push(message);
+            }
+            let took = self.clock.now().saturating_duration_since(asked);
+            self.clock
+                .sleep(self.deadlines.between_polls.saturating_sub(took));
+        }
+    }
+}
+
+fn timed_out() -> Status {
+    Status {
+        progress: Progress::Deny,
+        message: Some("authentication timed out".to_owned()),
+    }
+}
+
+fn or_else(message: String, words: &str) -> String {
+    if message.trim().is_empty() {
+        words.to_owned()
+    } else {
+        message
+    }
+}
+
+fn enrolment(text: &str, url: Option<&str>) -> String {
+    match url {
+        Some(url) if !text.contains(url) => format!("{text}\n{url}"),
+        _ => or_else(text.to_owned(), "Duo enrolment required"),
+    }
+}
+
+/// Says why the login ends, where that is not plain from what was said before.
+fn tell_of_error(person: &dyn Conversation, error: &Error, outcome: Outcome) {
+    match outcome {
+        Outcome::Failsafe => person.tell("Duo cannot be reached: you are let in without it"),
+        _ if matches!(error, Error::GaveUp(_)) => {}
+        _ => person.tell_always(&format!("Login denied: {error}")),
+    }
+}
+
+/// What was typed, as Duo should see it: trimmed, and without the blanks that a
+/// pasted `123 456` has.
+///
+/// # Errors
+/// Why it cannot be a passcode or a factor's name.
+pub fn typed(line: &[u8]) -> Result<String, &'static str> {
+    if line.len() > 255 {
+        return Err("that is too long to be a passcode");
+    }
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    if text.chars().any(char::is_control) {
+        return Err("that is not a passcode: it has control characters");
+    }
+    let mut kept = String::new();
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let between_digits =
+            letter.is_whitespace() && kept.ends_with(|last: char| last.is_ascii_digit()) && {
+                while letters.next_if(|next| next.is_whitespace()).is_some() {}
+                letters.peek().is_some_and(char::is_ascii_digit)
+            };
+        if !between_digits {
+            kept.push(letter);
+        }
+    }
+    Ok(kept)
+}

@@ -1,0 +1,101 @@
+//! The session: this process becomes the user's shell or command.
+//!
+//! It has nothing to decide: whoever calls [`become_session`] holds an
+//! [`Allow`], and only the verdict makes one.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::execve;
+
+use crate::log::{self, Charset};
+use crate::login::Allow;
+use crate::privsep::Inherited;
+
+/// Where distributions put sftp-server: Debian, Fedora, SUSE, Arch, Alpine.
+const SFTP_SERVERS: [&str; 5] = [
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+    "/usr/libexec/sftp-server",
+    "/usr/lib/sftp-server",
+];
+
+/// What to become.
+pub struct Session<'a> {
+    /// The login shell.
+    pub shell: &'a Path,
+    /// What it runs; none for a login shell.
+    pub command: Option<&'a [u8]>,
+    /// Whether the command is what sshd was asked for.
+    pub from_sshd: bool,
+}
+
+/// Becomes the session. Returns only if that fails: the exit status, and a
+/// message for stderr.
+pub fn become_session(_yes: Allow, session: &Session<'_>, inherited: &Inherited) -> (u8, String) {
+    let command = match session.command {
+        Some(command) if session.from_sshd => match sftp_command(command) {
+            Some(Err(message)) => return (127, message),
+            Some(Ok(command)) => Some(command),
+            None => Some(command.to_vec()),
+        },
+        command => command.map(<[u8]>::to_vec),
+    };
+    let base = session
+        .shell
+        .file_name()
+        .unwrap_or(session.shell.as_os_str())
+        .as_bytes();
+    let words = match command {
+        None => vec![[b"-", base].concat()],
+        Some(command) => vec![base.to_vec(), b"-c".to_vec(), command],
+    };
+    // None of these can hold a NUL: they were C strings a moment ago.
+    let c_string = |bytes: Vec<u8>| CString::new(bytes).unwrap_or_default();
+    let arguments: Vec<CString> = words.into_iter().map(c_string).collect();
+    let shell = c_string(session.shell.as_os_str().as_bytes().to_vec());
+
+    if let Err(error) = inherited.restore_signals() {
+        return (126, error.to_string());
+    }
+    let Err(errno) = execve(&shell, &arguments, &inherited.environment);
+    let status = if errno == Errno::ENOENT { 127 } else { 126 };
+    let name = log::one_line(&session.shell.to_string_lossy(), Charset::Ascii).into_owned();
+    (status, format!("{name}: {}", errno.desc()))
+}
+
+/// `internal-sftp` is built into sshd, which a forced command cannot ask for:
+/// the system's own sftp-server takes the same options.
+fn sftp_command(command: &[u8]) -> Option<Result<Vec<u8>, String>> {
+    let rest = command.strip_prefix(b"internal-sftp")?;
+    if !matches!(rest.first(), None | Some(b' ' | b'\t')) {
+        return None;
+    }
+    let server = SFTP_SERVERS
+        .into_iter()
+        .find(|path| Path::new(OsStr::new(path)).is_file());
+    Some(match server {
+        Some(server) => Ok([b"exec ", server.as_bytes(), rest].concat()),
+        None => Err("internal-sftp: there is no sftp-server on this machine".to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_word_internal_sftp_is_replaced() {
+        assert!(sftp_command(b"internal-sftp -u 0077").is_some());
+        assert!(sftp_command(b"internal-sftp").is_some());
+        assert!(sftp_command(b"internal-sftpd").is_none());
+        assert!(sftp_command(b"ls internal-sftp").is_none());
+        if let Some(Ok(command)) = sftp_command(b"internal-sftp -u 0077") {
+            assert!(command.ends_with(b"sftp-server -u 0077"));
+        }
+    }
+}

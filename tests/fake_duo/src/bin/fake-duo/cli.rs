@@ -1,0 +1,296 @@
+//! The command line.
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use fake_duo::{FAULTS, PASSCODE, STAGES, Script, Setting, Shape, TLS_VARIANTS, Tls, USERS};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the caller wants.
+pub enum Action {
+    Serve(Serve),
+    Demo(Demo),
+}
+
+/// The options of `serve`.
+pub struct Serve {
+    pub port: u16,
+    pub addresses: Vec<String>,
+    pub names: Vec<String>,
+    pub dir: Option<PathBuf>,
+    pub shape: Shape,
+    pub tls: Tls,
+    pub clock_offset: i64,
+    pub push_delay: Duration,
+    pub users: Vec<(String, Script)>,
+    pub default_script: Script,
+    pub faults: Vec<Setting>,
+}
+
+/// The options of `demo`.
+pub struct Demo {
+    pub login_duo: Option<PathBuf>,
+    pub shape: Shape,
+    pub push_delay: Duration,
+    pub command: Vec<OsString>,
+}
+
+/// Reads the command line; ends the program where it asks for help or is wrong.
+pub fn parse() -> Action {
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("demo", matches)) => Action::Demo(demo(matches)),
+        Some((_, matches)) => Action::Serve(serve(matches)),
+        // clap has seen to it already.
+        None => command()
+            .error(ErrorKind::MissingSubcommand, "serve or demo?")
+            .exit(),
+    }
+}
+
+fn command() -> Command {
+    Command::new("fake-duo")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A Duo service on the loopback. FOR TESTS ONLY: its keys are public, and it lets people in.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve_command())
+        .subcommand(demo_command())
+}
+
+fn serve_command() -> Command {
+    Command::new("serve")
+        .about("Runs the service until stopped, for scripted tests. FOR TESTS ONLY.")
+        .after_help(tables())
+        .args([
+            option("port", "N", "Port to listen on [default: a free one]")
+                .value_parser(value_parser!(u16)),
+            option(
+                "bind",
+                "ADDRESS",
+                "Loopback address, may be repeated [default: 127.0.0.1]",
+            )
+            .action(ArgAction::Append),
+            option(
+                "name",
+                "HOST",
+                "Further host name to answer to, may be repeated",
+            )
+            .action(ArgAction::Append),
+            option(
+                "dir",
+                "DIR",
+                "Folder for ca.pem and login_duo.conf [default: a new one]",
+            )
+            .value_parser(value_parser!(PathBuf)),
+            shape(),
+            option(
+                "tls",
+                "VARIANT",
+                "Certificate or TLS, see below [default: good]",
+            )
+            .value_parser(tls),
+            option("clock-offset", "SECONDS", "Puts the service's clock off")
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(i64)),
+            push_delay(),
+            option(
+                "user",
+                "NAME=SCRIPT",
+                "Gives a user a script, by the name of a user below; may be repeated",
+            )
+            .action(ArgAction::Append)
+            .value_parser(user),
+            option(
+                "default-script",
+                "SCRIPT",
+                "The script of all other users [default: push]",
+            )
+            .value_parser(script),
+            option(
+                "fault",
+                "[ENDPOINT/]NAME[:ARG][@TIMES]",
+                "Something that goes wrong, see below; may be repeated",
+            )
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(Setting)),
+        ])
+}
+
+fn demo_command() -> Command {
+    Command::new("demo")
+        .about("Runs the real login_duo on this terminal against the service, as a login would. FOR TESTS ONLY.")
+        .after_help(format!(
+            "The push approves itself after the push delay; the passcode {PASSCODE} is right; anything else is refused.\n\
+             Ends with login_duo's own exit status; 2 where it could not be run."
+        ))
+        .args([
+            option("login-duo", "PATH", "The login_duo to run [default: built by cargo, or the one beside this program]")
+                .value_parser(value_parser!(PathBuf)),
+            shape(),
+            push_delay(),
+            Arg::new("command")
+                .value_name("COMMAND")
+                .help("Command and arguments for login_duo, after --  [default: a login shell]")
+                .num_args(0..)
+                .last(true)
+                .value_parser(value_parser!(OsString)),
+        ])
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn shape() -> Arg {
+    option(
+        "shape",
+        "prompt|devices",
+        "UNIX Application or Auth API [default: prompt]",
+    )
+    .value_parser(|text: &str| match text {
+        "prompt" => Ok(Shape::Prompt),
+        "devices" => Ok(Shape::Devices),
+        _ => Err("prompt or devices"),
+    })
+}
+
+fn push_delay() -> Arg {
+    option(
+        "push-delay",
+        "SECONDS",
+        "How long a person takes to answer [default: 2]",
+    )
+    .value_parser(|text: &str| {
+        let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+        Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    })
+}
+
+fn tls(text: &str) -> Result<Tls, String> {
+    Tls::named(text).ok_or_else(|| "not one of the variants that --help lists".to_owned())
+}
+
+fn script(text: &str) -> Result<Script, String> {
+    Script::named(text).ok_or_else(|| "not one of the users that --help lists".to_owned())
+}
+
+fn user(text: &str) -> Result<(String, Script), String> {
+    let (name, wanted) = text.split_once('=').ok_or("not NAME=SCRIPT")?;
+    Ok((name.to_owned(), script(wanted)?))
+}
+
+/// Users, faults and TLS variants, as `serve --help` shows them.
+fn tables() -> String {
+    let mut text = format!(
+        "Users (any other name: push; the passcode {PASSCODE} is right unless said otherwise):\n"
+    );
+    for (name, _, what) in USERS {
+        text.push_str(&format!("  {name:<16}{what}\n"));
+    }
+    text.push_str(
+        "\nFaults, as [ENDPOINT/]NAME[:ARG][@TIMES]; ENDPOINT one of ping, check, preauth, auth, auth_status, any.\n\
+         Faults that fit the same request are used up in the order given: preauth/rate-limited:1@2 preauth/bare:500\n",
+    );
+    for (name, what) in FAULTS {
+        text.push_str(&format!("  {name:<28}{what}\n"));
+    }
+    text.push_str(&format!(
+        "  STAGE is one of {STAGES};\n  the first two strike connections, whatever the endpoint.\n\nTLS variants:\n"
+    ));
+    for (name, _, what) in TLS_VARIANTS {
+        text.push_str(&format!("  {name:<22}{what}\n"));
+    }
+    text
+}
+
+fn serve(matches: &ArgMatches) -> Serve {
+    let addresses = all(matches, "bind");
+    Serve {
+        port: one(matches, "port").unwrap_or(0),
+        addresses: if addresses.is_empty() {
+            vec!["127.0.0.1".to_owned()]
+        } else {
+            addresses
+        },
+        names: all(matches, "name"),
+        dir: one(matches, "dir"),
+        shape: one(matches, "shape").unwrap_or_default(),
+        tls: one(matches, "tls").unwrap_or_default(),
+        clock_offset: one(matches, "clock-offset").unwrap_or(0),
+        push_delay: delay(matches),
+        users: all(matches, "user"),
+        default_script: one(matches, "default-script").unwrap_or(Script::Push),
+        faults: all(matches, "fault"),
+    }
+}
+
+fn demo(matches: &ArgMatches) -> Demo {
+    Demo {
+        login_duo: one(matches, "login-duo"),
+        shape: one(matches, "shape").unwrap_or_default(),
+        push_delay: delay(matches),
+        command: all(matches, "command"),
+    }
+}
+
+fn delay(matches: &ArgMatches) -> Duration {
+    one(matches, "push-delay").unwrap_or(Duration::from_secs(2))
+}
+
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
+    matches.get_one(name).cloned()
+}
+
+fn all<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Vec<T> {
+    matches
+        .get_many(name)
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_user_fault_and_variant() {
+        let help = serve_command().render_help().to_string();
+        for (name, ..) in USERS {
+            assert!(help.contains(&format!("\n  {name} ")), "{name}");
+        }
+        for (name, _) in FAULTS {
+            assert!(help.contains(&format!("\n  {name} ")), "{name}");
+        }
+        for (name, ..) in TLS_VARIANTS {
+            assert!(help.contains(&format!("\n  {name} ")), "{name}");
+        }
+        assert!(help.contains("FOR TESTS ONLY"));
+    }
+
+    #[test]
+    fn options_are_read() {
+        let words = "fake-duo serve --clock-offset -3600 --fault auth/bare:500@1 --user alice=deny --tls expired";
+        let matches = command().try_get_matches_from(words.split(' ')).unwrap();
+        let (_, matches) = matches.subcommand().unwrap();
+        let options = serve(matches);
+        assert_eq!((options.clock_offset, options.tls), (-3600, Tls::Expired));
+        assert_eq!(options.users, [("alice".to_owned(), Script::Deny)]);
+        assert_eq!(options.faults.len(), 1);
+
+        let words = ["fake-duo", "demo", "--push-delay", "0.5", "--", "ls", "-l"];
+        let matches = command().try_get_matches_from(words).unwrap();
+        let (_, matches) = matches.subcommand().unwrap();
+        let options = demo(matches);
+        assert_eq!(options.push_delay, Duration::from_millis(500));
+        assert_eq!(options.command, ["ls", "-l"]);
+    }
+}
