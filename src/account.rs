@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist, getuid};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use crate::config::Gecos;
 use crate::error::Error;
@@ -28,12 +28,13 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account of whoever called us.
+    /// The account of the user id `uid`: the real one of whoever called us, as
+    /// it was before any drop of privileges.
     ///
     /// # Errors
     /// [`Error::Fault`] if there is none, or it cannot be looked up.
-    pub fn of_the_caller() -> Result<Account, Error> {
-        let uid: Uid = getuid();
+    pub fn of(uid: u32) -> Result<Account, Error> {
+        let uid = Uid::from_raw(uid);
         let user = User::from_uid(uid)
             .map_err(|errno| Error::fault(&format!("look up the user id {uid}"), errno.desc()))?
             .ok_or_else(|| Error::Fault(format!("the user id {uid} has no account")))?;
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_callers_account_is_found_by_its_uid() {
-        let account = Account::of_the_caller().unwrap();
+        let account = Account::of(nix::unistd::getuid().as_raw()).unwrap();
         assert!(!account.name.is_empty());
         assert!(account.group_names().is_ok_and(|names| !names.is_empty()));
         assert!(

@@ -21,40 +21,45 @@ use crate::log::{self, Log, Priority, Who, login_line};
 use crate::login::{Login, Outcome, Verdict};
 use crate::privsep::{ChildEnds, FAULT_MARK};
 
-/// Runs the child to its exit status. `opened` is how opening the
-/// configuration went, and `file` what came of it.
-pub fn run(
-    invocation: &Invocation,
-    opened: Result<Option<Problem>, Problem>,
-    file: Option<File>,
-    warning: Option<String>,
-    mut ends: ChildEnds,
-) -> i32 {
-    let log = Log::open(invocation.sink, invocation.charset);
-    let mut child = Child {
-        invocation,
+/// What the child is started with.
+pub struct Start<'a> {
+    /// What the caller asked for.
+    pub invocation: &'a Invocation,
+    /// Whose login this is: the real user id before the drop.
+    pub caller: u32,
+    /// What the log should say of the user that we run as.
+    pub warning: Option<String>,
+    /// How opening the configuration went, with a warning perhaps.
+    pub opened: Result<Option<Problem>, Problem>,
+}
+
+/// Runs the child to its exit status; `file` is the configuration, if it could
+/// be opened.
+pub fn run(start: &Start<'_>, file: Option<File>, mut ends: ChildEnds) -> i32 {
+    let log = Log::open(start.invocation.sink, start.invocation.charset);
+    let child = Child {
+        start,
+        invocation: start.invocation,
         log,
-        ends: &mut ends,
     };
-    let said = match child.introduce(opened, file, warning) {
-        Ok((account, settings)) => {
-            let verdict = child.ask(&account, settings);
-            let record = serde_json::to_string(&verdict);
+    let said = match child.introduce(file, &mut ends) {
+        Ok((named, settings)) => {
+            let verdict = child.ask(&named, settings);
             let status = i32::from(!verdict.outcome.opens());
-            record
+            serde_json::to_string(&verdict)
                 .map_err(|error| Error::fault("write the verdict", error))
-                .and_then(|record| child.ends.send(&record))
+                .and_then(|record| ends.send(&record))
                 .map(|()| status)
         }
-        Err(error) => child.ends.send(&format!("{FAULT_MARK}{error}")).map(|()| 1),
+        Err(error) => ends.send(&format!("{FAULT_MARK}{error}")).map(|()| 1),
     };
     said.unwrap_or(1)
 }
 
 struct Child<'a> {
+    start: &'a Start<'a>,
     invocation: &'a Invocation,
     log: Log,
-    ends: &'a mut ChildEnds,
 }
 
 /// What came of the configuration file.
@@ -68,14 +73,13 @@ impl Child<'_> {
     /// Finds out who this is and tells the parent, so that every log line can
     /// name them.
     fn introduce(
-        &mut self,
-        opened: Result<Option<Problem>, Problem>,
+        &self,
         file: Option<File>,
-        warning: Option<String>,
+        ends: &mut ChildEnds,
     ) -> Result<(Named, Settings), Error> {
         let who = Arc::new(Mutex::new(None));
         let (last_words, log) = (who.clone(), self.log);
-        self.ends.watch_parent(move || {
+        ends.watch_parent(move || {
             let who = last_words
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -88,11 +92,11 @@ impl Child<'_> {
             log.line(Priority::Warning, &line);
         })?;
 
-        if let Some(warning) = warning {
-            self.log.warning(&warning);
+        if let Some(warning) = &self.start.warning {
+            self.log.warning(warning);
         }
-        let account = Account::of_the_caller()?;
-        let settings = self.settings(opened, file);
+        let account = Account::of(self.start.caller)?;
+        let settings = self.settings(file);
         let gecos = match &settings {
             Settings::Good(config) => config.gecos,
             Settings::Broken(..) => Gecos::No,
@@ -112,7 +116,7 @@ impl Child<'_> {
         *who.lock().unwrap_or_else(PoisonError::into_inner) = Some(named.clone());
         let record =
             serde_json::to_string(&named).map_err(|error| Error::fault("write a record", error))?;
-        self.ends.send(&record)?;
+        ends.send(&record)?;
         Ok((
             Named {
                 account,
@@ -123,15 +127,15 @@ impl Child<'_> {
     }
 
     /// Reads the configuration, and tells everything that is wrong with it.
-    fn settings(&self, opened: Result<Option<Problem>, Problem>, file: Option<File>) -> Settings {
+    fn settings(&self, file: Option<File>) -> Settings {
         let path = self.invocation.config.as_path();
         let broken = |problems: &[Problem], failmode| {
             self.complain(path, problems);
             Settings::Broken(summary(path, problems), failmode)
         };
-        let warnings = match opened {
-            Ok(warning) => Vec::from_iter(warning),
-            Err(problem) => return broken(&[problem], Failmode::Secure),
+        let warning = match &self.start.opened {
+            Ok(warning) => warning,
+            Err(problem) => return broken(std::slice::from_ref(problem), Failmode::Secure),
         };
         let Some(file) = file else {
             return broken(&[], Failmode::Secure);
@@ -147,7 +151,7 @@ impl Child<'_> {
                 (broken(&file.problems, stated), file.warnings)
             }
         };
-        for warning in warnings.iter().chain(&more) {
+        for warning in warning.iter().chain(&more) {
             self.log.warning(&warning.at(path));
         }
         result

@@ -69,10 +69,12 @@ pub fn run() -> ExitCode {
 
 /// Ask in a child; judge what it says; log; become the session.
 fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) -> ExitCode {
-    let report = ask_in_a_child(invocation, standing);
+    // The drop changes the child's.
+    let caller = privsep::caller_id();
+    let report = ask_in_a_child(invocation, standing, caller);
     // Nothing was logged and nobody looked up before the fork and the drop.
     let log = Log::open(invocation.sink, invocation.charset);
-    let account = Account::of_the_caller();
+    let account = Account::of(caller);
     let report = account.as_ref().map_err(Error::clone).and(report);
     let otherwise = Who {
         duo_user: account
@@ -104,7 +106,11 @@ fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) ->
 
 /// Opens the configuration while privileged, forks, drops privileges on both
 /// sides, and waits.
-fn ask_in_a_child(invocation: &Invocation, standing: Standing) -> Result<Report, Error> {
+fn ask_in_a_child(
+    invocation: &Invocation,
+    standing: Standing,
+    caller: u32,
+) -> Result<Report, Error> {
     let user = match standing {
         Standing::Plain => None,
         Standing::Setuid | Standing::Root => Some(privsep::privsep_user(standing)?),
@@ -112,15 +118,20 @@ fn ask_in_a_child(invocation: &Invocation, standing: Standing) -> Result<Report,
     let owners = Owners {
         privsep: user.as_ref().map(|user| user.uid.as_raw()),
         sshd: privsep::user_id("sshd")?,
-        caller: (standing != Standing::Setuid).then(privsep::caller_id),
+        caller: (standing != Standing::Setuid).then_some(caller),
     };
     let (file, opened) = match config::open(&invocation.config, &owners) {
         Ok(opened) => (Some(opened.file), Ok(opened.warning)),
         Err(problem) => (None, Err(problem)),
     };
-    let warning = user.as_ref().and_then(|user| user.warning.clone());
+    let start = child::Start {
+        invocation,
+        caller,
+        warning: user.as_ref().and_then(|user| user.warning.clone()),
+        opened,
+    };
     let parent = privsep::separate(standing, user.as_ref(), file, |file, ends| {
-        child::run(invocation, opened, file, warning, ends)
+        child::run(&start, file, ends)
     })?;
     parent.wait()
 }

@@ -708,8 +708,13 @@ impl Parent {
     pub fn wait(mut self) -> Result<Report, Error> {
         let mut records = Vec::new();
         let listened = self.listen(&mut records);
-        self.let_go();
+        if listened != Ok(None) {
+            self.let_go();
+        }
+        // A child that has said all ends by itself: told to go, it could not
+        // choose its exit status.
         let (end, signalled) = self.reap();
+        self.let_go();
         // A signal or a hang-up may have come together with the verdict.
         let left = listened?
             .or(signalled)

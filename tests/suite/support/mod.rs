@@ -1,0 +1,214 @@
+//! What every test here stands on: a fake Duo service, a configuration, and
+//! the built `login_duo` as a process, on pipes or on a pseudo-terminal.
+//!
+//! Tests wait for events (a text on the screen, a request at the service, the
+//! end of a process), at most [`PATIENCE`], and never for a number of seconds.
+
+mod terminal;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use fake_duo::{Builder, FakeDuo};
+
+pub use terminal::{Terminal, TerminalSize};
+
+/// Longer than any event takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A service, a folder with a configuration for it, and what to run.
+pub struct Sandbox {
+    /// The service.
+    pub duo: FakeDuo,
+    folder: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// The service as it is by default, with pushes that take 50 ms.
+    pub fn new() -> Sandbox {
+        Sandbox::with(FakeDuo::builder())
+    }
+
+    /// A service of one's own making.
+    pub fn with(builder: Builder) -> Sandbox {
+        let duo = builder.push_delay(Duration::from_millis(50)).start();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // The unprivileged child reads the CA's certificate in it.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), open).expect("the folder's mode");
+        let sandbox = Sandbox { duo, folder };
+        sandbox.configure("");
+        sandbox
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes the configuration anew, with these lines after those that it needs.
+    pub fn configure(&self, extra: &str) -> PathBuf {
+        self.duo
+            .write_config(self.path(), extra)
+            .expect("a configuration file")
+    }
+
+    /// Writes this very text as the configuration, as its owner should have it.
+    pub fn configure_with(&self, text: &[u8]) -> PathBuf {
+        let path = self.config();
+        fs::write(&path, text).expect("a configuration file");
+        path
+    }
+
+    /// The configuration as it stands, with each `from` replaced.
+    pub fn edit_config(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).expect("the configuration");
+        assert!(text.contains(from), "no '{from}' in the configuration");
+        self.configure_with(text.replace(from, to).as_bytes());
+    }
+
+    /// Where the configuration is.
+    pub fn config(&self) -> PathBuf {
+        self.path().join("login_duo.conf")
+    }
+
+    /// `login_duo -d -c CONFIG -f USER`, in an empty environment but for PATH,
+    /// with a client address. The log goes to stderr.
+    pub fn login(&self, user: &str) -> Login {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_login_duo"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("SSH_CONNECTION", "192.0.2.7 50022 192.0.2.1 22")
+            .arg("-d")
+            .arg("-c")
+            .arg(self.config())
+            .args(["-f", user]);
+        Login {
+            command,
+            input: Vec::new(),
+        }
+    }
+}
+
+/// One run of `login_duo`, to be.
+pub struct Login {
+    command: Command,
+    input: Vec<u8>,
+}
+
+impl Login {
+    /// Further arguments: the command.
+    pub fn args(mut self, words: &[&str]) -> Login {
+        self.command.args(words);
+        self
+    }
+
+    /// A variable in the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Login {
+        self.command.env(name, value);
+        self
+    }
+
+    /// No such variable in the environment.
+    pub fn env_remove(mut self, name: &str) -> Login {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// What the session reads from stdin.
+    pub fn input(mut self, bytes: &[u8]) -> Login {
+        self.input = bytes.to_vec();
+        self
+    }
+
+    /// Runs it headless, on pipes, to its end.
+    pub fn run(mut self) -> Ended {
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("login_duo starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = std::mem::take(&mut self.input);
+        // Beside the reading, so that neither waits for the other.
+        let writer = std::thread::spawn(move || {
+            let _ = stdin.write_all(&input);
+        });
+        let output = child.wait_with_output().expect("login_duo ends");
+        writer.join().expect("the input is written");
+        Ended(output)
+    }
+
+    /// Runs it on a terminal of the usual size.
+    pub fn on_terminal(self) -> Terminal {
+        self.on_terminal_of(TerminalSize {
+            rows: 24,
+            columns: 80,
+        })
+    }
+
+    /// Runs it on a terminal.
+    pub fn on_terminal_of(mut self, size: TerminalSize) -> Terminal {
+        if !self.command.get_envs().any(|(name, _)| name == "TERM") {
+            self.command.env("TERM", "xterm").env("LANG", "C.UTF-8");
+        }
+        Terminal::start(&self.command, size)
+    }
+}
+
+/// A headless run, over.
+pub struct Ended(Output);
+
+impl Ended {
+    /// The exit status; a signal is a failure.
+    pub fn status(&self) -> i32 {
+        self.0
+            .status
+            .code()
+            .unwrap_or_else(|| panic!("killed: {}", self.log()))
+    }
+
+    /// What stdout got.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    /// What stdout got, byte for byte.
+    pub fn stdout_bytes(&self) -> &[u8] {
+        &self.0.stdout
+    }
+
+    /// All that stderr got.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// The lines on stderr that are the log's: `[N] …`.
+    pub fn log(&self) -> String {
+        lines(&self.stderr(), |line| line.starts_with('['))
+    }
+
+    /// The lines on stderr that are for people: `Duo: …`.
+    pub fn told(&self) -> String {
+        lines(&self.stderr(), |line| line.starts_with("Duo: "))
+    }
+
+    /// The log's last line.
+    pub fn last_line(&self) -> String {
+        self.log().lines().last().unwrap_or_default().to_owned()
+    }
+}
+
+/// The lines of `text` that are wanted.
+pub fn lines(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    text.lines()
+        .filter(|line| wanted(line))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
