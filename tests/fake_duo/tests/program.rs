@@ -159,3 +159,14 @@ fn wrong_uses_end_with_status_2() {
         assert!(!output.stderr.is_empty());
     }
 }
+
+#[test]
+fn the_readme_names_every_user_fault_and_variant() {
+    let readme = include_str!("../README.md");
+    let users = fake_duo::USERS.iter().map(|(name, ..)| *name);
+    let faults = fake_duo::FAULTS.iter().map(|(name, _)| *name);
+    let variants = fake_duo::TLS_VARIANTS.iter().map(|(name, ..)| *name);
+    for name in users.chain(faults).chain(variants) {
+        assert!(readme.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
