@@ -1,0 +1,668 @@
+#!/bin/sh
+# Installs login_duo, enables it in sshd, and takes both away again.
+#
+# Two rules: a configuration that is there is never touched, and sshd is never
+# left with a configuration that was not tested. See --help.
+set -eu
+umask 022
+
+PREFIX=${PREFIX:-/usr}
+DESTDIR=${DESTDIR:-}
+CONFDIR=${CONFDIR:-/etc/duo}
+USER_NAME=duo
+# By this the account is known as ours when it is to be removed.
+USER_COMMENT='login_duo privilege separation'
+BEGIN='# login_duo: begin. Written by install.sh --enable; install.sh --disable removes these lines.'
+END='# login_duo: end.'
+
+here=$(cd "$(dirname "$0")" && pwd)
+action=install
+scope=system
+dry= yes= purge= test_login=yes
+binary= group= user_list= test_user=
+sshd_config=/etc/ssh/sshd_config
+
+usage() {
+    cat <<'TEXT'
+usage: install.sh [--binary FILE]                          install, as root
+       install.sh --user [--binary FILE]                   install for yourself, without root
+       install.sh --enable [--group GROUP | --user-list NAME,...] [--test-user NAME | --no-test]
+       install.sh --disable
+       install.sh [--user] --uninstall [--purge]
+
+  --binary FILE      install this login_duo; default: build it with cargo
+  --user             into ~/.local and ~/.config/duo, not setuid
+  --enable           have sshd run login_duo: for everybody, or for some
+    --group GROUP      for the members of this group
+    --user-list NAMES  for these accounts, joined by commas
+    --test-user NAME   who logs in for the test [default: who called sudo, else root]
+    --no-test          enable without a test login: for unattended installs
+  --disable          take exactly that away
+  --uninstall        remove program, man pages and the user 'duo', not the configuration
+    --purge            the configuration too
+  --sshd-config FILE sshd's configuration [default: /etc/ssh/sshd_config]
+  --dry-run          say what would be done, and do nothing
+  --yes              answer every question with yes
+  --help             print this
+
+--enable first makes a test login, which asks Duo and may ring a phone: it asks
+before it does. Without a terminal it wants --yes or --no-test.
+
+Environment: PREFIX [/usr], DESTDIR [none], CONFDIR [/etc/duo; compiled into the
+program], SSHD [sshd's path], CARGO [cargo]. With DESTDIR, nothing is changed
+outside it: no user is created, nothing is given to one.
+TEXT
+}
+
+say() { printf '%s\n' "install.sh: $*"; }
+warn() { printf '%s\n' "install.sh: warning: $*" >&2; }
+die() {
+    printf '%s\n' "install.sh: $*" >&2
+    exit 1
+}
+wrong() {
+    printf '%s\n' "install.sh: $*; see install.sh --help" >&2
+    exit 2
+}
+
+# Says what is done and does it, unless it is a dry run.
+run() {
+    if [ -n "$dry" ]; then
+        say "would run: $*"
+    else
+        say "$*"
+        "$@"
+    fi
+}
+
+# True only if a person says so; --yes is that person.
+confirm() {
+    [ -n "$yes" ] && return 0
+    printf '%s [y/N] ' "install.sh: $1"
+    read -r answer || return 1
+    case $answer in
+    [yY] | [yY][eE][sS]) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
+read_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --binary | --group | --user-list | --test-user | --sshd-config)
+            [ $# -ge 2 ] && [ -n "$2" ] || wrong "$1 needs a value"
+            ;;
+        esac
+        case $1 in
+        --binary) binary=$2 && shift ;;
+        --group) group=$2 && shift ;;
+        --user-list) user_list=$2 && shift ;;
+        --test-user) test_user=$2 && shift ;;
+        --sshd-config) sshd_config=$2 && shift ;;
+        --user) scope=user ;;
+        --enable | --disable | --uninstall)
+            [ "$action" = install ] || wrong "--$action and $1 together make no sense"
+            action=${1#--}
+            ;;
+        --purge) purge=yes ;;
+        --no-test) test_login= ;;
+        --dry-run) dry=yes ;;
+        --yes) yes=yes ;;
+        --help) usage && exit 0 ;;
+        *) wrong "unknown option '$1'" ;;
+        esac
+        shift
+    done
+    check_options
+}
+
+check_options() {
+    [ -z "$group" ] || [ -z "$user_list" ] || wrong "--group and --user-list together make no sense"
+    case $action in
+    enable | disable)
+        [ "$scope" = system ] || wrong "--user goes with no --$action: use authorized_keys"
+        [ -z "$DESTDIR" ] || wrong "--$action is for this machine, not for a DESTDIR"
+        ;;
+    esac
+    if [ "$action" != enable ] && [ -n "$group$user_list$test_user" ]; then
+        wrong "--group, --user-list and --test-user go with --enable"
+    fi
+    # These go into sshd's configuration: nothing that could be a second word or line.
+    case $group$user_list in
+    *[!A-Za-z0-9._@,\\*?!+-]*) wrong "a name with a character that does not belong in one" ;;
+    esac
+    if [ "$scope" = user ]; then
+        # These go between the quotes of command="...".
+        case $HOME in
+        /*[!A-Za-z0-9/._@+-]* | [!/]* | '') die "this home folder's name cannot stand in authorized_keys: '$HOME'" ;;
+        esac
+        PREFIX=$HOME/.local
+        CONFDIR=$HOME/.config/duo
+    elif [ -z "$DESTDIR" ] && [ -z "$dry" ] && [ "$(id -u)" -ne 0 ]; then
+        die "this needs root: run it with sudo, or with --user for an install of your own"
+    fi
+    program=$PREFIX/sbin/login_duo
+    config=$CONFDIR/login_duo.conf
+}
+
+# --- install ----------------------------------------------------------------
+
+build() {
+    cargo=${CARGO:-cargo}
+    command -v "$cargo" >/dev/null 2>&1 ||
+        die "there is no cargo here (root may not have yours): build as yourself with 'cargo build --release', then use --binary target/release/login_duo"
+    run env LOGIN_DUO_CONF_DIR="$system_confdir" "$cargo" build --release --locked --manifest-path "$here/Cargo.toml" --bin login_duo
+    binary=${CARGO_TARGET_DIR:-$here/target}/release/login_duo
+}
+
+# Another program, or one that reads another file, must not become the door.
+check_binary() {
+    [ -n "$DESTDIR" ] && return 0
+    [ -f "$binary" ] && [ -x "$binary" ] || die "'$binary' is not a program"
+    is_ours "$binary" || die "'$binary' is not this login_duo"
+    # A user's own install names its file with -c.
+    [ "$scope" = user ] || "$binary" --help | grep -qF "[default: $config]" ||
+        die "'$binary' reads another file than '$config': set CONFDIR, or build it with LOGIN_DUO_CONF_DIR=$CONFDIR"
+}
+
+is_ours() {
+    "$1" --help 2>/dev/null | grep -q '^Asks Duo for a second factor, then becomes'
+}
+
+create_user() {
+    if account=$(getent passwd "$USER_NAME"); then
+        say "the user '$USER_NAME' is there"
+        case $account in
+        *:0:*:*:*:* | *:*:0:*:*:*) die "the user '$USER_NAME' has root's user or group id" ;;
+        *nologin | *false) ;;
+        *) warn "the user '$USER_NAME' has a login shell: usermod --shell /usr/sbin/nologin $USER_NAME" ;;
+        esac
+        return 0
+    fi
+    if command -v useradd >/dev/null 2>&1; then
+        if getent group "$USER_NAME" >/dev/null; then
+            own_group="--gid $USER_NAME"
+        else
+            own_group=--user-group
+        fi
+        # shellcheck disable=SC2086 # one or two words
+        run useradd --system $own_group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin --comment "$USER_COMMENT" "$USER_NAME"
+    else
+        run addgroup -S "$USER_NAME"
+        run adduser -S -D -H -h /nonexistent -s /sbin/nologin -G "$USER_NAME" -g "$USER_COMMENT" "$USER_NAME"
+    fi
+}
+
+make_folder() {
+    [ -d "$2" ] || run mkdir -p -m "$1" "$2"
+}
+
+# Beside its place and then renamed: a login in this moment finds the old
+# program or the new one. The mode comes last, since chown takes setuid away.
+install_program() {
+    to=$DESTDIR$program
+    make_folder 755 "${to%/*}"
+    keep_a_strangers_program "$to"
+    say "installing $to, mode $1"
+    [ -n "$dry" ] && return 0
+    new=$to.new.$$
+    trap 'rm -f "$new"' EXIT
+    cp "$binary" "$new"
+    if [ "$(id -u)" -eq 0 ] && [ -z "$DESTDIR" ] && [ "$scope" = system ]; then chown 0:0 "$new"; fi
+    chmod "$1" "$new"
+    mv -f "$new" "$to"
+    trap - EXIT
+    if [ -z "$DESTDIR" ] && command -v restorecon >/dev/null 2>&1; then restorecon "$to" || :; fi
+}
+
+# Duo's C program, most likely. It stays beside ours, without its setuid bit.
+keep_a_strangers_program() {
+    [ -z "$DESTDIR" ] && [ -f "$1" ] || return 0
+    is_ours "$1" && return 0
+    for owner in "dpkg -S" "rpm -qf"; do
+        # shellcheck disable=SC2086 # two words
+        if command -v ${owner% *} >/dev/null 2>&1 && package=$($owner "$1" 2>/dev/null); then
+            die "'$1' belongs to a package (${package%%:*}): remove that first, or install beside it with PREFIX=/usr/local"
+        fi
+    done
+    if [ -e "$1.before" ]; then
+        die "'$1' is another program, and so is '$1.before': move one of them away"
+    fi
+    say "'$1' is another program: it is kept as $1.before, without setuid"
+    run mv "$1" "$1.before"
+    run chmod u-s,g-s "$1.before"
+}
+
+install_config() {
+    to=$DESTDIR$config
+    make_folder "$1" "${to%/*}"
+    if [ -e "$to" ] || [ -L "$to" ]; then
+        say "$to is there and stays as it is"
+        return 0
+    fi
+    say "installing $to, mode 0600: fill in ikey, skey and host"
+    [ -n "$dry" ] && return 0
+    (umask 077 && cp "$here/login_duo.conf" "$to")
+    chmod 600 "$to"
+}
+
+install_pages() {
+    for page in login_duo.8 login_duo.conf.5; do
+        to=$DESTDIR$PREFIX/share/man/man${page##*.}
+        make_folder 755 "$to"
+        say "installing $to/$page"
+        [ -n "$dry" ] && continue
+        cp "$here/man/$page" "$to/$page"
+        chmod 644 "$to/$page"
+    done
+}
+
+warn_of_folder() {
+    [ -z "$DESTDIR" ] && [ -d "$CONFDIR" ] || return 0
+    # Whoever may write to the folder may put a configuration of their own there.
+    if [ -n "$(find "$CONFDIR" -prune \( ! -user 0 -o -perm -020 -o -perm -002 \))" ]; then
+        warn "the folder $CONFDIR can be written to by others than root: chown root:root $CONFDIR && chmod 755 $CONFDIR"
+    fi
+}
+
+do_install() {
+    system_confdir=$CONFDIR
+    [ "$scope" = system ] || system_confdir=/etc/duo
+    [ -n "$binary" ] || build
+    [ -n "$dry" ] || check_binary
+    if [ "$scope" = user ]; then
+        install_program 755
+        install_config 700
+        install_pages
+        say "now fill in $config, and put this before your key in ~/.ssh/authorized_keys, on one line with it:"
+        printf '%s\n' "restrict,pty,command=\"$program -c $config\""
+        return 0
+    fi
+    [ -n "$DESTDIR" ] || create_user
+    install_program 4755
+    install_config 755
+    install_pages
+    warn_of_folder
+    say "now fill in $config, then: install.sh --enable"
+}
+
+# --- sshd -------------------------------------------------------------------
+
+find_sshd() {
+    sshd=${SSHD:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd || :)}
+    [ -n "$sshd" ] && [ -x "$sshd" ] || die "there is no sshd here: name it with SSHD=/path/to/sshd"
+    [ -f "$sshd_config" ] || die "there is no '$sshd_config': name it with --sshd-config FILE"
+    # The file itself, so that a link to it stays a link.
+    sshd_config=$(readlink -f "$sshd_config")
+    drop_ins=${sshd_config%/*}/sshd_config.d
+    drop_in=$drop_ins/00-login_duo.conf
+}
+
+sshd_accepts() {
+    if complaint=$("$sshd" -t -f "$sshd_config" 2>&1); then return 0; fi
+    folder=$(printf '%s\n' "$complaint" | sed -n 's/^Missing privilege separation directory: //p')
+    # Only a running sshd has it, and with socket activation none may be running.
+    if [ -n "$folder" ] && [ -z "$dry" ] && mkdir -p -m 755 "$folder"; then
+        complaint=$("$sshd" -t -f "$sshd_config" 2>&1) && return 0
+    fi
+    return 1
+}
+
+# Whether sshd reads the drop-in folder for everybody: included before any Match.
+includes_drop_ins() {
+    [ -d "$drop_ins" ] && awk -v wanted="$drop_ins/*.conf" '
+        tolower($1) == "match" { exit }
+        tolower($1) == "include" {
+            for (i = 2; i <= NF; i++) {
+                pattern = $i
+                gsub(/"/, "", pattern)
+                if (pattern !~ /^\//) pattern = "/etc/ssh/" pattern
+                if (pattern == wanted) found = 1
+            }
+        }
+        END { exit !found }' "$sshd_config"
+}
+
+has_block() { grep -qxF "$BEGIN" "$sshd_config"; }
+
+without_block() {
+    awk -v begin="$BEGIN" -v end="$END" '
+        $0 == begin { inside = 1 }
+        !inside
+        $0 == end { inside = 0 }' "$sshd_config"
+}
+
+settings() {
+    cat <<TEXT
+ForceCommand $program
+PermitTunnel no
+AllowTcpForwarding no
+AllowStreamLocalForwarding no
+X11Forwarding no
+TEXT
+}
+
+lines_for_sshd() {
+    printf '%s\n' "$BEGIN"
+    if [ -n "$group" ]; then
+        printf 'Match Group %s\n' "$group"
+    elif [ -n "$user_list" ]; then
+        printf 'Match User %s\n' "$user_list"
+    fi
+    settings
+    printf '%s\n' "$END"
+}
+
+# The block goes where sshd's first value wins: for everybody at the top; a
+# Match at the end, since what follows one belongs to it.
+config_with_block() {
+    if [ -z "$group$user_list" ]; then
+        lines_for_sshd
+        without_block
+    else
+        without_block
+        lines_for_sshd
+    fi
+}
+
+# Puts stdin in the place of $1, keeping owner and mode, and what was there as $1.before.
+replace() {
+    if [ -e "$1" ]; then
+        cp -p "$1" "$1.new"
+        cat >"$1.new"
+        mv "$1" "$1.before"
+    else
+        (umask 077 && cat >"$1.new")
+    fi
+    mv "$1.new" "$1"
+}
+
+# Undoes one replace, to the same file as before.
+take_back() {
+    rm -f "$1.new"
+    if [ -e "$1.before" ]; then
+        mv -f "$1.before" "$1"
+    else
+        rm -f "$1"
+    fi
+}
+
+# Someone to whom the new lines apply, for sshd -T; nothing if nobody is known.
+somebody() {
+    if [ -n "$group" ]; then
+        entry=$(getent group "$group") || return 0
+        gid=$(printf '%s' "$entry" | cut -d: -f3)
+        {
+            printf '%s' "$entry" | cut -d: -f4 | tr , '\n'
+            getent passwd | awk -F: -v gid="$gid" '$4 == gid { print $1 }'
+        } | awk 'NF { print; exit }'
+    else
+        printf '%s\n' "$user_list" | tr , '\n' | while read -r name; do
+            case $name in *[*?!]*) continue ;; esac
+            getent passwd "$name" | cut -d: -f1
+        done | awk 'NF { print; exit }'
+    fi
+}
+
+# Whether what sshd will do is what was asked for: an earlier line may win.
+takes_effect() {
+    set --
+    if [ -n "$group$user_list" ]; then
+        who=$(somebody)
+        if [ -z "$who" ]; then
+            warn "no account to which this applies is known here, so sshd -T could not show it"
+            return 0
+        fi
+        set -- -C "user=$who,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
+    fi
+    if ! effective=$("$sshd" -T -f "$sshd_config" "$@" 2>&1); then
+        complaint=$effective
+        return 1
+    fi
+    settings | while read -r key value; do
+        key=$(printf '%s' "$key" | tr '[:upper:]' '[:lower:]')
+        printf '%s\n' "$effective" | grep -qxF "$key $value" || exit 1
+    done || {
+        complaint="an earlier line of sshd's configuration wins over one of these: $(settings | tr '\n' ';')"
+        return 1
+    }
+}
+
+# Has the listening sshd read its configuration. Open sessions are other processes.
+reload_sshd() {
+    if [ "$sshd_config" = /etc/ssh/sshd_config ] && [ -d /run/systemd/system ]; then
+        for unit in ssh sshd; do
+            if systemctl --quiet is-active "$unit.service"; then
+                say "systemctl reload $unit.service"
+                systemctl reload "$unit.service"
+                return
+            fi
+        done
+    fi
+    pid_file=$("$sshd" -T -f "$sshd_config" | sed -n 's/^pidfile //p')
+    pid=$(cat "$pid_file" 2>/dev/null || :)
+    case $pid in
+    '' | *[!0-9]*) pid= ;;
+    *) [ "$(cat "/proc/$pid/comm" 2>/dev/null || :)" = sshd ] || pid= ;;
+    esac
+    if [ -z "$pid" ]; then
+        warn "no running sshd was found by '$pid_file': if one runs, have it reload its configuration"
+        return 0
+    fi
+    say "kill -HUP $pid, the listening sshd"
+    kill -HUP "$pid" || return 1
+    # It keeps its process id; one that is gone could not start again.
+    sleep 1
+    kill -0 "$pid" 2>/dev/null
+}
+
+# --- enable, disable --------------------------------------------------------
+
+check_install() {
+    [ -f "$program" ] || die "'$program' is not installed: run install.sh first"
+    is_ours "$program" || die "'$program' is not this login_duo"
+    [ -n "$(find "$program" -prune -user 0 -perm -4000)" ] ||
+        die "'$program' is not setuid root: chown root:root $program && chmod 4755 $program"
+    [ -f "$config" ] || die "there is no '$config'"
+    for key in ikey skey host; do
+        # A file that is half filled in denies everybody.
+        grep -Eq "^$key[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" ||
+            die "'$config' is not complete: fill in $key"
+    done
+    if [ -n "$group" ]; then
+        getent group "$group" >/dev/null || die "there is no group '$group'"
+    fi
+    # With a user list, a name that is not an account is a slip that leaves somebody out.
+    printf '%s\n' "$user_list" | tr , '\n' | while read -r name; do
+        case $name in *[*?!]*) continue ;; esac
+        [ -z "$name" ] || getent passwd "$name" >/dev/null || die "there is no account '$name'"
+    done || exit 1
+}
+
+# Whether login_duo would do its work, as it finds out itself or by a login.
+check_login() {
+    if "$program" --help | grep -q -e '--check'; then
+        say "$program --check"
+        status=0
+        "$program" --check || status=$?
+        [ "$status" -ne 1 ] || die "mend what --check says first; nothing has changed"
+        return 0
+    fi
+    if [ -z "$test_login" ]; then
+        warn "no test login was made: nobody knows yet whether $config is right"
+        return 0
+    fi
+    test_user=${test_user:-${SUDO_USER:-root}}
+    getent passwd "$test_user" >/dev/null || die "there is no account '$test_user'"
+    if [ -z "$yes" ] && ! [ -t 0 ]; then
+        die "a test login asks Duo and may ring a phone: say --yes, or --no-test to do without; nothing has changed"
+    fi
+    confirm "a test login as '$test_user', which asks Duo and may ring a phone. Make it?" ||
+        die "nothing has changed; --test-user NAME makes it as somebody else, --no-test does without"
+    test_login_as "$test_user"
+}
+
+# What sshd would do, with the log on stderr: the program by hand, for 'true'.
+test_login_as() {
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if [ -n "$yes" ]; then exec 3</dev/null; else exec 3<&0; fi
+    if [ "$1" = root ]; then
+        "$program" -d true <&3 2>&1 | tee "$log" || :
+    else
+        su -s /bin/sh "$1" -c "$program -d true" <&3 2>&1 | tee "$log" || :
+    fi
+    exec 3<&-
+    if grep -Eq '^\[[0-9]\] (Successful|Skipped) Duo login for ' "$log"; then
+        say "the test login was allowed by Duo"
+    elif grep -q '^\[6\] User .* bypassed Duo 2FA' "$log"; then
+        die "'$1' is not asked, because of 'groups' in $config: --test-user NAME with somebody who is; nothing has changed"
+    elif grep -q '^\[4\] Failsafe ' "$log"; then
+        die "Duo could not be asked, and 'failmode' let the test login in: mend that first; nothing has changed"
+    else
+        die "the test login was denied: mend that first; nothing has changed"
+    fi
+    rm -f "$log"
+    trap - EXIT
+}
+
+# The drop-in, or sshd_config itself.
+choose_place() {
+    if includes_drop_ins; then place=$drop_in; else place=$sshd_config; fi
+}
+
+write_place() {
+    if [ "$place" = "$drop_in" ]; then lines_for_sshd; else config_with_block; fi
+}
+
+do_enable() {
+    find_sshd
+    [ -n "$dry" ] || check_install
+    sshd_accepts || die "sshd does not accept its configuration as it is; nothing has changed: $complaint"
+    choose_place
+    if [ -n "$dry" ]; then
+        say "would make a test login, write this to $place, test it, and reload sshd:"
+        lines_for_sshd
+        return 0
+    fi
+    check_login
+    say "writing to $place:"
+    lines_for_sshd
+    trap 'take_back "$place"; say "$place is as it was"' EXIT
+    trap 'exit 1' HUP INT TERM
+    write_place | replace "$place"
+    sshd_accepts && takes_effect || die "sshd does not accept it: $complaint"
+    if ! reload_sshd; then
+        take_back "$place"
+        trap - EXIT
+        reload_sshd || :
+        die "sshd could not be reloaded; $place is as it was"
+    fi
+    trap - EXIT HUP INT TERM
+    rm -f "$place.before"
+    other_force_commands
+    say "enabled. KEEP THIS SESSION OPEN, and try a second one now."
+    say "The way back: install.sh --disable"
+}
+
+# Not ours to change, but somebody is not asked because of them.
+other_force_commands() {
+    for file in "$sshd_config" "$drop_ins"/*.conf; do
+        [ -f "$file" ] || continue
+        grep -Hin '^[[:blank:]]*ForceCommand' "$file" | grep -vF "ForceCommand $program" || :
+    done | while read -r line; do
+        warn "another ForceCommand, whose users are not asked: $line"
+    done
+}
+
+do_disable() {
+    find_sshd
+    [ -e "$drop_in" ] || has_block || {
+        say "not enabled: sshd's configuration has no lines of ours"
+        return 0
+    }
+    if has_block && ! grep -qxF "$END" "$sshd_config"; then
+        die "the block in '$sshd_config' has no end: remove it by hand"
+    fi
+    if [ -e "$drop_in" ]; then say "removing $drop_in"; fi
+    if has_block; then say "removing the block from $sshd_config"; fi
+    [ -n "$dry" ] && return 0
+    if [ -e "$drop_in" ]; then rm -f "$drop_in"; fi
+    if has_block; then
+        without_block | replace "$sshd_config"
+        rm -f "$sshd_config.before"
+    fi
+    sshd_accepts || die "disabled, but sshd does not accept its configuration, so it was not reloaded: $complaint"
+    reload_sshd || die "disabled, but sshd could not be reloaded: do it by hand"
+    say "disabled: sshd asks for no second factor any more"
+}
+
+# --- uninstall --------------------------------------------------------------
+
+# Whoever is told to run a program that is gone is locked out.
+named_in() {
+    for file in "$@"; do
+        [ -f "$file" ] || continue
+        if grep -v '^[[:blank:]]*#' "$file" | grep -qF "$program"; then
+            die "'$file' still names $program, so its users would be locked out; $advice"
+        fi
+    done
+}
+
+check_unused() {
+    advice="remove that first"
+    if [ "$scope" = user ]; then
+        named_in "$HOME/.ssh/authorized_keys"
+        return 0
+    fi
+    [ -z "$DESTDIR" ] || return 0
+    advice="install.sh --disable, or remove that line"
+    named_in "$sshd_config" "${sshd_config%/*}/sshd_config.d"/* "${HOME:-/root}/.ssh/authorized_keys"
+    sshd=${SSHD:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd || :)}
+    [ -n "$sshd" ] && [ -f "$sshd_config" ] || return 0
+    if "$sshd" -T -f "$sshd_config" 2>/dev/null | grep -qxF "forcecommand $program"; then
+        die "sshd still runs $program; $advice"
+    fi
+}
+
+remove() {
+    if [ -e "$1" ] || [ -L "$1" ]; then run rm -f "$1"; fi
+}
+
+remove_user() {
+    account=$(getent passwd "$USER_NAME") || return 0
+    case $account in
+    *:"$USER_COMMENT":*)
+        if command -v userdel >/dev/null 2>&1; then
+            run userdel "$USER_NAME"
+        else
+            run deluser "$USER_NAME"
+        fi
+        ;;
+    *) say "the user '$USER_NAME' was not created by install.sh and stays" ;;
+    esac
+}
+
+do_uninstall() {
+    check_unused
+    remove "$DESTDIR$program"
+    if [ -z "$DESTDIR" ] && [ -f "$program.before" ]; then
+        say "what was there before is still $program.before, not setuid"
+    fi
+    remove "$DESTDIR$PREFIX/share/man/man8/login_duo.8"
+    remove "$DESTDIR$PREFIX/share/man/man5/login_duo.conf.5"
+    if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then remove_user; fi
+    if [ -n "$purge" ]; then
+        remove "$DESTDIR$config"
+        if [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ]; then
+            rmdir "$DESTDIR$CONFDIR" 2>/dev/null || say "$DESTDIR$CONFDIR is not empty and stays"
+        fi
+    elif [ -e "$DESTDIR$config" ]; then
+        say "$DESTDIR$config stays: --purge removes it"
+    fi
+    [ -n "$dry" ] || say "uninstalled"
+}
+
+read_options "$@"
+"do_$action"
