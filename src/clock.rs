@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 /// `auth_status` in the protocol's notes, `The conversation` in the manual.
 #[derive(Debug, Clone)]
 pub struct Deadlines {
-    /// For one TCP connection attempt.
+    /// For one TCP connection attempt, and for a proxy's answer to CONNECT, which
+    /// stands for one.
     pub tcp: Duration,
-    /// For one TLS handshake, and for a proxy's answer to CONNECT.
+    /// For one TLS handshake.
     pub tls: Duration,
-    /// For one request with its connection, retries and answer; the first is
+    /// For one preauth with its connections, retries and answer; the first is
     /// counted from the start of the login. Waits after a 429 do not count.
     pub request: Duration,
     /// Pauses before a failed idempotent request goes out again; one try more

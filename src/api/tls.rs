@@ -1,20 +1,21 @@
-//! Whom we take for Duo: the pinned roots, or `cafile`, and what a refused
-//! certificate reads like.
+//! Whom we take for Duo: whoever the pinned roots, or those of `cafile`, vouch
+//! for. Nothing in the environment has a say.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, PeerIncompatible, RootCertStore, SignatureScheme,
 };
 
+use super::certificate;
 use crate::config::Config;
 use crate::error::{Error, system_words};
 
@@ -27,22 +28,27 @@ const ROOTS: &[u8] = include_bytes!("roots.pem");
 /// [`Error::Configuration`] if `cafile` cannot be used.
 pub fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::fault("set up TLS", error))?;
-    let mut tls = if config.noverify {
-        let anyone = Arc::new(Anyone(provider));
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(anyone)
-            .with_no_client_auth()
+    let set_up =
+        |error: &dyn std::fmt::Debug| Error::Fault(format!("couldn't set up TLS: {error:?}"));
+    let verifier: Arc<dyn ServerCertVerifier> = if config.noverify {
+        Arc::new(Anyone(provider.clone()))
     } else {
         let roots = match &config.cafile {
             Some(path) => bundle(path)?,
             None => pinned(),
         };
-        builder.with_root_certificates(roots).with_no_client_auth()
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|error| set_up(&error))?;
+        Arc::new(Rooted(verifier))
     };
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| set_up(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
     // One connection a login: nothing to resume.
     tls.resumption = Resumption::disabled();
     Ok(Arc::new(tls))
@@ -60,10 +66,17 @@ fn pinned() -> RootCertStore {
 fn bundle(path: &Path) -> Result<RootCertStore, Error> {
     let name = path.display();
     let bytes = std::fs::read(path).map_err(|error| {
-        Error::Configuration(format!(
-            "couldn't read cafile '{name}': {}",
-            system_words(&error)
-        ))
+        let text = format!("couldn't read cafile '{name}': {}", system_words(&error));
+        match error.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::InvalidFilename => Error::Configuration(text),
+            // No descriptor left, say: a caller's doing, which failmode must
+            // not forgive as it may a mistake in the configuration.
+            _ => Error::Fault(text),
+        }
     })?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).flatten());
@@ -78,73 +91,73 @@ fn bundle(path: &Path) -> Result<RootCertStore, Error> {
 pub fn failure(error: &rustls::Error, host: &str) -> Error {
     use rustls::Error as Tls;
     match error {
-        Tls::InvalidCertificate(why) => Error::Service(certificate(why, host)),
-        Tls::AlertReceived(alert) => Error::Service(format!("TLS alert {alert:?}")),
+        Tls::InvalidCertificate(why) => Error::Service(certificate::refusal(why, host)),
+        Tls::AlertReceived(alert) => {
+            Error::Service(format!("the server ended it with the TLS alert {alert:?}"))
+        }
         Tls::InvalidMessage(_) | Tls::InappropriateMessage { .. } => {
             Error::Service("the answer is not TLS".to_owned())
         }
-        Tls::PeerIncompatible(why) => Error::Service(format!("no common TLS version: {why:?}")),
-        Tls::PeerMisbehaved(_)
+        Tls::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => Error::Service("the server speaks neither TLS 1.2 nor TLS 1.3".to_owned()),
+        Tls::PeerIncompatible(_)
+        | Tls::PeerMisbehaved(_)
         | Tls::DecryptError
         | Tls::NoCertificatesPresented
         | Tls::UnsupportedNameType
         | Tls::NoApplicationProtocol
         | Tls::PeerSentOversizedRecord
         | Tls::InappropriateHandshakeMessage { .. } => {
-            Error::Service(format!("TLS failed: {error}"))
+            Error::Service(format!("TLS failed: {error:?}"))
         }
         // No random bytes, no time, no memory: ours, not Duo's.
-        _ => Error::fault("use TLS", error),
+        _ => Error::Fault(format!("couldn't use TLS: {error:?}")),
     }
 }
 
-fn certificate(why: &CertificateError, host: &str) -> String {
-    match why {
-        CertificateError::ExpiredContext { time, not_after } => format!(
-            "the server's certificate expired {} ago, on {} (this machine's clock says {})",
-            span(time, not_after),
-            day(not_after),
-            day(time)
-        ),
-        CertificateError::NotValidYetContext { time, not_before } => format!(
-            "the server's certificate is not valid before {}, in {} (this machine's clock says {})",
-            day(not_before),
-            span(not_before, time),
-            day(time)
-        ),
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            // The library gives them as `DnsName("x")`; the name is in the quotes.
-            let names: Vec<&str> = presented
-                .iter()
-                .map(|name| name.split('"').nth(1).unwrap_or(name))
-                .collect();
-            format!(
-                "the server's certificate is for '{}', not '{host}'",
-                names.join("', '")
-            )
-        }
-        CertificateError::UnknownIssuer => {
-            "the server's certificate is not signed by a trusted root".to_owned()
-        }
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the server's certificate is a CA; make one with CA:FALSE and subjectAltName".to_owned()
-        }
-        other => format!("the server's certificate is not acceptable: {other:?}"),
+/// Whom the roots vouch for. The library's own verifier, which names what is
+/// wrong with a certificate, but not who signed it.
+#[derive(Debug)]
+struct Rooted(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Rooted {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.0
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now)
+            .map_err(|error| certificate::explained(error, end_entity))
     }
-}
 
-fn day(time: &UnixTime) -> String {
-    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
-}
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
 
-fn span(later: &UnixTime, earlier: &UnixTime) -> String {
-    let seconds = later.as_secs().saturating_sub(earlier.as_secs());
-    match (seconds / 86_400, seconds / 3_600) {
-        (0, 0) => format!("{} minutes", seconds / 60),
-        (0, 1) => "1 hour".to_owned(),
-        (0, hours) => format!("{hours} hours"),
-        (1, _) => "1 day".to_owned(),
-        (days, _) => format!("{days} days"),
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 
@@ -190,6 +203,8 @@ impl ServerCertVerifier for Anyone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
+
     use sha2::{Digest, Sha256};
 
     /// The fingerprints that the roots were picked by.
@@ -288,28 +303,5 @@ mod tests {
         let path = dir.path().join("good.pem");
         std::fs::write(&path, ROOTS).unwrap();
         assert!(bundle(&path).is_ok());
-    }
-
-    #[test]
-    fn a_refused_certificate_reads_as_what_it_is() {
-        let at = |secs| UnixTime::since_unix_epoch(Duration::from_secs(secs));
-        let expired = CertificateError::ExpiredContext {
-            time: at(3 * 86_400 + 60),
-            not_after: at(30),
-        };
-        let text = certificate(&expired, "h");
-        assert!(text.contains("expired 3 days ago"), "{text}");
-        assert!(
-            text.contains("Thu, 01 Jan 1970") && text.contains("Sun, 04 Jan 1970"),
-            "{text}"
-        );
-        let name = CertificateError::NotValidForNameContext {
-            expected: ServerName::try_from("h").unwrap(),
-            presented: vec!["DnsName(\"x.example\")".into()],
-        };
-        assert_eq!(
-            certificate(&name, "h"),
-            "the server's certificate is for 'x.example', not 'h'"
-        );
     }
 }

@@ -9,11 +9,9 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{MsgFlags, recv};
 use ureq::http;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
@@ -21,13 +19,18 @@ use ureq::unversioned::transport::{
 };
 
 use super::connect::{self, Connection, Route};
+use super::names::{self, Names};
 use super::signing::Parameters;
 use crate::clock::Deadlines;
 use crate::config::Config;
 use crate::error::Error;
 
-/// An answer's body is at most this long.
+/// An answer's body is at most this long, in bytes.
 const LONGEST_BODY: u64 = 1024 * 1024;
+
+/// An answer's head is at most this long, in bytes; the buffer must hold more,
+/// or a longer one looks like the end of the connection.
+const LONGEST_HEAD: usize = 16 * 1024;
 
 /// One request, signed.
 pub struct Outgoing<'a> {
@@ -70,6 +73,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// `Retry-After` or `X-Retry-After`.
     pub retry_after: Option<String>,
+    /// `Date`: the server's clock.
+    pub date: Option<String>,
 }
 
 /// No answer.
@@ -127,8 +132,12 @@ impl Line {
     ///
     /// # Errors
     /// [`Error::Configuration`] if `cafile` or `host` cannot be used.
-    pub fn new(config: &Config, deadlines: &Deadlines) -> Result<Line, Error> {
-        let route = Route::new(config, deadlines)?;
+    pub fn new(
+        config: &Config,
+        deadlines: &Deadlines,
+        names: Arc<dyn Names>,
+    ) -> Result<Line, Error> {
+        let route = Route::new(config, deadlines, names)?;
         let shared = Arc::new(Shared {
             route,
             current: Mutex::default(),
@@ -150,7 +159,8 @@ impl Line {
                 env!("LOGIN_DUO_TARGET"),
                 ")"
             ))
-            .input_buffer_size(16 * 1024)
+            .max_response_header_size(LONGEST_HEAD)
+            .input_buffer_size(2 * LONGEST_HEAD)
             .output_buffer_size(32 * 1024)
             .build();
         let agent = ureq::Agent::with_parts(
@@ -181,13 +191,17 @@ impl Line {
                 .addresses
                 .first()
                 .copied()
-                .and_then(connect::own_address)
+                .and_then(names::own_address)
         })
     }
 
-    /// The host's name as it is signed.
-    pub fn host_name(&self) -> &str {
-        &self.shared.route.host().name
+    /// The host as it is signed: as in the Host header, without its port.
+    pub fn signed_host(&self) -> String {
+        let host = self.shared.route.host();
+        match host.address() {
+            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => host.name.clone(),
+        }
     }
 
     /// Sends one request and reads its answer, by `deadline`, and within
@@ -244,14 +258,12 @@ impl Line {
                 self.agent.run(request.body(parameters)?)?
             }
         };
-        let retry_after = ["retry-after", "x-retry-after"].iter().find_map(|name| {
-            response
-                .headers()
-                .get(*name)?
-                .to_str()
-                .ok()
-                .map(str::to_owned)
-        });
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let retry_after = header("retry-after").or_else(|| header("x-retry-after"));
+        let date = header("date");
         let body = response
             .body_mut()
             .with_config()
@@ -261,6 +273,7 @@ impl Line {
             status: response.status().as_u16(),
             body,
             retry_after,
+            date,
         })
     }
 
@@ -280,27 +293,21 @@ impl Line {
                 Err(other) => (Error::fault("send a request", other), Loss::Final),
             },
             ureq::Error::Io(error) => {
-                let timed_out = matches!(
-                    error.kind(),
-                    io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
-                );
-                let how = if timed_out {
-                    Loss::Timeout
-                } else {
-                    Loss::Connection
+                let (how, what) = match error.kind() {
+                    io::ErrorKind::TimedOut => (Loss::Timeout, "No answer from"),
+                    _ => (Loss::Connection, "Lost the connection to"),
                 };
                 match connect::failure(&error, &host.name) {
-                    Error::Service(words) => (
-                        Error::Service(format!("Lost the connection to {host}: {words}")),
-                        how,
-                    ),
+                    Error::Service(words) => {
+                        (Error::Service(format!("{what} {host}: {words}")), how)
+                    }
                     error => (error, Loss::Final),
                 }
             }
-            ureq::Error::Http(_)
-            | ureq::Error::Protocol(_)
+            ureq::Error::Protocol(_)
             | ureq::Error::LargeResponseHeader(..)
-            | ureq::Error::BodyExceedsLimit(_) => {
+            | ureq::Error::BodyExceedsLimit(_)
+            | ureq::Error::BodyStalled => {
                 let text = format!("invalid response from {host}: {error}");
                 (Error::Service(text), Loss::Final)
             }
@@ -346,17 +353,18 @@ impl Connector for Dialler {
                 current.deadline.unwrap_or_else(Instant::now),
             )
         };
-        let connection = self
+        let (connection, address) = self
             .0
             .route
             .connect(&addresses, deadline)
             .map_err(|error| ureq::Error::Other(Box::new(error)))?;
-        self.0.current().own_address = connection
-            .sock
-            .stream()
-            .local_addr()
-            .ok()
-            .map(|address| address.ip());
+        {
+            let mut current = self.0.current();
+            current.own_address = connection.sock.own_address();
+            // The next connection need not wait again for those that were deaf.
+            current.addresses.retain(|other| *other != address);
+            current.addresses.insert(0, address);
+        }
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
@@ -407,17 +415,18 @@ impl Transport for Wire {
             // Buffered bytes need no socket, and a server may send for ever.
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }
-        let amount = io::Read::read(&mut self.connection, self.buffers.input_append_buf())?;
+        let room = self.buffers.input_append_buf();
+        if room.is_empty() {
+            // Not the end of the connection, as no bytes would mean.
+            return Err(ureq::Error::BodyStalled);
+        }
+        let amount = io::Read::read(&mut self.connection, room)?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        // Waiting bytes are an end, an unasked answer, or a TLS ticket that came
-        // late; the last alone would be harmless, and a new connection is too.
-        let socket = self.connection.sock.stream().as_raw_fd();
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(socket, &mut [0], flags) == Err(nix::Error::EAGAIN)
+        connect::is_idle(&mut self.connection)
     }
 
     fn is_tls(&self) -> bool {

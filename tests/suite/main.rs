@@ -3,4 +3,5 @@
 #![allow(missing_docs, reason = "a test's name says what it is about")]
 
 mod login;
+mod network;
 mod support;

@@ -1,0 +1,237 @@
+//! Answers of every kind: `stat` and `result` first and alone.
+
+use fake_duo::{Endpoint, FakeDuo, Fault, Script, Shape, Times};
+use login_duo::login::Outcome;
+
+use super::{Bench, STALL, service_error, whatever_failmode};
+
+fn answered(endpoint: Endpoint, fault: &Fault) -> impl Fn(login_duo::config::Failmode) -> Bench {
+    let fault = fault.clone();
+    move |failmode| {
+        let builder = FakeDuo::builder().fault(endpoint, fault.clone(), Times::Always);
+        Bench::new(builder, failmode)
+    }
+}
+
+/// Faults that make an answer one that is not Duo's, and what the error says.
+fn not_duos() -> Vec<(Fault, &'static str)> {
+    let raw = |text: &str| Fault::Raw(text.as_bytes().to_vec());
+    vec![
+        (Fault::Garbage, "invalid response: not a JSON object"),
+        (Fault::NotJson, "invalid response: not a JSON object"),
+        (Fault::DeepBrackets, "invalid response: not a JSON object"),
+        (
+            Fault::Body(Vec::new()),
+            "invalid response: not a JSON object",
+        ),
+        (Fault::InvalidUtf8, "invalid response: not a JSON object"),
+        (Fault::HugeBody, "invalid response from localhost:"),
+        (Fault::EndlessBody, "invalid response from localhost:"),
+        (Fault::NoStat, "no 'stat'"),
+        (Fault::NoResponse, "no 'result'"),
+        (Fault::NoResult, "no 'result'"),
+        (Fault::WrongResult, "no 'result'"),
+        (Fault::Response("[]".into()), "no 'result'"),
+        (
+            Fault::Fail {
+                code: None,
+                message: "m".into(),
+            },
+            "FAIL without a code",
+        ),
+        (Fault::Redirect("https://localhost/".into()), "HTTP 302"),
+        (Fault::Bare { status: 502 }, "HTTP 502"),
+        (
+            Fault::Status {
+                status: 500,
+                code: 50_000,
+            },
+            "HTTP 500",
+        ),
+        (
+            Fault::Status {
+                status: 401,
+                code: 40_102,
+            },
+            "Duo does not know this ikey",
+        ),
+        (
+            Fault::Status {
+                status: 401,
+                code: 40_103,
+            },
+            "wrong skey",
+        ),
+        (
+            raw("HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n"),
+            "HTTP 999",
+        ),
+        (raw("HTTP/2.0 200 OK\r\n\r\n"), "invalid response from"),
+        (raw("SSH-2.0-x\r\n\r\n"), "invalid response from"),
+        (
+            raw(&format!(
+                "HTTP/1.1 200 OK\r\nX: {}\r\n\r\n",
+                "x".repeat(40_000)
+            )),
+            "invalid response from",
+        ),
+        (
+            raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+            "invalid response from",
+        ),
+        (
+            raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"),
+            "invalid response from",
+        ),
+        (
+            raw("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),
+            "invalid response from",
+        ),
+    ]
+}
+
+#[test]
+fn an_answer_that_is_not_duos_is_a_service_error_and_is_not_asked_for_again() {
+    for (fault, words) in not_duos() {
+        service_error("push", answered(Endpoint::Preauth, &fault), |came| {
+            assert!(came.detail.contains(words), "{fault:?}: {came:?}");
+            assert_eq!(came.paths, ["preauth"], "{fault:?}");
+        });
+    }
+}
+
+#[test]
+fn the_same_in_place_of_auths_answer_or_a_status_is_an_error_and_rings_once() {
+    for (fault, _) in not_duos() {
+        for (endpoint, requests) in [
+            (Endpoint::Auth, &["preauth", "auth"][..]),
+            (Endpoint::AuthStatus, &["preauth", "auth", "auth_status"]),
+        ] {
+            // auth's answer is due a txid, not a result.
+            let is_due = fault != Fault::WrongResult || endpoint != Endpoint::Auth;
+            if is_due {
+                let make = answered(endpoint, &fault);
+                whatever_failmode("push", Outcome::Error, make, |came| {
+                    assert_eq!(came.paths, requests, "{fault:?}");
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hundred_continue_for_ever_ends_in_time() {
+    let impatient = |endpoint| {
+        let make = answered(endpoint, &Fault::ContinueForever);
+        move |failmode| {
+            let mut bench = make(failmode);
+            bench.config.https_timeout = Some(2 * STALL);
+            bench
+        }
+    };
+    service_error("push", impatient(Endpoint::Preauth), |came| {
+        assert!(came.count("preauth") <= 3, "{came:?}");
+    });
+    whatever_failmode("push", Outcome::Error, impatient(Endpoint::Auth), |came| {
+        assert_eq!(came.count("auth"), 1, "{came:?}");
+    });
+}
+
+#[test]
+fn what_is_not_due_may_be_wrong_or_there_twice() {
+    for fault in [Fault::DuplicateKeys, Fault::Chunked] {
+        let make = answered(Endpoint::Any, &fault);
+        whatever_failmode("push", Outcome::Successful, make, |came| {
+            assert_eq!(
+                (came.count("preauth"), came.count("auth")),
+                (1, 1),
+                "{fault:?}"
+            );
+        });
+    }
+    // A menu of which nothing can be read still has Duo's own choice.
+    for shape in [Shape::Prompt, Shape::Devices] {
+        let make = |failmode| {
+            let builder = FakeDuo::builder().shape(shape);
+            Bench::new(
+                builder.fault(Endpoint::Preauth, Fault::WrongTypes, Times::Always),
+                failmode,
+            )
+        };
+        for failmode in [
+            login_duo::config::Failmode::Safe,
+            login_duo::config::Failmode::Secure,
+        ] {
+            let came = make(failmode).log_in("push");
+            assert!(
+                !matches!(came.outcome, Outcome::Failsafe | Outcome::Skipped),
+                "Duo said 'auth': {came:?}"
+            );
+        }
+    }
+    let status = answered(Endpoint::AuthStatus, &Fault::WrongTypes);
+    whatever_failmode("push", Outcome::Successful, status, |_| {});
+}
+
+#[test]
+fn no_is_no_whatever_stands_beside_it() {
+    for (user, outcome) in [
+        ("deny", Outcome::Aborted),
+        ("nullpreauth", Outcome::Aborted),
+        ("unknownpreauth", Outcome::Aborted),
+        ("enroll", Outcome::Aborted),
+    ] {
+        for fault in [Fault::None, Fault::WrongTypes, Fault::DuplicateKeys] {
+            let make = answered(Endpoint::Preauth, &fault);
+            whatever_failmode(user, outcome, make, |came| {
+                assert_eq!(came.paths, ["preauth"], "{fault:?}");
+            });
+        }
+    }
+    for user in ["nulls", "unknownresult", "pushdeny"] {
+        let make = |failmode| Bench::new(FakeDuo::builder(), failmode);
+        whatever_failmode(user, Outcome::Failed, make, |came| {
+            assert_eq!(came.count("auth"), 1);
+        });
+    }
+    let four_hundreds = [
+        (400, 40_002),
+        (403, 40_301),
+        (404, 40_401),
+        (405, 40_501),
+        (418, 41_801),
+    ];
+    for (status, code) in four_hundreds {
+        let fault = Fault::Status { status, code };
+        let make = answered(Endpoint::Preauth, &fault);
+        whatever_failmode("push", Outcome::Aborted, make, |came| {
+            assert!(
+                came.detail.starts_with(&format!("HTTP {status}: {code}")),
+                "{came:?}"
+            );
+            assert_eq!(came.paths, ["preauth"]);
+        });
+    }
+    for code in [40_301, 7, 123_456] {
+        let fault = Fault::Fail {
+            code: Some(code),
+            message: "no".into(),
+        };
+        let make = answered(Endpoint::Preauth, &fault);
+        whatever_failmode("push", Outcome::Aborted, make, |came| {
+            assert!(came.detail.contains(&format!("{code}: no")), "{came:?}");
+        });
+    }
+}
+
+#[test]
+fn a_server_that_takes_the_persons_time_for_auth_is_waited_for() {
+    let make = |failmode| {
+        let mut bench = Bench::new(FakeDuo::builder().user("sync", Script::Sync), failmode);
+        bench.config.https_timeout = None;
+        bench
+    };
+    whatever_failmode("sync", Outcome::Successful, make, |came| {
+        assert_eq!(came.paths, ["preauth", "auth"]);
+    });
+}

@@ -1,0 +1,97 @@
+//! A proxy, good or ill.
+
+use fake_duo::{FakeDuo, FakeProxy, ProxyFault};
+use login_duo::config::{Failmode, Proxy};
+use login_duo::login::Outcome;
+
+use super::{Bench, Came, service_error, side_by_side};
+
+fn through(proxy: &FakeProxy, credentials: &str, failmode: Failmode) -> Bench {
+    let mut bench = Bench::new(FakeDuo::builder(), failmode);
+    let text = format!("http://{credentials}{}/", proxy.address());
+    bench.config.http_proxy = Some(Proxy::parse(text.as_bytes()).unwrap());
+    bench
+}
+
+#[test]
+fn a_login_goes_through_a_proxy_with_and_without_credentials() {
+    for failmode in [Failmode::Safe, Failmode::Secure] {
+        let proxy = FakeProxy::start();
+        let bench = through(&proxy, "", failmode);
+        let came = bench.log_in("push");
+        assert_eq!(came.outcome, Outcome::Successful, "{came:?}");
+        let connects = proxy.connects();
+        assert_eq!(connects.len(), 1, "one tunnel serves the login");
+        let target = format!("localhost:{}", bench.duo().port());
+        assert_eq!(
+            (connects[0].target.as_str(), &connects[0].authorization),
+            (target.as_str(), &None)
+        );
+
+        let proxy = FakeProxy::builder().credentials("user", "p@ss:%40").start();
+        let bench = through(&proxy, "user:p@ss:%40@", failmode);
+        let came = bench.log_in("push");
+        assert_eq!(came.outcome, Outcome::Successful, "{came:?}");
+        assert_eq!(proxy.connects().len(), 1);
+    }
+}
+
+#[test]
+fn a_proxy_that_fails_is_a_service_error_that_says_how() {
+    let cases = [
+        (ProxyFault::AuthRequired, "the proxy refused: HTTP 407"),
+        (ProxyFault::Status(502), "the proxy refused: HTTP 502"),
+        (ProxyFault::Status(403), "the proxy refused: HTTP 403"),
+        (ProxyFault::Hang, "the proxy: timed out"),
+        (ProxyFault::Garbage, "the proxy's answer is not HTTP"),
+        (ProxyFault::Close, "the proxy: closed by the other side"),
+        (ProxyFault::DeadTunnel, ": timed out ("),
+    ];
+    side_by_side(&cases, |(fault, words)| {
+        let proxy = FakeProxy::builder().fault(*fault).start();
+        let make = |failmode| through(&proxy, "user:hunter2@", failmode).impatient();
+        service_error("push", make, |came| {
+            says(came, &proxy.address(), words);
+            assert_eq!(came.paths.len(), 0);
+        });
+        assert_eq!(proxy.connections(), 6, "three tries under each failmode");
+    });
+}
+
+#[test]
+fn wrong_credentials_are_a_407() {
+    let proxy = FakeProxy::builder().credentials("user", "other").start();
+    for credentials in ["", "user:hunter2@"] {
+        let make = |failmode| through(&proxy, credentials, failmode);
+        service_error("push", make, |came| {
+            says(
+                came,
+                &proxy.address(),
+                "HTTP 407, it wants other credentials",
+            );
+        });
+    }
+}
+
+#[test]
+fn a_proxy_that_is_down_is_a_service_error() {
+    let proxy = FakeProxy::start();
+    let make = |failmode| through(&proxy, "", failmode);
+    proxy.stop();
+    service_error("push", make, |came| {
+        says(came, &proxy.address(), "connection refused");
+        assert_eq!(came.paths.len(), 0);
+    });
+}
+
+fn says(came: &Came, proxy: &str, words: &str) {
+    let through = format!(" through the proxy {proxy}: ");
+    assert!(
+        came.detail.starts_with("Couldn't connect to localhost:"),
+        "{came:?}"
+    );
+    assert!(came.detail.contains(&through), "{came:?}");
+    assert!(came.detail.contains(words), "{came:?}");
+    assert!(came.detail.ends_with(&format!(" ({proxy})")), "{came:?}");
+    assert!(!came.detail.contains("hunter2"), "{came:?}");
+}
