@@ -74,7 +74,9 @@ fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) ->
     let report = ask_in_a_child(invocation, standing, caller);
     // Nothing was logged and nobody looked up before the fork and the drop.
     let log = Log::open(invocation.sink, invocation.charset);
-    let account = Account::of(caller);
+    // Also where nothing was forked: a directory's answer is never read as root.
+    let account =
+        privsep::irrevocably_become_the_caller(standing).and_then(|()| Account::of(caller));
     let report = account.as_ref().map_err(Error::clone).and(report);
     let otherwise = Who {
         duo_user: account
@@ -117,7 +119,8 @@ fn ask_in_a_child(
     };
     let owners = Owners {
         privsep: user.as_ref().map(|user| user.uid.as_raw()),
-        sshd: privsep::user_id("sshd")?,
+        // Where it cannot be looked up, its files are refused: the stricter answer.
+        sshd: privsep::user_id("sshd").unwrap_or_default(),
         caller: (standing != Standing::Setuid).then_some(caller),
     };
     let (file, opened) = match config::open(&invocation.config, &owners) {

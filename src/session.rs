@@ -63,7 +63,9 @@ pub fn become_session(_yes: Allow, session: &Session<'_>, inherited: &Inherited)
         return (126, error.to_string());
     }
     let Err(errno) = execve(&shell, &arguments, &inherited.environment);
-    let status = if errno == Errno::ENOENT { 127 } else { 126 };
+    let missing = matches!(errno, Errno::ENOENT | Errno::ENOTDIR)
+        && std::fs::symlink_metadata(session.shell).is_err();
+    let status = if missing { 127 } else { 126 };
     let name = log::one_line(&session.shell.to_string_lossy(), Charset::Ascii).into_owned();
     (status, format!("{name}: {}", errno.desc()))
 }
