@@ -18,8 +18,8 @@ END='# login_duo: end.'
 here=$(cd "$(dirname "$0")" && pwd)
 action=install
 scope=system
-dry= yes= purge= test_login=yes
-binary= group= user_list= test_user=
+dry='' yes='' purge='' test_login=yes
+binary='' group='' user_list='' test_user=''
 sshd_config=/etc/ssh/sshd_config
 
 usage() {
@@ -90,7 +90,7 @@ read_options() {
     while [ $# -gt 0 ]; do
         case $1 in
         --binary | --group | --user-list | --test-user | --sshd-config)
-            [ $# -ge 2 ] && [ -n "$2" ] || wrong "$1 needs a value"
+            if [ $# -lt 2 ] || [ -z "$2" ]; then wrong "$1 needs a value"; fi
             ;;
         esac
         case $1 in
@@ -158,7 +158,7 @@ build() {
 # Another program, or one that reads another file, must not become the door.
 check_binary() {
     [ -n "$DESTDIR" ] && return 0
-    [ -f "$binary" ] && [ -x "$binary" ] || die "'$binary' is not a program"
+    if [ ! -f "$binary" ] || [ ! -x "$binary" ]; then die "'$binary' is not a program"; fi
     is_ours "$binary" || die "'$binary' is not this login_duo"
     # A user's own install names its file with -c.
     [ "$scope" = user ] || "$binary" --help | grep -qF "[default: $config]" ||
@@ -166,7 +166,7 @@ check_binary() {
 }
 
 is_ours() {
-    "$1" --help 2>/dev/null | grep -q '^Asks Duo for a second factor, then becomes'
+    "$1" --help 2>/dev/null </dev/null | grep -q '^Asks Duo for a second factor, then becomes'
 }
 
 create_user() {
@@ -195,7 +195,10 @@ create_user() {
 }
 
 make_folder() {
-    [ -d "$2" ] || run mkdir -p -m "$1" "$2"
+    if [ ! -d "$2" ]; then
+        run mkdir -p "$2"
+        [ -n "$dry" ] || chmod "$1" "$2"
+    fi
 }
 
 # Beside its place and then renamed: a login in this moment finds the old
@@ -291,7 +294,7 @@ do_install() {
 
 find_sshd() {
     sshd=${SSHD:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd || :)}
-    [ -n "$sshd" ] && [ -x "$sshd" ] || die "there is no sshd here: name it with SSHD=/path/to/sshd"
+    if [ -z "$sshd" ] || [ ! -x "$sshd" ]; then die "there is no sshd here: name it with SSHD=/path/to/sshd"; fi
     [ -f "$sshd_config" ] || die "there is no '$sshd_config': name it with --sshd-config FILE"
     # The file itself, so that a link to it stays a link.
     sshd_config=$(readlink -f "$sshd_config")
@@ -303,7 +306,7 @@ sshd_accepts() {
     if complaint=$("$sshd" -t -f "$sshd_config" 2>&1); then return 0; fi
     folder=$(printf '%s\n' "$complaint" | sed -n 's/^Missing privilege separation directory: //p')
     # Only a running sshd has it, and with socket activation none may be running.
-    if [ -n "$folder" ] && [ -z "$dry" ] && mkdir -p -m 755 "$folder"; then
+    if [ -n "$folder" ] && [ -z "$dry" ] && mkdir -p "$folder"; then
         complaint=$("$sshd" -t -f "$sshd_config" 2>&1) && return 0
     fi
     return 1
@@ -358,32 +361,34 @@ lines_for_sshd() {
 # Match at the end, since what follows one belongs to it.
 config_with_block() {
     if [ -z "$group$user_list" ]; then
-        lines_for_sshd
-        without_block
+        lines_for_sshd && without_block
     else
-        without_block
-        lines_for_sshd
+        without_block && lines_for_sshd
     fi
 }
 
-# Puts stdin in the place of $1, keeping owner and mode, and what was there as $1.before.
+# Puts what the function $2 prints in the place of $1, keeping owner and mode.
+# $1 is never missing and never half written, whatever happens in between; the
+# file that was there is $1.before, by a link and not by a copy.
 replace() {
+    rm -f "$1.before" "$1.new"
     if [ -e "$1" ]; then
+        ln "$1" "$1.before"
         cp -p "$1" "$1.new"
-        cat >"$1.new"
-        mv "$1" "$1.before"
     else
-        (umask 077 && cat >"$1.new")
+        (umask 077 && : >"$1.new")
+        was_missing=yes
     fi
-    mv "$1.new" "$1"
+    "$2" >"$1.new" || die "'$1.new' cannot be written"
+    mv -f "$1.new" "$1"
 }
 
-# Undoes one replace, to the same file as before.
+# Undoes one replace, however far it came.
 take_back() {
     rm -f "$1.new"
     if [ -e "$1.before" ]; then
         mv -f "$1.before" "$1"
-    else
+    elif [ -n "$was_missing" ]; then
         rm -f "$1"
     fi
 }
@@ -467,7 +472,7 @@ check_install() {
     [ -f "$config" ] || die "there is no '$config'"
     for key in ikey skey host; do
         # A file that is half filled in denies everybody.
-        grep -Eq "^$key[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" ||
+        grep -Eq "^${key}[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" ||
             die "'$config' is not complete: fill in $key"
     done
     if [ -n "$group" ]; then
@@ -486,8 +491,10 @@ check_login() {
         say "$program --check"
         status=0
         "$program" --check || status=$?
-        [ "$status" -ne 1 ] || die "mend what --check says first; nothing has changed"
-        return 0
+        case $status in
+        0 | 2) return 0 ;;
+        *) die "mend what --check says first; nothing has changed" ;;
+        esac
     fi
     if [ -z "$test_login" ]; then
         warn "no test login was made: nobody knows yet whether $config is right"
@@ -530,6 +537,9 @@ test_login_as() {
 # The drop-in, or sshd_config itself.
 choose_place() {
     if includes_drop_ins; then place=$drop_in; else place=$sshd_config; fi
+    if [ "$place" = "$drop_in" ] && has_block; then
+        die "'$sshd_config' has a block of ours, and now includes '$drop_ins' too: install.sh --disable first"
+    fi
 }
 
 write_place() {
@@ -549,10 +559,12 @@ do_enable() {
     check_login
     say "writing to $place:"
     lines_for_sshd
+    was_missing=''
+    rm -f "$place.before"
     trap 'take_back "$place"; say "$place is as it was"' EXIT
     trap 'exit 1' HUP INT TERM
-    write_place | replace "$place"
-    sshd_accepts && takes_effect || die "sshd does not accept it: $complaint"
+    replace "$place" write_place
+    if ! sshd_accepts || ! takes_effect; then die "taking it back: $complaint"; fi
     if ! reload_sshd; then
         take_back "$place"
         trap - EXIT
@@ -590,7 +602,7 @@ do_disable() {
     [ -n "$dry" ] && return 0
     if [ -e "$drop_in" ]; then rm -f "$drop_in"; fi
     if has_block; then
-        without_block | replace "$sshd_config"
+        replace "$sshd_config" without_block
         rm -f "$sshd_config.before"
     fi
     sshd_accepts || die "disabled, but sshd does not accept its configuration, so it was not reloaded: $complaint"
@@ -646,7 +658,11 @@ remove_user() {
 
 do_uninstall() {
     check_unused
-    remove "$DESTDIR$program"
+    if [ -z "$DESTDIR" ] && [ -f "$program" ] && ! is_ours "$program"; then
+        say "$program is another program and stays"
+    else
+        remove "$DESTDIR$program"
+    fi
     if [ -z "$DESTDIR" ] && [ -f "$program.before" ]; then
         say "what was there before is still $program.before, not setuid"
     fi
