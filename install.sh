@@ -306,6 +306,7 @@ sshd_accepts() {
     if complaint=$("$sshd" -t -f "$sshd_config" 2>&1); then return 0; fi
     folder=$(printf '%s\n' "$complaint" | sed -n 's/^Missing privilege separation directory: //p')
     # Only a running sshd has it, and with socket activation none may be running.
+    if [ -n "$folder" ] && [ -n "$dry" ]; then return 0; fi
     if [ -n "$folder" ] && [ -z "$dry" ] && mkdir -p "$folder"; then
         complaint=$("$sshd" -t -f "$sshd_config" 2>&1) && return 0
     fi

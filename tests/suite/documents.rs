@@ -1,0 +1,180 @@
+//! The documents tell the truth: keys, options and words of the log are the
+//! same in the program, its `--help`, the man pages, the sample file and the
+//! README.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use login_duo::config::{self, KEYS};
+use login_duo::login::Outcome;
+
+fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn keys() -> BTreeSet<String> {
+    KEYS.iter().map(|key| key.name.to_owned()).collect()
+}
+
+/// What `program` prints on stdout.
+fn printed(program: &str, argument: &str) -> String {
+    let output = Command::new(program).arg(argument).output().expect(program);
+    assert!(output.status.success(), "{program} {argument}");
+    String::from_utf8(output.stdout).expect("plain text")
+}
+
+/// The words of `text` that begin with `--`.
+fn long_options(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .filter(|word| word.starts_with("--") && word.len() > 2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_man_page_describes_every_key_and_no_other() {
+    let page = document("man/login_duo.conf.5");
+    let described = page.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    assert_eq!(
+        described.map(str::to_owned).collect::<BTreeSet<_>>(),
+        keys()
+    );
+}
+
+#[test]
+fn the_sample_file_shows_every_key_and_no_other() {
+    let sample = document("login_duo.conf");
+    let shown: BTreeSet<String> = sample
+        .lines()
+        .filter_map(|line| line.strip_prefix(';').unwrap_or(line).split_once('='))
+        .map(|(key, _)| key.trim().to_owned())
+        .filter(|key| !key.contains(' '))
+        .collect();
+    assert_eq!(shown, keys());
+}
+
+#[test]
+fn the_sample_files_optional_lines_are_right_once_they_are_switched_on() {
+    let sample = document("login_duo.conf")
+        .replace("ikey =", "ikey = DI1")
+        .replace("skey =", "skey = s")
+        .replace("host =", "host = api.example.com");
+    let line = |line: &str| {
+        let is_setting = line.strip_prefix(';').is_some_and(|line| {
+            line.split_once('=')
+                .is_some_and(|(key, _)| keys().contains(key.trim()))
+        });
+        match is_setting {
+            true => format!("{}\n", line.trim_start_matches(';')),
+            false => format!("{line}\n"),
+        }
+    };
+    let all_on: String = sample.lines().map(line).collect();
+    for text in [sample, all_on] {
+        let problems = config::parse(text.as_bytes())
+            .err()
+            .map(|file| file.problems);
+        assert_eq!(problems, None);
+    }
+}
+
+/// `-c --config` for each option, as `--help` prints it.
+fn options_of_help() -> BTreeSet<String> {
+    let help = printed(env!("CARGO_BIN_EXE_login_duo"), "--help");
+    let lines = help.lines().map(str::trim_start);
+    let options = lines.filter(|line| line.starts_with('-')).map(|line| {
+        let words = line.split([' ', ',']);
+        let names: Vec<_> = words
+            .take_while(|word| word.is_empty() || word.starts_with('-'))
+            .collect();
+        names
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
+    options.collect()
+}
+
+/// The same, as the man page has it: `.It Fl c , -config Ar file`.
+fn options_of_the_man_page() -> BTreeSet<String> {
+    let page = document("man/login_duo.8");
+    let items = page.lines().filter_map(|line| line.strip_prefix(".It Fl "));
+    let options = items.map(|item| {
+        let names = item.split(" Ar ").next().unwrap_or(item).split(" , ");
+        names
+            .map(|name| format!("-{name}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
+    options.collect()
+}
+
+#[test]
+fn the_man_page_describes_every_option_and_no_other() {
+    let options = options_of_help();
+    assert!(options.contains("-c --config"), "{options:?}");
+    assert_eq!(options_of_the_man_page(), options);
+}
+
+#[test]
+fn the_synopsis_names_every_option() {
+    let page = document("man/login_duo.8");
+    let synopsis = page
+        .split(".Sh ")
+        .find(|section| section.starts_with("SYNOPSIS"))
+        .expect("a synopsis");
+    for option in options_of_help() {
+        let named = option.split(' ').any(|name| {
+            let name = name.strip_prefix('-').unwrap_or(name);
+            synopsis
+                .lines()
+                .any(|line| line.split(' ').any(|word| word == name))
+        });
+        assert!(named, "{option}");
+    }
+}
+
+#[test]
+fn the_man_page_explains_every_outcome_in_the_log() {
+    let page = document("man/login_duo.8");
+    for outcome in [
+        Outcome::Successful,
+        Outcome::Skipped,
+        Outcome::Failed,
+        Outcome::Aborted,
+        Outcome::Failsafe,
+        Outcome::Failsecure,
+        Outcome::Error,
+    ] {
+        let (label, _) = outcome.label();
+        assert!(page.contains(&format!(".It {label} Ta ")), "{label}");
+    }
+}
+
+#[test]
+fn install_sh_tells_of_every_option_that_it_takes() {
+    let installer = format!("{}/install.sh", env!("CARGO_MANIFEST_DIR"));
+    let told = long_options(&printed(&installer, "--help"));
+    let script = document("install.sh");
+    let (_, reader) = script
+        .split_once("\nread_options() {")
+        .expect("the reader of options");
+    let (reader, _) = reader.split_once("\n}\n").expect("its end");
+    assert_eq!(long_options(reader), told);
+}
+
+#[test]
+fn the_readme_names_only_options_that_exist() {
+    let installer = format!("{}/install.sh", env!("CARGO_MANIFEST_DIR"));
+    let told = long_options(&printed(&installer, "--help"));
+    let readme = document("README.md");
+    for line in readme.lines().filter(|line| line.contains("install.sh")) {
+        let (_, after) = line.split_once("install.sh").expect("install.sh");
+        let unknown: Vec<_> = long_options(after).difference(&told).cloned().collect();
+        assert!(unknown.is_empty(), "{unknown:?} in: {line}");
+    }
+}
