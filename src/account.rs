@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use crate::config::Gecos;
-use crate::error::Error;
-use crate::groups::{Directory, LookupError};
+use crate::error::{Error, system_words};
+use crate::groups::{Directory, LookupError, Membership};
 
 /// An entry of the passwd database.
 #[derive(Debug, Clone)]
@@ -84,36 +84,42 @@ pub fn client_address(client: Option<&str>) -> Option<IpAddr> {
 impl Directory for Account {
     /// The names of the primary group and all supplementary ones.
     fn group_names(&self) -> Result<Vec<Vec<u8>>, LookupError> {
-        let failed = |errno: Errno| lookup_failed("the user's groups", errno.desc());
-        let name = CString::new(self.name.as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
+        let failed = |errno| lookup_failed("the user's groups", errno);
         if self.name.contains(UNREADABLE) {
-            return Err(lookup_failed(
-                "the user's groups",
-                "the login name is not UTF-8",
-            ));
+            return Err(LookupError::Failed {
+                what: "the user's groups".to_owned(),
+                cause: "the login name is not UTF-8".to_owned(),
+            });
         }
-        let mut names = Vec::new();
-        for gid in getgrouplist(&name, self.gid).map_err(failed)? {
-            let group = Group::from_gid(gid).map_err(failed)?;
-            match group
-                .map(|group| group.name)
-                .filter(|name| !name.contains(UNREADABLE))
-            {
-                Some(name) => names.push(name.into_bytes()),
-                None => return Err(LookupError::Nameless { gid: gid.as_raw() }),
-            }
-        }
-        Ok(names)
+        let name = CString::new(self.name.as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
+        let gids = getgrouplist(&name, self.gid).map_err(failed)?;
+        gids.into_iter().map(group_name).collect()
     }
 
-    fn group_exists(&self, name: &[u8]) -> Result<bool, LookupError> {
+    fn membership(&self, name: &[u8]) -> Result<Membership, LookupError> {
+        // No group that we can name has such a name, see `group_name`.
         let Ok(name) = std::str::from_utf8(name) else {
-            return Ok(false);
+            return Ok(Membership::NoSuchGroup);
         };
         match Group::from_name(name) {
-            Ok(group) => Ok(group.is_some()),
-            Err(errno) => Err(lookup_failed(&format!("group '{name}'"), errno.desc())),
+            Ok(None) => Ok(Membership::NoSuchGroup),
+            Ok(Some(group)) if group.mem.contains(&self.name) => Ok(Membership::Listed),
+            Ok(Some(_)) => Ok(Membership::Unlisted),
+            Err(errno) => Err(lookup_failed(&format!("group '{name}'"), errno)),
         }
+    }
+}
+
+fn group_name(gid: Gid) -> Result<Vec<u8>, LookupError> {
+    let what = || format!("the name of group id {gid}");
+    match Group::from_gid(gid) {
+        Ok(None) => Err(LookupError::Nameless { gid: gid.as_raw() }),
+        Ok(Some(group)) if group.name.contains(UNREADABLE) => Err(LookupError::Failed {
+            what: what(),
+            cause: "it is not UTF-8".to_owned(),
+        }),
+        Ok(Some(group)) => Ok(group.name.into_bytes()),
+        Err(errno) => Err(lookup_failed(&what(), errno)),
     }
 }
 
@@ -121,10 +127,10 @@ impl Directory for Account {
 /// such a name would find too few groups, and a pattern would miss it.
 const UNREADABLE: char = char::REPLACEMENT_CHARACTER;
 
-fn lookup_failed(what: &str, cause: &str) -> LookupError {
+fn lookup_failed(what: &str, errno: Errno) -> LookupError {
     LookupError::Failed {
         what: what.to_owned(),
-        cause: cause.to_owned(),
+        cause: system_words(&errno.into()),
     }
 }
 
@@ -189,10 +195,9 @@ mod tests {
         let account = Account::of(nix::unistd::getuid().as_raw()).unwrap();
         assert!(!account.name.is_empty());
         assert!(account.group_names().is_ok_and(|names| !names.is_empty()));
-        assert!(
-            account
-                .group_exists(b"no such group, surely")
-                .is_ok_and(|found| !found)
+        assert_eq!(
+            account.membership(b"no such group, surely"),
+            Ok(Membership::NoSuchGroup)
         );
     }
 }

@@ -172,12 +172,23 @@ pub trait Directory {
     /// A group id has no name, or a lookup failed.
     fn group_names(&self) -> Result<Vec<Vec<u8>>, LookupError>;
 
-    /// Whether there is a group of this name; `Ok(false)` only if the directory said that there is
-    /// none.
+    /// What the group of this name says of the account; [`Membership::NoSuchGroup`] only if the
+    /// directory said so.
     ///
     /// # Errors
     /// The directory could not tell.
-    fn group_exists(&self, name: &[u8]) -> Result<bool, LookupError>;
+    fn membership(&self, name: &[u8]) -> Result<Membership, LookupError>;
+}
+
+/// What a group, looked up by its name, says of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// There is no group of this name.
+    NoSuchGroup,
+    /// It does not list the account, which may be a member all the same, by its primary group.
+    Unlisted,
+    /// It lists the account.
+    Listed,
 }
 
 /// Why a group could not be looked up.
@@ -195,6 +206,11 @@ pub enum LookupError {
         /// The system's words.
         cause: String,
     },
+    /// The directory contradicts itself.
+    Overlooked {
+        /// A group that lists the account, but was not among the account's groups.
+        group: String,
+    },
 }
 
 impl fmt::Display for LookupError {
@@ -202,6 +218,10 @@ impl fmt::Display for LookupError {
         match self {
             Self::Nameless { gid } => write!(f, "group id {gid} has no name"),
             Self::Failed { what, cause } => write!(f, "{what} cannot be looked up: {cause}"),
+            Self::Overlooked { group } => write!(
+                f,
+                "group '{group}' lists the user, but was not among the user's groups"
+            ),
         }
     }
 }
@@ -236,15 +256,24 @@ pub fn gate(groups: Option<&Groups>, directory: &impl Directory) -> Result<Gate,
     let Some(groups) = groups else {
         return Ok(Gate::Ask(Reason::Everybody));
     };
-    if groups.matches(&directory.group_names()?) {
+    let names = directory.group_names()?;
+    if groups.matches(&names) {
         return Ok(Gate::Ask(Reason::Matched));
     }
     // getgrouplist says nothing when a directory is down, it returns fewer groups: without this
-    // proof, whoever logs in while LDAP is away would pass.
+    // proof, whoever logs in while LDAP is away would pass. Nor if it came back in between: then a
+    // group lists a user who seemed not to be in it.
     for name in groups.literals().chain([NO_SUCH_GROUP]) {
-        if let Err(error) = directory.group_exists(name) {
-            return Ok(Gate::Ask(Reason::Doubt(error)));
-        }
+        let doubt = match directory.membership(name) {
+            Err(error) => error,
+            Ok(Membership::Listed) if !names.iter().any(|known| known == name) => {
+                LookupError::Overlooked {
+                    group: String::from_utf8_lossy(name).into_owned(),
+                }
+            }
+            Ok(_) => continue,
+        };
+        return Ok(Gate::Ask(Reason::Doubt(doubt)));
     }
     Ok(Gate::Pass)
 }
@@ -255,6 +284,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::Membership::{Listed, NoSuchGroup, Unlisted};
     use super::*;
 
     fn asked(groups: &str, names: &[&str]) -> bool {
@@ -382,7 +412,7 @@ mod tests {
     /// A directory that plays: the user's groups, and what it says to a lookup by name.
     struct Script {
         names: Result<Vec<Vec<u8>>, LookupError>,
-        exists: fn(&[u8]) -> Result<bool, LookupError>,
+        says: fn(&[u8]) -> Result<Membership, LookupError>,
     }
 
     impl Directory for Script {
@@ -390,8 +420,8 @@ mod tests {
             self.names.clone()
         }
 
-        fn group_exists(&self, name: &[u8]) -> Result<bool, LookupError> {
-            (self.exists)(name)
+        fn membership(&self, name: &[u8]) -> Result<Membership, LookupError> {
+            (self.says)(name)
         }
     }
 
@@ -405,12 +435,12 @@ mod tests {
     fn gate_of(
         groups: &str,
         names: &[&str],
-        exists: fn(&[u8]) -> Result<bool, LookupError>,
+        says: fn(&[u8]) -> Result<Membership, LookupError>,
     ) -> Gate {
         let names = Ok(names.iter().map(|name| name.as_bytes().to_vec()).collect());
         gate(
             Some(&Groups::parse(groups.as_bytes()).unwrap()),
-            &Script { names, exists },
+            &Script { names, says },
         )
         .unwrap()
     }
@@ -419,7 +449,7 @@ mod tests {
     fn without_groups_nothing_is_looked_up() {
         let directory = Script {
             names: Err(down()),
-            exists: |_| panic!("looked up"),
+            says: |_| panic!("looked up"),
         };
         assert_eq!(gate(None, &directory), Ok(Gate::Ask(Reason::Everybody)));
     }
@@ -430,9 +460,12 @@ mod tests {
             gate_of("admins", &["admins"], |_| panic!("looked up")),
             Gate::Ask(Reason::Matched)
         );
-        assert_eq!(gate_of("admins", &["staff"], |_| Ok(true)), Gate::Pass);
-        assert_eq!(gate_of("admins", &["staff"], |_| Ok(false)), Gate::Pass);
-        assert_eq!(gate_of("!staff", &["users"], |_| Ok(true)), Gate::Pass);
+        assert_eq!(gate_of("admins", &["staff"], |_| Ok(Unlisted)), Gate::Pass);
+        assert_eq!(
+            gate_of("admins", &["staff"], |_| Ok(NoSuchGroup)),
+            Gate::Pass
+        );
+        assert_eq!(gate_of("!staff", &["users"], |_| Ok(Unlisted)), Gate::Pass);
     }
 
     #[test]
@@ -440,7 +473,7 @@ mod tests {
         for error in [LookupError::Nameless { gid: 1234 }, down()] {
             let directory = Script {
                 names: Err(error.clone()),
-                exists: |_| Ok(true),
+                says: |_| Ok(Unlisted),
             };
             assert_eq!(
                 gate(Some(&Groups::parse(b"*").unwrap()), &directory),
@@ -456,7 +489,7 @@ mod tests {
             gate_of("*s,admins", &[], |name| if name == b"admins" {
                 Err(down())
             } else {
-                Ok(true)
+                Ok(Unlisted)
             }),
             doubt
         );
@@ -464,7 +497,7 @@ mod tests {
             gate_of("*,!admins", &["admins"], |name| if name == b"admins" {
                 Err(down())
             } else {
-                Ok(true)
+                Ok(Unlisted)
             }),
             doubt
         );
@@ -472,9 +505,27 @@ mod tests {
             gate_of("adm*", &["staff"], |name| if name == NO_SUCH_GROUP {
                 Err(down())
             } else {
-                Ok(true)
+                Ok(Unlisted)
             }),
             doubt
+        );
+    }
+
+    #[test]
+    fn a_group_that_lists_the_user_and_was_overlooked_asks() {
+        let doubt = Gate::Ask(Reason::Doubt(LookupError::Overlooked {
+            group: "admins".into(),
+        }));
+        let listed: fn(&[u8]) -> Result<Membership, LookupError> = |name| {
+            Ok(match name {
+                b"admins" => Listed,
+                _ => NoSuchGroup,
+            })
+        };
+        assert_eq!(gate_of("admins", &["staff"], listed), doubt);
+        assert_eq!(
+            gate_of("staff,!admins", &["staff", "admins"], listed),
+            Gate::Pass
         );
     }
 
