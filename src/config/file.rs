@@ -9,11 +9,11 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use zeroize::Zeroizing;
 
 use super::Problem;
+use crate::error::system_words;
 use crate::secret::Secret;
 
 /// Bytes a configuration file may have.
@@ -53,11 +53,8 @@ pub fn open(path: &Path, owners: &Owners) -> Result<Opened, Problem> {
         .read(true)
         .custom_flags(flags.bits())
         .open(path);
-    let file =
-        opened.map_err(|error| Problem::of_file(format!("cannot be opened: {}", words(&error))))?;
-    let status = file
-        .metadata()
-        .map_err(|error| Problem::of_file(format!("cannot be checked: {}", words(&error))))?;
+    let file = opened.map_err(|error| failed("opened", &error))?;
+    let status = file.metadata().map_err(|error| failed("checked", &error))?;
     if !status.is_file() {
         return Err(Problem::of_file(format!(
             "is {}, not a regular file",
@@ -71,28 +68,29 @@ pub fn open(path: &Path, owners: &Owners) -> Result<Opened, Problem> {
 /// Reads the file to its end.
 ///
 /// # Errors
-/// It is longer than [`MAX_SIZE`], or the system's words. Nothing is returned of a file that is
-/// read in part: a failmode line might be missing from it.
+/// It is longer than [`MAX_SIZE`], it changes under our eyes, or the system's words. Nothing is
+/// returned of a file that is read in part: a failmode line might be missing from it.
 pub fn read(mut file: &File) -> Result<Secret, Problem> {
+    let status = file.metadata();
+    let size = status.map_err(|error| failed("checked", &error))?.len();
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if size > MAX_SIZE {
+        return Err(Problem::too_long());
+    }
     // The buffer has its full size from the start: one that grows leaves copies of the secret key
-    // behind.
-    let mut bytes = Zeroizing::new(vec![0; MAX_SIZE + 1]);
+    // behind. The byte more shows whether the end is the end.
+    let mut bytes = Zeroizing::new(vec![0; size + 1]);
     let mut length = 0;
     while let Some(room) = bytes.get_mut(length..).filter(|room| !room.is_empty()) {
         match file.read(room) {
             Ok(0) => break,
             Ok(count) => length += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => {
-                return Err(Problem::of_file(format!(
-                    "cannot be read to its end: {}",
-                    words(&error)
-                )));
-            }
+            Err(error) => return Err(failed("read to its end", &error)),
         }
     }
-    if length > MAX_SIZE {
-        return Err(Problem::too_long());
+    if length != size {
+        return Err(Problem::of_file("changed while it was being read"));
     }
     bytes.truncate(length);
     Ok(Secret::from(std::mem::take(&mut *bytes)))
@@ -154,12 +152,8 @@ fn kind(file: FileType) -> &'static str {
     }
 }
 
-/// The system's words for an error, without Rust's number behind them.
-fn words(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(
-        || error.to_string(),
-        |code| Errno::from_raw(code).desc().to_owned(),
-    )
+fn failed(what: &str, error: &io::Error) -> Problem {
+    Problem::of_file(format!("cannot be {what}: {}", system_words(error)))
 }
 
 #[cfg(test)]
@@ -232,11 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_changes_while_it_is_read_is_refused() {
+        let place = Place::new(b"failmode = safe\n");
+        let opened = open(&place.path(), &place.owners).unwrap();
+        // The descriptor is past the first bytes: as if the file had become shorter.
+        (&opened.file).read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(
+            read(&opened.file).err().unwrap().text,
+            "changed while it was being read"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused() {
         let folder = File::open("/").unwrap();
         assert_eq!(
             read(&folder).err().unwrap().text,
-            "cannot be read to its end: Is a directory"
+            "cannot be read to its end: is a directory"
         );
     }
 
@@ -272,7 +278,7 @@ mod tests {
         let missing = place.folder.path().join("missing");
         assert_eq!(
             place.refusal(&missing),
-            "C: cannot be opened: No such file or directory"
+            "C: cannot be opened: no such file or directory"
         );
     }
 
