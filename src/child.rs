@@ -176,7 +176,7 @@ impl Child<'_> {
         match self.ask_duo(named, &config) {
             Ok(verdict) => verdict,
             Err(error) => {
-                let verdict = Verdict::of_error(&error, false, config.failmode);
+                let verdict = Verdict::of_error(&error, false, config.failmode_if_broken);
                 if !verdict.outcome.opens() {
                     let text = format!("login_duo: {error}");
                     let line = format!("{}\n", log::one_line(&text, self.invocation.charset));

@@ -72,7 +72,8 @@ impl Outcome {
 /// The rule behind it: a person who holds the first factor must have no way of
 /// their own to make `safe` open the door, and once Duo has asked or refused,
 /// only Duo's yes opens it. `stated` is the failmode of a file that was read;
-/// of a broken one, `safe` only if it says so beyond doubt; else `secure`.
+/// of a broken one (`cafile` included), `safe` only if it says so beyond doubt;
+/// else `secure`.
 pub fn failmode(error: &Error, duo_has_answered: bool, stated: Failmode) -> Outcome {
     match (error, duo_has_answered, stated) {
         (Error::Service(_) | Error::Configuration(_), false, Failmode::Safe) => Outcome::Failsafe,

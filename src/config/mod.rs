@@ -32,6 +32,9 @@ pub struct Config {
     pub host: Host,
     /// What a service error means before Duo has answered. Default: safe.
     pub failmode: Failmode,
+    /// What a mistake means that shows only later (a `cafile` that cannot be used): safe only if
+    /// the file says so beyond doubt, as in [`Broken`].
+    pub failmode_if_broken: Failmode,
     /// Who is asked (`groups`, `group`); `None` for everybody.
     pub groups: Option<Groups>,
     /// Show the command in the push (`pushinfo`). Default: no.

@@ -175,6 +175,7 @@ impl<'a> Draft<'a> {
             failmode: self
                 .last("failmode", keys::failmode)
                 .unwrap_or(Failmode::Safe),
+            failmode_if_broken: self.failmode().unwrap_or(Failmode::Secure),
             groups: self.groups(),
             push_info: self.flag("pushinfo"),
             autopush: self.flag("autopush"),
@@ -248,6 +249,7 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// What the file says of failmode beyond doubt.
     fn failmode(&self) -> Option<Failmode> {
         let mut modes = self
             .joined("failmode")

@@ -420,6 +420,26 @@ fn the_failmode_of_a_broken_file() {
     }
 }
 
+/// A mistake that shows after parsing: the default is not what the file says.
+#[test]
+fn the_failmode_of_a_file_whose_cafile_is_broken() {
+    use Failmode::{Safe, Secure};
+    let table = [
+        ("", Safe, Secure),
+        ("failmode = safe", Safe, Safe),
+        ("failmode = secure", Secure, Secure),
+        ("failmode = secure\nfailmode = safe", Safe, Secure),
+    ];
+    for (file, failmode, if_broken) in table {
+        let config = parse(format!("{file}{REQUIRED}").as_bytes())
+            .ok()
+            .unwrap()
+            .config;
+        let found = (config.failmode, config.failmode_if_broken);
+        assert_eq!(found, (failmode, if_broken), "{file:?}");
+    }
+}
+
 const SAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/login_duo.conf"));
 
 /// The keys of the sample in order, each with whether it is commented out.
