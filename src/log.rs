@@ -107,6 +107,7 @@ impl Log {
 
 /// Who logs in, as the log names them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Who {
     /// The name that Duo knows.
     pub duo_user: String,

@@ -498,3 +498,6 @@ pub fn typed(line: &[u8]) -> Result<String, &'static str> {
     }
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests;
