@@ -2,6 +2,7 @@
 //! concern.
 #![allow(missing_docs, reason = "a test's name says what it is about")]
 
+mod configuration;
 mod documents;
 mod login;
 mod network;
