@@ -1,0 +1,154 @@
+//! A directory service that is down, or answers less than the truth: whoever
+//! logs in meanwhile is asked or denied, never passed.
+
+use std::process::Command;
+
+use crate::groups::{assert_asked, assert_passed};
+use crate::machine::{ANNA, BERT, CARL, FAR, Machine};
+
+/// What the service answers.
+struct Directory {
+    /// To a lookup by name or id.
+    lookup: &'static str,
+    /// To a question for a user's groups.
+    listing: &'static str,
+    /// The errno beside either.
+    why: &'static str,
+}
+
+const UP: Directory = Directory {
+    lookup: "SUCCESS",
+    listing: "SUCCESS",
+    why: "EIO",
+};
+
+impl Machine {
+    /// With this directory behind the machine's own files.
+    fn with_directory(self, directory: &Directory) -> Machine {
+        let folder = self.path().join("nss");
+        std::fs::create_dir(&folder).expect("a folder");
+        let library = folder.join("libnss_loginduotest.so.2");
+        let built = Command::new("gcc")
+            .args([
+                "-shared",
+                "-fPIC",
+                "-Wall",
+                "-Wl,-soname,libnss_loginduotest.so.2",
+            ])
+            .arg(format!("-DLOOKUP=NSS_STATUS_{}", directory.lookup))
+            .arg(format!("-DLISTING=NSS_STATUS_{}", directory.listing))
+            .arg(format!("-DWHY={}", directory.why))
+            .arg("-o")
+            .arg(library)
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/accounts/directory.c"
+            ))
+            .output()
+            .expect("gcc runs");
+        let told = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success() && told.is_empty(), "{told}");
+        self.write("etc/ld.so.conf", &format!("{}\n", folder.display()));
+        self.write(
+            "etc/nsswitch.conf",
+            "passwd: files loginduotest\ngroup: files loginduotest\nhosts: files dns\n",
+        );
+        self
+    }
+}
+
+pub fn a_directory_that_answers_lets_others_pass() {
+    let machine = Machine::new("groups = far-admins").with_directory(&UP);
+    let ended = machine.login(ANNA).run();
+    assert_passed(&machine, &ended, "anna");
+    let ended = machine.login(BERT).run();
+    assert_asked(&machine, &ended);
+}
+
+pub fn a_directory_that_is_down_asks_and_never_passes() {
+    let table = [
+        ("UNAVAIL", "ECONNREFUSED", "connection refused"),
+        ("UNAVAIL", "ENOENT", "no such file or directory"),
+        ("TRYAGAIN", "EAGAIN", "try again"),
+    ];
+    for (status, why, words) in table {
+        let down = Directory {
+            lookup: status,
+            listing: status,
+            why,
+        };
+        for (groups, name) in [
+            ("far-admins", "far-admins"),
+            ("far-*", "login_duo-no-such-group"),
+            ("empty,!far-admins", "far-admins"),
+        ] {
+            // Bert is in far-admins, but the machine's own files do not know it.
+            let machine = Machine::new(&format!("groups = {groups}\nfailmode = safe"));
+            let machine = machine.with_directory(&down);
+            let ended = machine.login(BERT).run();
+            assert_asked(&machine, &ended);
+            let line = format!(
+                "[4] asking, since it is not sure who need not be: \
+                 group '{name}' cannot be looked up: {words}"
+            );
+            ended.assert_logged(&line);
+        }
+        // Who is asked in any case, and who is asked since nobody is let pass.
+        for groups in ["groups = staff", ""] {
+            let machine = Machine::new(groups).with_directory(&down);
+            let ended = machine.login(BERT).run();
+            assert_asked(&machine, &ended);
+            assert!(!ended.stderr().contains("not sure"), "{}", ended.stderr());
+        }
+    }
+}
+
+pub fn a_directory_that_answers_with_fewer_groups_asks() {
+    for listing in ["UNAVAIL", "TRYAGAIN", "NOTFOUND"] {
+        // Down when asked for Bert's groups, and back a moment later.
+        let flapping = Directory { listing, ..UP };
+        let machine = Machine::new("groups = far-admins\nfailmode = safe");
+        let machine = machine.with_directory(&flapping);
+        let ended = machine.login(BERT).run();
+        assert_asked(&machine, &ended);
+        ended.assert_logged(
+            "[4] asking, since it is not sure who need not be: \
+             group 'far-admins' lists the user, but was not among the user's groups",
+        );
+    }
+}
+
+pub fn a_directory_that_cannot_name_a_group_id_denies() {
+    let down = Directory {
+        lookup: "UNAVAIL",
+        listing: "UNAVAIL",
+        why: "ECONNREFUSED",
+    };
+    for groups in ["groups = *", "groups = admins"] {
+        let machine = Machine::new(&format!("{groups}\nfailmode = safe"));
+        let machine = machine.with_directory(&down);
+        let ended = machine.login(CARL).run();
+        ended.assert_denied();
+        ended.assert_logged(
+            "[3] Error in Duo login for 'carl' from 192.0.2.7: \
+             the name of group id 62099 cannot be looked up: connection refused",
+        );
+    }
+}
+
+pub fn a_directory_that_is_down_and_knows_the_account_denies() {
+    let down = Directory {
+        lookup: "UNAVAIL",
+        listing: "UNAVAIL",
+        why: "ECONNREFUSED",
+    };
+    let machine = Machine::new("failmode = safe").with_directory(&down);
+    let ended = machine.login(FAR).env("USER", "anna").run();
+    ended.assert_denied();
+    let stderr = ended.stderr();
+    assert!(
+        stderr.contains("couldn't look up the user id 61050: "),
+        "{stderr}"
+    );
+    assert!(machine.duo.requests().is_empty());
+}
