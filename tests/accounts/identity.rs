@@ -2,17 +2,6 @@
 
 use crate::machine::{ANNA, DORA, Machine, NOBODYS};
 
-/// The user names that Duo was told so far, each once.
-fn told(machine: &Machine) -> Vec<String> {
-    let requests = machine.duo.requests();
-    let mut names: Vec<_> = requests
-        .iter()
-        .filter_map(|request| request.param("username").map(str::to_owned))
-        .collect();
-    names.dedup();
-    names
-}
-
 pub fn the_account_is_the_real_uids_whatever_user_and_logname_say() {
     let machine = Machine::new("");
     let login = machine.login(ANNA);
@@ -22,7 +11,7 @@ pub fn the_account_is_the_real_uids_whatever_user_and_logname_say() {
         .env("HOME", "/root")
         .run();
     ended.assert_let_in();
-    assert_eq!(told(&machine), ["anna"]);
+    assert_eq!(ended.told(), ["anna"]);
     ended.assert_logged("[6] Successful Duo login for 'anna' from 192.0.2.7: push1");
     assert!(!ended.stderr().contains("to Duo"), "{}", ended.stderr());
 }
@@ -33,10 +22,11 @@ pub fn a_uid_without_an_account_is_denied() {
     ended.assert_denied();
     let line = "[3] Error in Duo login for '?' from 192.0.2.7: the user id 61099 has no account";
     ended.assert_logged(line);
-    assert!(machine.duo.requests().is_empty());
+    assert!(ended.requests.is_empty());
 }
 
 pub fn the_duo_name_is_the_gecos_field_or_a_part_of_it() {
+    let machine = Machine::new("");
     let whole = "Dora D.,Room 1,,dora@example.com";
     for (lines, name) in [
         ("send_gecos = yes", whole),
@@ -45,10 +35,10 @@ pub fn the_duo_name_is_the_gecos_field_or_a_part_of_it() {
         ("gecos_username_pos = 2\ngecos_delim = @", "example.com"),
         ("gecos_username_pos = 1\nsend_gecos = yes", "Dora D."),
     ] {
-        let machine = Machine::new(lines);
+        machine.configure(lines);
         let ended = machine.login(DORA).run();
         ended.assert_let_in();
-        assert_eq!(told(&machine), [name], "{lines}");
+        assert_eq!(ended.told(), [name], "{lines}");
         ended.assert_logged(&format!("[6] User 'dora' is '{name}' to Duo"));
         let line = format!("[6] Successful Duo login for '{name}' from 192.0.2.7: push1");
         ended.assert_logged(&line);
@@ -56,16 +46,17 @@ pub fn the_duo_name_is_the_gecos_field_or_a_part_of_it() {
 }
 
 pub fn a_gecos_part_that_is_missing_falls_back_to_the_login_name_and_says_so() {
+    let machine = Machine::new("");
     let note = "[4] the GECOS field has no such part: using the login name";
     for lines in [
         "gecos_username_pos = 3",
         "gecos_username_pos = 5",
         "gecos_username_pos = 2\ngecos_delim = #",
     ] {
-        let machine = Machine::new(lines);
+        machine.configure(lines);
         let ended = machine.login(DORA).run();
         ended.assert_let_in();
-        assert_eq!(told(&machine), ["dora"], "{lines}");
+        assert_eq!(ended.told(), ["dora"], "{lines}");
         ended.assert_logged(note);
     }
 }
@@ -74,7 +65,7 @@ pub fn root_may_name_another_duo_user_and_both_names_are_logged() {
     let machine = Machine::new("send_gecos = yes");
     let ended = machine.login(0).args(&["-f", "alice o'hara"]).run();
     ended.assert_let_in();
-    assert_eq!(told(&machine), ["alice o'hara"]);
+    assert_eq!(ended.told(), ["alice o'hara"]);
     let line = "[6] User 'root' is 'alice o\\'hara' to Duo";
     ended.assert_logged(line);
     let times = ended.stderr().matches("to Duo").count();

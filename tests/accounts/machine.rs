@@ -5,9 +5,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
-use fake_duo::FakeDuo;
+use fake_duo::{FakeDuo, Request, Script};
 
 /// The account that the child drops to.
 pub const DUO: u32 = 61_000;
@@ -47,9 +46,8 @@ domain users:x:62002:anja,bert
 empty:x:62003:
 ";
 
-/// Puts `$1/etc` in the place of `/etc` (and a log in that of `/dev/log`, and a
-/// name service of ours in the loader's cache), for this process alone, and
-/// becomes the user `$2` with the group `$3`.
+/// Puts `$1/etc` in the place of `/etc` (and a log in that of `/dev/log`), for
+/// this process alone, and becomes the user `$2` with the group `$3`.
 const ENTER: &str = r#"
 set -e
 place=$1 uid=$2 gid=$3 groups=$4
@@ -64,10 +62,6 @@ if [ -e "$place/log" ]; then
     done
     ln -s "$place/log" "$place/dev/log"
     mount --rbind "$place/dev" /dev
-fi
-if [ -e "$place/nss" ]; then
-    [ ! -d /var/cache/ldconfig ] || mount -t tmpfs none /var/cache/ldconfig
-    ldconfig -X
 fi
 exec setpriv --reuid "$uid" --regid "$gid" "$groups" "$@"
 "#;
@@ -107,7 +101,8 @@ impl Machine {
     /// With the users and groups above, and this in the configuration.
     pub fn new(configuration: &str) -> Machine {
         let duo = FakeDuo::builder()
-            .push_delay(Duration::from_millis(50))
+            // Approved at once, so that nobody polls.
+            .default_script(Script::Sync)
             .start();
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("its mode");
@@ -124,13 +119,18 @@ impl Machine {
             let _ = fs::copy(Path::new("/etc").join(known), machine.etc(known));
         }
         machine.configure(configuration);
-        for (name, mode) in [("login_duo", 0o4755), ("plain_login_duo", 0o755)] {
-            let copy = machine.path().join(name);
-            fs::copy(env!("CARGO_BIN_EXE_login_duo"), &copy).expect("a copy of login_duo");
-            chown(&copy, Some(0), Some(0)).expect("its owner");
-            fs::set_permissions(&copy, Permissions::from_mode(mode)).expect("its mode");
-        }
+        machine.install(SETUID);
         machine
+    }
+
+    /// Puts `login_duo` here with this mode.
+    fn install(&self, mode: u32) {
+        let copy = self.path().join("login_duo");
+        if !copy.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_login_duo"), &copy).expect("a copy of login_duo");
+        }
+        chown(&copy, Some(0), Some(0)).expect("its owner");
+        fs::set_permissions(&copy, Permissions::from_mode(mode)).expect("its mode");
     }
 
     pub fn path(&self) -> &Path {
@@ -168,21 +168,22 @@ impl Machine {
     }
 
     /// A login of this user by the setuid program: `login_duo -d echo in`.
-    pub fn login(&self, uid: u32) -> Login {
+    pub fn login(&self, uid: u32) -> Login<'_> {
         self.login_to_syslog(uid).args(&["-d"])
     }
 
     /// The same without `-d`.
-    pub fn login_to_syslog(&self, uid: u32) -> Login {
-        self.login_by("login_duo", uid)
+    pub fn login_to_syslog(&self, uid: u32) -> Login<'_> {
+        self.login_by(SETUID, uid)
     }
 
     /// The same by a program that is not setuid.
-    pub fn plain_login(&self, uid: u32) -> Login {
-        self.login_by("plain_login_duo", uid).args(&["-d"])
+    pub fn plain_login(&self, uid: u32) -> Login<'_> {
+        self.login_by(0o755, uid).args(&["-d"])
     }
 
-    fn login_by(&self, program: &str, uid: u32) -> Login {
+    fn login_by(&self, mode: u32, uid: u32) -> Login<'_> {
+        self.install(mode);
         let gid = match uid {
             0 => 0,
             CARL => NAMELESS,
@@ -201,41 +202,58 @@ impl Machine {
             .arg(self.path())
             .args([uid.to_string(), gid.to_string()])
             .arg(groups)
-            .arg(self.path().join(program));
-        Login(command)
+            .arg(self.path().join("login_duo"));
+        Login {
+            command,
+            duo: &self.duo,
+        }
     }
 }
 
 /// Known to the directory only.
 pub const FAR: u32 = 61_050;
 
-/// One run of `login_duo`, to be.
-pub struct Login(Command);
+/// The mode of a program that takes on its owner's rights.
+const SETUID: u32 = 0o4755;
 
-impl Login {
-    pub fn args(mut self, words: &[&str]) -> Login {
-        self.0.args(words);
+/// One run of `login_duo`, to be.
+pub struct Login<'a> {
+    command: Command,
+    duo: &'a FakeDuo,
+}
+
+impl Login<'_> {
+    pub fn args(mut self, words: &[&str]) -> Self {
+        self.command.args(words);
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Login {
-        self.0.env(name, value);
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
         self
     }
 
     /// Headless, with `echo in` for the command, to its end.
     pub fn run(mut self) -> Ended {
-        let output = self.0.args(["echo", "in"]).output();
-        Ended(output.expect("login_duo runs"))
+        let before = self.duo.requests().len();
+        let output = self.command.args(["echo", "in"]).output();
+        Ended {
+            output: output.expect("login_duo runs"),
+            requests: self.duo.requests().split_off(before),
+        }
     }
 }
 
 /// A run, over.
-pub struct Ended(Output);
+pub struct Ended {
+    output: Output,
+    /// What it asked Duo.
+    pub requests: Vec<Request>,
+}
 
 impl Ended {
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.0.stderr).into_owned()
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
     pub fn has(&self, line: &str) -> bool {
@@ -244,16 +262,24 @@ impl Ended {
 
     #[track_caller]
     pub fn assert_let_in(&self) {
-        let stdout = String::from_utf8_lossy(&self.0.stdout);
-        let found = (self.0.status.code(), &*stdout);
+        let stdout = String::from_utf8_lossy(&self.output.stdout);
+        let found = (self.output.status.code(), &*stdout);
         assert_eq!(found, (Some(0), "in\n"), "{}", self.stderr());
     }
 
     #[track_caller]
     pub fn assert_denied(&self) {
-        let stdout = String::from_utf8_lossy(&self.0.stdout);
-        let found = (self.0.status.code(), &*stdout);
+        let stdout = String::from_utf8_lossy(&self.output.stdout);
+        let found = (self.output.status.code(), &*stdout);
         assert_eq!(found, (Some(1), ""), "{}", self.stderr());
+    }
+
+    /// The user names that Duo was told, each once.
+    pub fn told(&self) -> Vec<&str> {
+        let requests = self.requests.iter();
+        let mut names: Vec<_> = requests.filter_map(|one| one.param("username")).collect();
+        names.dedup();
+        names
     }
 
     #[track_caller]

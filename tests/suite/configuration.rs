@@ -7,9 +7,14 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use fake_duo::FakeDuo;
+use fake_duo::{FakeDuo, Script};
 
 use crate::support::{Ended, Sandbox};
+
+/// Whose pushes are approved at once, so that nobody polls.
+fn brisk() -> Sandbox {
+    Sandbox::with(FakeDuo::builder().user("push", Script::Sync))
+}
 
 /// `echo in`, so that whoever gets in shows it.
 fn log_in(sandbox: &Sandbox) -> Ended {
@@ -264,7 +269,7 @@ fn a_megabyte_of_garbage_is_denied() {
 
 #[test]
 fn warnings_are_logged_at_each_login() {
-    let sandbox = Sandbox::new();
+    let sandbox = brisk();
     let table = [
         (
             "noverify = yes",
@@ -351,7 +356,7 @@ fn address_told(
 
 #[test]
 fn the_clients_address_is_the_first_word_of_ssh_connection_else_the_option() {
-    let sandbox = Sandbox::new();
+    let sandbox = brisk();
     let connection = |client: &str| format!("{client} 50022 192.0.2.1 22");
     // SSH_CONNECTION, -h, what Duo is told, what the log says.
     let v6 = connection("2001:db8::7");
@@ -416,7 +421,7 @@ fn the_clients_address_is_the_first_word_of_ssh_connection_else_the_option() {
 
 #[test]
 fn this_hosts_own_address_stands_in_only_where_the_file_says_so() {
-    let sandbox = Sandbox::new();
+    let sandbox = brisk();
     sandbox.configure("fallback_local_ip = yes");
     let replaced = "is no address: Duo is told this host's own";
     // The way to the service leads over the loopback.
