@@ -178,6 +178,9 @@ pub trait Directory {
     /// # Errors
     /// The directory could not tell.
     fn membership(&self, name: &[u8]) -> Result<Membership, LookupError>;
+
+    /// Whether [`Membership::NoSuchGroup`] may mean that a directory is down.
+    fn hides_failures(&self) -> bool;
 }
 
 /// What a group, looked up by its name, says of an account.
@@ -211,6 +214,11 @@ pub enum LookupError {
         /// A group that lists the account, but was not among the account's groups.
         group: String,
     },
+    /// A directory that is down would look the same.
+    Hidden {
+        /// A group that is configured, but was not found.
+        group: String,
+    },
 }
 
 impl fmt::Display for LookupError {
@@ -221,6 +229,10 @@ impl fmt::Display for LookupError {
             Self::Overlooked { group } => write!(
                 f,
                 "group '{group}' lists the user, but was not among the user's groups"
+            ),
+            Self::Hidden { group } => write!(
+                f,
+                "group '{group}' was not found, and nsswitch.conf hides whether a directory is down"
             ),
         }
     }
@@ -264,18 +276,26 @@ pub fn gate(groups: Option<&Groups>, directory: &impl Directory) -> Result<Gate,
     // proof, whoever logs in while LDAP is away would pass. Nor if it came back in between: then a
     // group lists a user who seemed not to be in it.
     for name in groups.literals().chain([NO_SUCH_GROUP]) {
-        let doubt = match directory.membership(name) {
-            Err(error) => error,
-            Ok(Membership::Listed) if !names.iter().any(|known| known == name) => {
-                LookupError::Overlooked {
-                    group: String::from_utf8_lossy(name).into_owned(),
-                }
-            }
-            Ok(_) => continue,
-        };
-        return Ok(Gate::Ask(Reason::Doubt(doubt)));
+        if let Some(doubt) = doubt(name, &names, directory) {
+            return Ok(Gate::Ask(Reason::Doubt(doubt)));
+        }
     }
     Ok(Gate::Pass)
+}
+
+/// Why the user's groups may be more than `names`, as far as the group `name` can show it.
+fn doubt(name: &[u8], names: &[Vec<u8>], directory: &impl Directory) -> Option<LookupError> {
+    let group = || String::from_utf8_lossy(name).into_owned();
+    match directory.membership(name) {
+        Err(error) => Some(error),
+        Ok(Membership::Listed) if !names.iter().any(|known| known == name) => {
+            Some(LookupError::Overlooked { group: group() })
+        }
+        Ok(Membership::NoSuchGroup) if name != NO_SUCH_GROUP && directory.hides_failures() => {
+            Some(LookupError::Hidden { group: group() })
+        }
+        Ok(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -413,6 +433,7 @@ mod tests {
     struct Script {
         names: Result<Vec<Vec<u8>>, LookupError>,
         says: fn(&[u8]) -> Result<Membership, LookupError>,
+        hides_failures: bool,
     }
 
     impl Directory for Script {
@@ -422,6 +443,10 @@ mod tests {
 
         fn membership(&self, name: &[u8]) -> Result<Membership, LookupError> {
             (self.says)(name)
+        }
+
+        fn hides_failures(&self) -> bool {
+            self.hides_failures
         }
     }
 
@@ -440,7 +465,11 @@ mod tests {
         let names = Ok(names.iter().map(|name| name.as_bytes().to_vec()).collect());
         gate(
             Some(&Groups::parse(groups.as_bytes()).unwrap()),
-            &Script { names, says },
+            &Script {
+                names,
+                says,
+                hides_failures: false,
+            },
         )
         .unwrap()
     }
@@ -450,6 +479,7 @@ mod tests {
         let directory = Script {
             names: Err(down()),
             says: |_| panic!("looked up"),
+            hides_failures: false,
         };
         assert_eq!(gate(None, &directory), Ok(Gate::Ask(Reason::Everybody)));
     }
@@ -474,6 +504,7 @@ mod tests {
             let directory = Script {
                 names: Err(error.clone()),
                 says: |_| Ok(Unlisted),
+                hides_failures: false,
             };
             assert_eq!(
                 gate(Some(&Groups::parse(b"*").unwrap()), &directory),
@@ -527,6 +558,32 @@ mod tests {
             gate_of("staff,!admins", &["staff", "admins"], listed),
             Gate::Pass
         );
+    }
+
+    #[test]
+    fn a_configured_group_that_is_gone_asks_where_a_directory_may_be_down_unheard() {
+        let gone: fn(&[u8]) -> Result<Membership, LookupError> = |_| Ok(NoSuchGroup);
+        let there: fn(&[u8]) -> Result<Membership, LookupError> = |name| {
+            Ok(match name {
+                b"admins" => Unlisted,
+                _ => NoSuchGroup,
+            })
+        };
+        let groups = Groups::parse(b"admins adm*").unwrap();
+        let gate_with = |says| {
+            let silent = Script {
+                names: Ok(vec![b"staff".to_vec()]),
+                says,
+                hides_failures: true,
+            };
+            gate(Some(&groups), &silent).unwrap()
+        };
+        let doubt = LookupError::Hidden {
+            group: "admins".into(),
+        };
+        assert_eq!(gate_with(gone), Gate::Ask(Reason::Doubt(doubt)));
+        assert_eq!(gate_with(there), Gate::Pass);
+        assert_eq!(gate_of("admins", &["staff"], gone), Gate::Pass);
     }
 
     #[test]

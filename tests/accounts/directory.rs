@@ -16,6 +16,9 @@ struct Directory {
     why: &'static str,
 }
 
+/// It comes last, so that what it says is what counts.
+const LAST: &str = "files loginduotest";
+
 const UP: Directory = Directory {
     lookup: "SUCCESS",
     listing: "SUCCESS",
@@ -63,11 +66,14 @@ impl Machine {
             .arg(self.path())
             .status();
         assert!(cached.is_ok_and(|status| status.success()), "no ldconfig");
-        self.write(
-            "etc/nsswitch.conf",
-            "passwd: files loginduotest\ngroup: files loginduotest\nhosts: files dns\n",
-        );
+        self.switch(LAST);
         self
+    }
+
+    /// Who is asked about users and groups, in this order.
+    fn switch(&self, services: &str) {
+        let text = format!("passwd: {services}\ngroup: {services}\nhosts: files dns\n");
+        self.write("etc/nsswitch.conf", &text);
     }
 }
 
@@ -115,6 +121,37 @@ pub fn a_directory_that_is_down_asks_and_never_passes() {
             assert!(!ended.stderr().contains("not sure"), "{}", ended.stderr());
         }
     }
+}
+
+pub fn a_directory_whose_failure_the_next_service_hides_asks() {
+    let down = Directory {
+        lookup: "UNAVAIL",
+        listing: "UNAVAIL",
+        why: "ECONNREFUSED",
+    };
+    let machine = Machine::new("groups = far-admins\nfailmode = safe").with_directory(&down);
+    for (services, why) in [
+        // files' "no such group" is the last word here.
+        (
+            "loginduotest files",
+            "was not found, and nsswitch.conf hides whether a directory is down",
+        ),
+        (
+            "files loginduotest [UNAVAIL=return TRYAGAIN=return] files",
+            "cannot be looked up: connection refused",
+        ),
+    ] {
+        machine.switch(services);
+        let ended = machine.login(BERT).run();
+        assert_asked(&ended);
+        let line =
+            format!("[4] asking, since it is not sure who need not be: group 'far-admins' {why}");
+        ended.assert_logged(&line);
+    }
+    // A group that is there is no reason to doubt.
+    let machine = Machine::new("groups = far-admins admins").with_directory(&UP);
+    machine.switch("loginduotest files");
+    assert_passed(&machine.login(ANNA).run(), "anna");
 }
 
 pub fn a_directory_that_answers_with_fewer_groups_asks() {

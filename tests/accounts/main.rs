@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         directory:
             a_directory_that_answers_lets_others_pass,
             a_directory_that_is_down_asks_and_never_passes,
+            a_directory_whose_failure_the_next_service_hides_asks,
             a_directory_that_answers_with_fewer_groups_asks,
             a_directory_that_cannot_name_a_group_id_denies,
             a_directory_that_is_down_and_knows_the_account_denies;
