@@ -4,7 +4,7 @@
 //! 10).
 #![forbid(unsafe_code)]
 
-use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -61,7 +61,7 @@ pub fn open(path: &Path, owners: &Owners) -> Result<Opened, Problem> {
             kind(status.file_type())
         )));
     }
-    let warning = judge(&status, owners, path)?;
+    let warning = judge(status.uid(), status.mode(), owners, path)?;
     Ok(Opened { file, warning })
 }
 
@@ -96,8 +96,9 @@ pub fn read(mut file: &File) -> Result<Secret, Problem> {
     Ok(Secret::from(std::mem::take(&mut *bytes)))
 }
 
-fn judge(status: &Metadata, owners: &Owners, path: &Path) -> Result<Option<Problem>, Problem> {
-    let (path, uid) = (path.display(), status.uid());
+/// Judges a regular file's owner and mode; what is wrong with either is told at once.
+fn judge(uid: u32, mode: u32, owners: &Owners, path: &Path) -> Result<Option<Problem>, Problem> {
+    let path = path.display();
     // A user's own install has no root to give the file to.
     let rightful = match owners.caller {
         Some(caller) if caller != 0 => caller.to_string(),
@@ -110,10 +111,10 @@ fn judge(status: &Metadata, owners: &Owners, path: &Path) -> Result<Option<Probl
         faults.push(format!("belongs to user id {uid}"));
         mending.push(format!("chown {rightful} {path}"));
     }
-    if status.mode() & 0o077 != 0 {
+    if mode & 0o077 != 0 {
         faults.push(format!(
             "gives permissions to group or others (mode {:04o})",
-            status.mode() & 0o7777
+            mode & 0o7777
         ));
         mending.push(format!("chmod 600 {path}"));
     }
@@ -159,7 +160,7 @@ fn failed(what: &str, error: &io::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
 
     use nix::sys::stat::Mode;
@@ -297,50 +298,59 @@ mod tests {
         }
     }
 
+    /// Of a file of the user id 4321: what is wrong with it, or the warning.
+    fn judged(mode: u32, owners: Owners) -> String {
+        match judge(4321, mode, &owners, Path::new("C")) {
+            Ok(None) => String::new(),
+            Ok(Some(warning)) => format!("warning: {}", warning.text),
+            Err(problem) => problem.text,
+        }
+    }
+
     #[test]
     fn owners() {
-        if !Uid::effective().is_root() {
-            eprintln!("skipped: only root can give files away");
-            return;
-        }
-        let mut place = Place::new(b"");
-        chown(place.path(), Some(4321), None).unwrap();
+        const MINE: Option<u32> = Some(4321);
+        let nobodys = Owners::default();
+        let of_caller = |caller| Owners { caller, ..nobodys };
+        let of_privsep = |privsep| Owners { privsep, ..nobodys };
+        let of_sshd = |sshd| Owners { sshd, ..nobodys };
+        let wrong = "belongs to user id 4321";
         let mend = "to mend it: chown root C";
+        let table = [
+            (nobodys, format!("{wrong}; {mend}")),
+            (of_caller(Some(0)), format!("{wrong}; {mend}")),
+            (
+                of_caller(Some(1000)),
+                format!("{wrong}; to mend it: chown 1000 C"),
+            ),
+            (of_caller(MINE), String::new()),
+            (of_privsep(Some(1000)), format!("{wrong}; {mend}")),
+            (
+                of_privsep(MINE),
+                "warning: belongs to the privilege-separation user, better to root: chown root C"
+                    .to_owned(),
+            ),
+            (
+                of_sshd(MINE),
+                "warning: belongs to sshd, better to root: chown root C".to_owned(),
+            ),
+            (
+                Owners {
+                    privsep: MINE,
+                    sshd: MINE,
+                    caller: Some(1000),
+                },
+                "warning: belongs to sshd, better to root: chown root C".to_owned(),
+            ),
+        ];
+        for (owners, expected) in table {
+            assert_eq!(judged(0o100_600, owners), expected, "{owners:?}");
+            assert_eq!(judge(0, 0o100_600, &owners, Path::new("C")), Ok(None));
+        }
         assert_eq!(
-            place.refusal(&place.path()),
-            format!("C: belongs to user id 4321; {mend}")
-        );
-        place.mode(0o666);
-        assert_eq!(
-            place.refusal(&place.path()),
-            format!(
-                "C: belongs to user id 4321 and gives permissions to group or others (mode 0666); {mend} && chmod 600 C"
-            )
-        );
-        place.mode(0o600);
-        place.owners.caller = Some(1000);
-        assert_eq!(
-            place.refusal(&place.path()),
-            "C: belongs to user id 4321; to mend it: chown 1000 C"
-        );
-        place.owners = Owners {
-            privsep: Some(4321),
-            ..Owners::default()
-        };
-        let warning = open(&place.path(), &place.owners).unwrap().warning.unwrap();
-        assert!(
-            warning
-                .text
-                .starts_with("belongs to the privilege-separation user")
-        );
-        place.owners.sshd = Some(4321);
-        let warning = open(&place.path(), &place.owners).unwrap().warning.unwrap();
-        assert_eq!(
-            warning.at(Path::new("C")),
-            format!(
-                "C: belongs to sshd, better to root: chown root {}",
-                place.path().display()
-            )
+            judged(0o100_666, nobodys),
+            "belongs to user id 4321 and gives permissions to group or others (mode 0666); \
+             to mend it: chown root C && chmod 600 C"
         );
     }
 }
