@@ -7,6 +7,12 @@
 //! is missing, the tests show as ignored, or, with `LOGIN_DUO_E2E=required`,
 //! fail.
 #![allow(missing_docs, reason = "a test's name says what it is about")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong in a test fails it"
+)]
 
 mod directory;
 mod groups;

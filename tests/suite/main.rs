@@ -1,6 +1,12 @@
 //! The built program as a process, against the fake Duo service: one module a
 //! concern.
 #![allow(missing_docs, reason = "a test's name says what it is about")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong in a test fails it"
+)]
 
 mod configuration;
 mod documents;
