@@ -1,4 +1,4 @@
-//! The real Duo: parameters, signatures, the clock, rate limits and retries are
+//! The real Duo: signatures, the clock, rate limits and retries are
 //! settled here, and what is left is an answer or an [`Error`].
 //!
 //! What may ring a phone goes out again only where it was certainly not
@@ -12,6 +12,7 @@ use super::factor::Factor;
 use super::names::{Names, OwnName, SystemNames};
 use super::reply::{self, Auth, Preauth, Response, Status, Trouble};
 use super::signing::{self, Keys, Parameters};
+use super::told::{self, Told};
 use super::transport::{Answer, Line, Loss, Lost, Method, Outgoing};
 use super::{Duo, Notice, Person, backoff};
 use crate::clock::{Clock, Deadlines};
@@ -86,9 +87,6 @@ const AUTH_STATUS: Endpoint = Endpoint {
 
 /// Below this, a 401 without a reason is not the clock's fault.
 const CLOCK_TOLERANCE: u64 = 60;
-
-/// `pushinfo` stays below this, in bytes.
-const LONGEST_PUSHINFO: usize = 20_000;
 
 impl<'a> Client<'a> {
     /// Sets a client up; the clock of the first call starts to run.
@@ -307,34 +305,10 @@ impl<'a> Client<'a> {
     }
 
     fn address(&self) -> Option<String> {
-        let own = || {
-            if self.person.own_address_instead {
-                self.line.own_address()
-            } else {
-                None
-            }
-        };
-        self.person
-            .address
-            .or_else(own)
-            .map(|address| address.to_string())
-    }
-
-    /// `Server+IP=…[&Command=…]`
-    fn pushinfo(&self) -> Option<String> {
-        let form = |text: &str| signing::encode(text).replace("%20", "+");
-        let mut info = format!("Server+IP={}", form(&self.line.own_address()?.to_string()));
-        if let Some(command) = &self.person.command {
-            info.push_str("&Command=");
-            for letter in command.chars() {
-                let letter = form(letter.encode_utf8(&mut [0; 4]));
-                if info.len() + letter.len() >= LONGEST_PUSHINFO {
-                    break;
-                }
-                info.push_str(&letter);
-            }
-        }
-        Some(info)
+        let own_instead = self.person.own_address_instead;
+        let own = || self.line.own_address().filter(|_| own_instead);
+        let address = self.person.address.or_else(own)?;
+        Some(address.to_string())
     }
 }
 
@@ -346,24 +320,13 @@ impl Duo for Client<'_> {
         }
         self.line.look_up(self.until)?;
         let address = self.address();
-        let failmode = match self.failmode {
-            Failmode::Safe => "open",
-            Failmode::Secure => "closed",
-        };
         let hostname = self.hostname().to_owned();
-        let mut pairs = vec![
-            ("username", self.person.user.as_str()),
-            ("text_prompt", "1"),
-            ("hostname", &hostname),
-            ("failmode", failmode),
-        ];
-        if let Some(address) = &address {
-            pairs.push(("ipaddr", address));
-        }
-        if self.verified_push {
-            pairs.push(("client_supports_verified_push", "1"));
-        }
-        let parameters = Parameters::new(&pairs);
+        let told = Told {
+            user: &self.person.user,
+            address: address.as_deref(),
+            hostname: &hostname,
+        };
+        let parameters = told.preauth(self.failmode, self.verified_push);
         self.call(&PREAUTH, &parameters, self.https_timeout)?
             .preauth()
     }
@@ -372,33 +335,15 @@ impl Duo for Client<'_> {
         // Connecting anew must not eat up the answer's time.
         let answer = self.https_timeout.unwrap_or(self.deadlines.person);
         self.until = self.clock.now() + self.deadlines.request + answer;
-        let (address, pushinfo) = (self.address(), self.pushinfo());
+        let address = self.address();
         let hostname = self.hostname().to_owned();
-        let mut pairs = vec![
-            ("username", self.person.user.as_str()),
-            ("async", "1"),
-            ("hostname", &hostname),
-        ];
-        if let Some(address) = &address {
-            pairs.push(("ipaddr", address));
-        }
-        if let Some(pushinfo) = &pushinfo {
-            pairs.push(("pushinfo", pushinfo));
-        }
-        match factor {
-            Factor::Prompt { value, txid, .. } => {
-                pairs.extend([("factor", "prompt"), ("prompt", value.as_str())]);
-                if let Some(txid) = txid {
-                    pairs.push(("txid", txid));
-                }
-            }
-            Factor::Push(device) => pairs.extend([("factor", "push"), ("device", device)]),
-            Factor::Phone(device) => pairs.extend([("factor", "phone"), ("device", device)]),
-            Factor::Sms(device) => pairs.extend([("factor", "sms"), ("device", device)]),
-            Factor::Passcode(code) => pairs.extend([("factor", "passcode"), ("passcode", code)]),
-            Factor::Auto => pairs.extend([("factor", "auto"), ("device", "auto")]),
-        }
-        let parameters = Parameters::new(&pairs);
+        let told = Told {
+            user: &self.person.user,
+            address: address.as_deref(),
+            hostname: &hostname,
+        };
+        let info = told::pushinfo(self.line.own_address(), self.person.command.as_deref());
+        let parameters = told.auth(factor, &info);
         self.call(&AUTH, &parameters, self.https_timeout)?.auth()
     }
 

@@ -348,4 +348,33 @@ mod tests {
             Error::Service("closed by the other side".into())
         );
     }
+
+    #[test]
+    fn a_late_ticket_is_no_end_and_an_end_is() {
+        let duo = fake_duo::FakeDuo::builder()
+            .tls(fake_duo::Tls::Tls13Only)
+            .start();
+        let text = format!(
+            "[duo]\nikey = i\nskey = s\nhost = {}\nnoverify = yes\n",
+            duo.address()
+        );
+        let Ok(parsed) = crate::config::parse(text.as_bytes()) else {
+            panic!("a good configuration")
+        };
+        let deadlines = Deadlines::default();
+        let route = Route::new(&parsed.config, &deadlines, Arc::new(names::SystemNames)).unwrap();
+        let soon = Instant::now() + Duration::from_secs(10);
+        let addresses = route.addresses(soon).unwrap();
+        let (mut connection, address) = route.connect(&addresses, soon).unwrap();
+        assert_eq!(address.to_string(), duo.address());
+
+        // The server sends its tickets once the handshake is done.
+        assert!(connection.sock.stream.peek(&mut [0]).unwrap() > 0);
+        assert!(is_idle(&mut connection), "tickets are harmless");
+        assert!(is_idle(&mut connection), "and so is silence");
+        duo.stop();
+        // Blocks until the end, or a goodbye before it, is there.
+        let _ = connection.sock.stream.peek(&mut [0]);
+        assert!(!is_idle(&mut connection), "an end is an end");
+    }
 }

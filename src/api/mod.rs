@@ -1,6 +1,7 @@
 //! Duo's Auth API v2, as a login sees it: the trait [`Duo`], and the real one,
-//! [`Client`]. Below it, in this order: `reply`, `factor`, `signing`,
-//! `backoff`, `transport`, `connect`, `tunnel`, `tls`, `certificate`, `names`.
+//! [`Client`]. Below that, what is said (`reply`, `factor`, `told`, `signing`),
+//! and how it gets there (`backoff`, `transport`, `wire`, `connect`, `tunnel`,
+//! `tls`, `certificate`, `names`).
 #![forbid(unsafe_code)]
 
 pub mod backoff;
@@ -12,8 +13,10 @@ pub mod names;
 pub mod reply;
 pub mod signing;
 pub mod tls;
+pub mod told;
 pub mod transport;
 pub mod tunnel;
+mod wire;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

@@ -3,24 +3,20 @@
 //! ring it twice.
 //!
 //! HTTP itself is ureq's; it looks up nothing, connects to nothing and knows no
-//! proxy: all of that is `connect.rs`, behind ureq's two traits.
+//! proxy: `wire.rs` stands in for all of that.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-};
 
-use super::connect::{self, Connection, Route};
+use super::connect::{self, Route};
 use super::names::{self, Names};
 use super::signing::Parameters;
+use super::wire::{Addresses, Dialler, Shared};
 use crate::clock::Deadlines;
 use crate::config::Config;
 use crate::error::Error;
@@ -106,27 +102,6 @@ pub struct Line {
     shared: Arc<Shared>,
 }
 
-/// What ureq's connector and our transport know of the current request.
-struct Shared {
-    route: Route,
-    current: Mutex<Current>,
-}
-
-#[derive(Default)]
-struct Current {
-    addresses: Vec<SocketAddr>,
-    deadline: Option<Instant>,
-    answer_within: Option<Duration>,
-    sent: bool,
-    own_address: Option<IpAddr>,
-}
-
-impl Shared {
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Line {
     /// Sets the line up; nothing is sent yet.
     ///
@@ -138,10 +113,7 @@ impl Line {
         names: Arc<dyn Names>,
     ) -> Result<Line, Error> {
         let route = Route::new(config, deadlines, names)?;
-        let shared = Arc::new(Shared {
-            route,
-            current: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(route));
         let agent_config = ureq::config::Config::builder()
             .proxy(None)
             .https_only(true)
@@ -199,7 +171,7 @@ impl Line {
     pub fn signed_host(&self) -> String {
         let host = self.shared.route.host();
         match host.address() {
-            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            Some(IpAddr::V6(_)) => format!("[{}]", host.name),
             _ => host.name.clone(),
         }
     }
@@ -264,13 +236,17 @@ impl Line {
         };
         let retry_after = header("retry-after").or_else(|| header("x-retry-after"));
         let date = header("date");
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(LONGEST_BODY)
-            .read_to_vec()?;
+        let status = response.status().as_u16();
+        let reader = response.body_mut().with_config().limit(LONGEST_BODY);
+        let body = match reader.read_to_vec() {
+            Ok(body) => body,
+            // A refusal is one, whatever becomes of its words; else whoever
+            // can spoil those could have failmode forgive it.
+            Err(_) if matches!(status, 400..=499) && status != 401 => Vec::new(),
+            Err(error) => return Err(error),
+        };
         Ok(Answer {
-            status: response.status().as_u16(),
+            status,
             body,
             retry_after,
             date,
@@ -313,141 +289,5 @@ impl Line {
             }
             other => (Error::fault("send a request", other), Loss::Final),
         }
-    }
-}
-
-/// ureq's resolver: what was looked up already.
-struct Addresses(Arc<Shared>);
-
-impl Resolver for Addresses {
-    fn resolve(
-        &self,
-        _uri: &http::Uri,
-        _config: &ureq::config::Config,
-        _timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        // The dialler takes the whole list from `Shared`; ureq wants to see one.
-        let mut list = self.empty();
-        if let Some(first) = self.0.current().addresses.first() {
-            list.push(*first);
-        }
-        Ok(list)
-    }
-}
-
-/// ureq's connector: `connect.rs`.
-struct Dialler(Arc<Shared>);
-
-impl Connector for Dialler {
-    type Out = Wire;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        _chained: Option<()>,
-    ) -> Result<Option<Wire>, ureq::Error> {
-        let (addresses, deadline) = {
-            let current = self.0.current();
-            (
-                current.addresses.clone(),
-                current.deadline.unwrap_or_else(Instant::now),
-            )
-        };
-        let (connection, address) = self
-            .0
-            .route
-            .connect(&addresses, deadline)
-            .map_err(|error| ureq::Error::Other(Box::new(error)))?;
-        {
-            let mut current = self.0.current();
-            current.own_address = connection.sock.own_address();
-            // The next connection need not wait again for those that were deaf.
-            current.addresses.retain(|other| *other != address);
-            current.addresses.insert(0, address);
-        }
-        let buffers = LazyBuffers::new(
-            details.config.input_buffer_size(),
-            details.config.output_buffer_size(),
-        );
-        Ok(Some(Wire {
-            connection,
-            buffers,
-            shared: self.0.clone(),
-        }))
-    }
-}
-
-/// ureq's transport: our TLS connection, under our deadlines.
-struct Wire {
-    connection: Connection,
-    buffers: LazyBuffers,
-    shared: Arc<Shared>,
-}
-
-impl Transport for Wire {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        let deadline = {
-            let mut current = self.shared.current();
-            if !current.sent {
-                current.sent = true;
-                let answer = current.answer_within.map(|span| Instant::now() + span);
-                current.deadline = [current.deadline, answer].into_iter().flatten().min();
-            }
-            current.deadline
-        };
-        self.connection
-            .sock
-            .set_deadline(deadline.unwrap_or_else(Instant::now));
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.connection.write_all(output)?;
-        self.connection.flush()?;
-        Ok(())
-    }
-
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        let deadline = self.shared.current().deadline.unwrap_or_else(Instant::now);
-        self.connection.sock.set_deadline(deadline);
-        if Instant::now() >= deadline {
-            // Buffered bytes need no socket, and a server may send for ever.
-            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-        }
-        let room = self.buffers.input_append_buf();
-        if room.is_empty() {
-            // Not the end of the connection, as no bytes would mean.
-            return Err(ureq::Error::BodyStalled);
-        }
-        let amount = io::Read::read(&mut self.connection, room)?;
-        self.buffers.input_appended(amount);
-        Ok(amount > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        connect::is_idle(&mut self.connection)
-    }
-
-    fn is_tls(&self) -> bool {
-        true
-    }
-}
-
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wire")
-    }
-}
-
-impl fmt::Debug for Dialler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dialler")
-    }
-}
-
-impl fmt::Debug for Addresses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Addresses")
     }
 }

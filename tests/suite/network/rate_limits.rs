@@ -6,7 +6,7 @@ use fake_duo::{Endpoint, FakeDuo, Fault, RetryAfter, Stage, Times};
 use login_duo::api::Notice;
 use login_duo::login::Outcome;
 
-use super::{Bench, Came, whatever_failmode};
+use super::{Bench, Came, STALL, whatever_failmode};
 
 fn seconds(numbers: &[u64]) -> Vec<Duration> {
     numbers.iter().copied().map(Duration::from_secs).collect()
@@ -39,19 +39,6 @@ fn a_429_is_waited_for_as_it_asks_and_said() {
             assert!(came.waits[0] >= Duration::from_secs(1));
             assert_eq!(came.notices, [Notice::RateLimited(came.waits[0])]);
         });
-    }
-}
-
-#[test]
-fn a_date_means_the_servers_clock_and_not_ours() {
-    let make = |failmode| {
-        let builder = limited(RetryAfter::Date(5), Times::First(1)).clock_offset(-86_400);
-        Bench::new(builder, failmode)
-    };
-    for failmode in [login_duo::config::Failmode::Secure] {
-        let came = make(failmode).log_in("push");
-        // Where the answer tells no date of its own, ours is all there is.
-        assert!(came.waits[0] <= Duration::from_secs(6), "{came:?}");
     }
 }
 
@@ -112,10 +99,10 @@ fn after_a_429_no_failure_is_forgiven() {
     ] {
         let make = |failmode| {
             let builder = limited(RetryAfter::Seconds(1), Times::First(1));
-            Bench::new(
-                builder.fault(Endpoint::Preauth, fault.clone(), Times::Always),
-                failmode,
-            )
+            let builder = builder.fault(Endpoint::Preauth, fault.clone(), Times::Always);
+            let mut bench = Bench::new(builder, failmode);
+            bench.config.https_timeout = Some(2 * STALL);
+            bench
         };
         whatever_failmode("push", Outcome::Error, make, |came| {
             let tries = match fault {
@@ -164,4 +151,27 @@ fn auth_that_was_answered_429_goes_out_again() {
         gave_up(came);
         assert_eq!(came.count("auth"), 6);
     });
+}
+
+#[test]
+fn a_refusal_whose_words_are_lost_is_a_refusal() {
+    // The head is whole; the body is not, or never comes.
+    let head =
+        |status| format!("HTTP/1.1 {status} x\r\nRetry-After: 99\r\nContent-Length: 9\r\n\r\n{{");
+    for status in [429, 403, 400] {
+        let fault = Fault::Raw(head(status).into_bytes());
+        let make = |failmode| {
+            Bench::new(
+                FakeDuo::builder().fault(Endpoint::Preauth, fault.clone(), Times::Always),
+                failmode,
+            )
+        };
+        whatever_failmode("push", Outcome::Aborted, make, |came| {
+            assert!(
+                came.detail.starts_with(&format!("HTTP {status}")),
+                "{came:?}"
+            );
+            assert_eq!(came.paths, ["preauth"]);
+        });
+    }
 }
