@@ -1,0 +1,537 @@
+//! On a copy of this machine: as root, with the system's own accounts, behind a real sshd with a
+//! real ssh before it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fake_duo::{FakeDuo, Script};
+
+use crate::Test;
+use crate::machine::{Ran, install_sh, tree};
+
+pub const TESTS: &[Test] = &[
+    (
+        "installing_twice_creates_the_user_and_keeps_the_configuration",
+        install_twice,
+    ),
+    (
+        "enabled_asks_disabled_does_not_and_nothing_is_left",
+        whole_way,
+    ),
+    ("without_an_include_the_block_comes_and_goes", block),
+    ("enabled_for_a_group_asks_its_members_only", for_a_group),
+    ("enabled_for_names_asks_them_only", for_names),
+    (
+        "a_configuration_that_sshd_refuses_is_not_touched",
+        broken_before,
+    ),
+    (
+        "an_earlier_line_that_wins_is_found_and_all_is_taken_back",
+        earlier_line_wins,
+    ),
+    (
+        "an_sshd_that_does_not_survive_the_reload_gets_its_configuration_back",
+        reload_fails,
+    ),
+    ("what_would_not_work_is_not_enabled", not_enabled),
+    (
+        "uninstall_refuses_while_sshd_names_the_program",
+        uninstall_refuses,
+    ),
+    ("another_program_of_that_name_is_kept", strangers_program),
+];
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
+const CONFIG: &str = "/etc/duo/login_duo.conf";
+const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
+const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-login_duo.conf";
+const ALICE: &str = "ldtest_alice";
+const BOB: &str = "ldtest_bob";
+const GROUP: &str = "ldtest_asked";
+const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf\n";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What sshd's configuration begins with.
+#[derive(Clone, Copy)]
+enum DropIns {
+    Included,
+    NotIncluded,
+}
+
+/// A machine with two accounts, a running sshd, and Duo.
+struct Machine {
+    duo: FakeDuo,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Machine {
+    fn new(drop_ins: DropIns) -> Machine {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        accounts();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("its number").port();
+        drop(listener);
+        let machine = Machine {
+            duo: FakeDuo::builder()
+                .push_delay(Duration::from_millis(50))
+                .start(),
+            folder,
+            port,
+        };
+        machine.make_keys();
+        machine.configure_sshd(match drop_ins {
+            DropIns::Included => INCLUDE,
+            DropIns::NotIncluded => "",
+        });
+        machine.start_sshd();
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn make_keys(&self) {
+        for name in ["host", "own"] {
+            let path = self.path(name);
+            succeed(
+                Command::new("ssh-keygen")
+                    .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                    .arg(path),
+            );
+        }
+        fs::copy(self.path("own.pub"), self.path("keys")).expect("copied");
+    }
+
+    /// sshd's configuration, between these first lines and the end.
+    fn configure_sshd(&self, first: &str) {
+        let folder = self.folder.path().display();
+        let text = format!(
+            "{first}ListenAddress 127.0.0.1:{}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/keys\n\
+             PidFile /run/sshd.pid\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nX11Forwarding yes\n",
+            self.port
+        );
+        fs::write(SSHD_CONFIG, text).expect("sshd's configuration");
+    }
+
+    fn start_sshd(&self) {
+        succeed(
+            Command::new("/usr/sbin/sshd")
+                .arg("-E")
+                .arg(self.path("sshd.log")),
+        );
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err()
+            || !Path::new("/run/sshd.pid").exists()
+        {
+            assert!(Instant::now() < end, "sshd does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn ssh(&self, user: &str) -> Command {
+        let mut command = Command::new("ssh");
+        command
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "StrictHostKeyChecking=no",
+            ])
+            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
+            .arg("-i")
+            .arg(self.path("own"))
+            .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1")])
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Logs in, and says whether Duo was asked.
+    fn is_asked(&self, user: &str) -> bool {
+        let before = self.duo.paths().len();
+        let ran = Ran::of(self.ssh(user).arg("echo hello"));
+        assert!(
+            ran.text.contains("hello") && ran.status == 0,
+            "{}",
+            ran.text
+        );
+        self.duo.paths().len() > before
+    }
+
+    /// Installs, and configures it for the Duo service here.
+    fn install(&self) {
+        Ran::of(&mut install_sh(&["--binary", PROGRAM])).succeeds();
+        let written = self
+            .duo
+            .write_config(self.folder.path(), "")
+            .expect("a configuration");
+        fs::write(CONFIG, fs::read(written).expect("read")).expect("the configuration");
+    }
+
+    fn uninstall(&self) {
+        Ran::of(&mut install_sh(&["--uninstall", "--purge"])).succeeds();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        stop_sshd();
+        // A failed test must not spoil the next.
+        for path in [
+            DROP_IN,
+            CONFIG,
+            "/usr/sbin/login_duo",
+            "/usr/sbin/login_duo.before",
+        ] {
+            let _ = fs::remove_file(path);
+        }
+        let _ = fs::remove_dir("/etc/duo");
+        let _ = Command::new("userdel").arg("duo").output();
+    }
+}
+
+fn stop_sshd() {
+    let Ok(text) = fs::read_to_string("/run/sshd.pid") else {
+        return;
+    };
+    let pid: i32 = text.trim().parse().expect("a process id");
+    let _ = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGTERM,
+    );
+    let end = Instant::now() + PATIENCE;
+    // It removes the file when it ends.
+    while Path::new("/run/sshd.pid").exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn succeed(command: &mut Command) {
+    Ran::of(command).succeeds();
+}
+
+fn accounts() {
+    if Command::new("getent")
+        .args(["passwd", ALICE])
+        .output()
+        .expect("getent")
+        .status
+        .success()
+    {
+        return;
+    }
+    succeed(Command::new("groupadd").arg(GROUP));
+    for (name, groups) in [(ALICE, GROUP), (BOB, "")] {
+        succeed(
+            Command::new("useradd").args(["-m", "-s", "/bin/sh", "-p", "*", "-G", groups, name]),
+        );
+    }
+}
+
+fn install_sh_as(arguments: &[&str]) -> Ran {
+    let mut all = arguments.to_vec();
+    if arguments.contains(&"--enable") {
+        all.extend(["--yes", "--test-user", ALICE]);
+    }
+    Ran::of(&mut install_sh(&all))
+}
+
+/// The machine as install.sh could change it, without the spare copies that useradd keeps.
+fn state() -> BTreeSet<String> {
+    let all = tree(&[
+        Path::new("/etc"),
+        Path::new("/usr/sbin"),
+        Path::new("/usr/share/man"),
+    ]);
+    let spare = |line: &String| {
+        let path = line.split(' ').next().unwrap_or_default();
+        path.ends_with('-') || path.ends_with(".pwd.lock")
+    };
+    all.into_iter().filter(|line| !spare(line)).collect()
+}
+
+fn assert_same(before: &BTreeSet<String>) {
+    let after = state();
+    let differences: Vec<_> = before.symmetric_difference(&after).collect();
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+fn mode(path: &str) -> (u32, u32, u32) {
+    use std::os::unix::fs::MetadataExt;
+    let status = fs::metadata(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    (status.mode() & 0o7777, status.uid(), status.gid())
+}
+
+fn install_twice() {
+    let machine = Machine::new(DropIns::Included);
+    let before = state();
+    machine.install();
+    assert_eq!(mode("/usr/sbin/login_duo"), (0o4755, 0, 0));
+    assert_eq!(mode(CONFIG), (0o600, 0, 0));
+    let account = Ran::of(Command::new("getent").args(["passwd", "duo"])).succeeds();
+    assert!(
+        account.ends_with(":/nonexistent:/usr/sbin/nologin\n"),
+        "{account}"
+    );
+
+    // As the C program wants it; it says so, and leaves it.
+    chown(CONFIG, Some(102), None).expect("another owner");
+    let written = fs::read(CONFIG).expect("read");
+    Ran::of(&mut install_sh(&["--binary", PROGRAM])).succeeds();
+    assert_eq!(fs::read(CONFIG).expect("read"), written);
+    assert_eq!(mode(CONFIG), (0o600, 102, 0));
+
+    Ran::of(&mut install_sh(&["--uninstall"])).succeeds();
+    assert_eq!(fs::read(CONFIG).expect("read"), written);
+    machine.uninstall();
+    assert_same(&before);
+}
+
+fn whole_way() {
+    let machine = Machine::new(DropIns::Included);
+    let untouched = state();
+    machine.install();
+    let before = state();
+    let mut session = Session::open(&machine);
+
+    let said = install_sh_as(&["--enable"]).succeeds();
+    assert!(said.contains("KEEP THIS SESSION OPEN"), "{said}");
+    assert!(said.contains("the test login was allowed by Duo"), "{said}");
+    assert!(machine.is_asked(ALICE) && machine.is_asked(BOB));
+    session.still_answers();
+    let once = state();
+    install_sh_as(&["--enable"]).succeeds();
+    assert_same(&once);
+
+    machine.duo.set_script(BOB, Script::Deny);
+    let denied = Ran::of(machine.ssh(BOB).arg("echo hello"));
+    assert!(
+        denied.status == 1 && !denied.text.contains("hello"),
+        "{}",
+        denied.text
+    );
+
+    install_sh_as(&["--disable"]).succeeds();
+    assert_same(&before);
+    assert!(!machine.is_asked(BOB));
+    session.still_answers();
+    install_sh_as(&["--disable"]).succeeds();
+    machine.uninstall();
+    assert_same(&untouched);
+}
+
+/// A session that was open before.
+struct Session(Child);
+
+impl Session {
+    fn open(machine: &Machine) -> Session {
+        let mut command = machine.ssh(ALICE);
+        command
+            .arg("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut session = Session(command.spawn().expect("ssh starts"));
+        session.still_answers();
+        session
+    }
+
+    fn still_answers(&mut self) {
+        let stdin = self.0.stdin.as_mut().expect("a pipe");
+        stdin.write_all(b"still here\n").expect("written");
+        let mut stdout = BufReader::with_capacity(1, self.0.stdout.as_mut().expect("a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("an answer");
+        assert_eq!(line, "still here\n");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn block() {
+    for arguments in [&["--enable"][..], &["--enable", "--group", GROUP]] {
+        let machine = Machine::new(DropIns::NotIncluded);
+        machine.install();
+        let before = state();
+        install_sh_as(arguments).succeeds();
+        assert!(!Path::new(DROP_IN).exists());
+        assert!(machine.is_asked(ALICE));
+        assert_eq!(machine.is_asked(BOB), arguments.len() == 1);
+        let once = state();
+        install_sh_as(arguments).succeeds();
+        assert_same(&once);
+        install_sh_as(&["--disable"]).succeeds();
+        assert_same(&before);
+        assert!(!machine.is_asked(ALICE));
+    }
+}
+
+fn for_a_group() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    install_sh_as(&["--enable", "--group", GROUP]).succeeds();
+    assert!(machine.is_asked(ALICE));
+    assert!(!machine.is_asked(BOB));
+    let refused = install_sh_as(&["--enable", "--group", "ldtest_misspelt"]).fails();
+    assert!(
+        refused.contains("there is no group 'ldtest_misspelt'"),
+        "{refused}"
+    );
+    assert!(machine.is_asked(ALICE));
+}
+
+fn for_names() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    install_sh_as(&["--enable", "--user-list", &format!("{BOB},root")]).succeeds();
+    assert!(machine.is_asked(BOB));
+    assert!(!machine.is_asked(ALICE));
+    let refused = install_sh_as(&["--enable", "--user-list", "ldtest_nobody"]).fails();
+    assert!(
+        refused.contains("there is no account 'ldtest_nobody'"),
+        "{refused}"
+    );
+}
+
+fn broken_before() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    machine.configure_sshd("Nonsense yes\n");
+    let before = state();
+    let refused = install_sh_as(&["--enable"]).fails();
+    assert!(
+        refused.contains("nothing has changed") && refused.contains("Nonsense"),
+        "{refused}"
+    );
+    assert_same(&before);
+    assert!(machine.duo.paths().is_empty());
+}
+
+fn earlier_line_wins() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    machine.configure_sshd(&format!("AllowTcpForwarding yes\n{INCLUDE}"));
+    let before = state();
+    let refused = install_sh_as(&["--enable"]).fails();
+    assert!(
+        refused.contains("an earlier line of sshd's configuration wins"),
+        "{refused}"
+    );
+    assert_same(&before);
+
+    // And one in the middle of which the new lines cannot be: sshd itself refuses.
+    machine.configure_sshd(&format!(
+        "Match User {ALICE}\n    ForceCommand none\nMatch all\n{INCLUDE}"
+    ));
+    let before = state();
+    let refused = install_sh_as(&["--enable", "--user-list", ALICE]).fails();
+    assert!(refused.contains("taking it back"), "{refused}");
+    assert_same(&before);
+    assert!(!machine.is_asked(ALICE));
+}
+
+fn reload_fails() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    stop_sshd();
+    // It is called sshd, and a hang-up ends it.
+    let stand_in = machine.path("sshd");
+    fs::copy("/bin/sleep", &stand_in).expect("copied");
+    let mut process = Command::new(&stand_in)
+        .arg("600")
+        .spawn()
+        .expect("it starts");
+    fs::write("/run/sshd.pid", format!("{}\n", process.id())).expect("written");
+    let before = state();
+    // Reaps it, so that it is seen to be gone.
+    let reaper = std::thread::spawn(move || process.wait());
+    let refused = install_sh_as(&["--enable"]).fails();
+    assert!(refused.contains("sshd could not be reloaded"), "{refused}");
+    assert_same(&before);
+    reaper.join().expect("it ended").expect("it was ours");
+    let _ = fs::remove_file("/run/sshd.pid");
+}
+
+fn not_enabled() {
+    let machine = Machine::new(DropIns::Included);
+    let refused = install_sh_as(&["--enable"]).fails();
+    assert!(refused.contains("is not installed"), "{refused}");
+
+    Ran::of(&mut install_sh(&["--binary", PROGRAM])).succeeds();
+    let refused = install_sh_as(&["--enable"]).fails();
+    assert!(
+        refused.contains("is not complete: fill in ikey"),
+        "{refused}"
+    );
+
+    machine.install();
+    let before = state();
+    let refused = Ran::of(&mut install_sh(&["--enable"])).fails();
+    assert!(refused.contains("may ring a phone: say --yes"), "{refused}");
+    assert!(machine.duo.paths().is_empty());
+    assert_same(&before);
+
+    machine.duo.set_script(ALICE, Script::Deny);
+    let refused = install_sh_as(&["--enable"]).fails();
+    assert!(refused.contains("the test login was denied"), "{refused}");
+    assert_same(&before);
+
+    // failmode lets the login in, but that is no proof of anything.
+    machine.duo.stop();
+    let refused = install_sh_as(&["--enable"]).fails();
+    assert!(
+        refused.contains("'failmode' let the test login in"),
+        "{refused}"
+    );
+    assert_same(&before);
+
+    let said = Ran::of(&mut install_sh(&["--enable", "--no-test"])).succeeds();
+    assert!(said.contains("no test login was made"), "{said}");
+}
+
+fn uninstall_refuses() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    install_sh_as(&["--enable"]).succeeds();
+    let before = state();
+    for arguments in [&["--uninstall"][..], &["--uninstall", "--purge"]] {
+        let refused = Ran::of(&mut install_sh(arguments)).fails();
+        assert!(refused.contains("would be locked out"), "{refused}");
+        assert_same(&before);
+    }
+    install_sh_as(&["--disable"]).succeeds();
+    machine.uninstall();
+    assert!(!Path::new("/usr/sbin/login_duo").exists() && !Path::new("/etc/duo").exists());
+    assert!(!machine.is_asked(ALICE));
+}
+
+fn strangers_program() {
+    let machine = Machine::new(DropIns::Included);
+    let stranger = "/usr/sbin/login_duo";
+    fs::write(stranger, "#!/bin/sh\nexit 1\n").expect("written");
+    fs::set_permissions(stranger, fs::Permissions::from_mode(0o4755)).expect("its mode");
+    let refused = Ran::of(&mut install_sh(&["--binary", stranger])).fails();
+    assert!(refused.contains("is not this login_duo"), "{refused}");
+    machine.install();
+    assert_eq!(mode("/usr/sbin/login_duo.before"), (0o755, 0, 0));
+    let refused =
+        Ran::of(install_sh(&["--binary", PROGRAM]).env("CONFDIR", "/etc/elsewhere")).fails();
+    assert!(refused.contains("reads another file"), "{refused}");
+    fs::rename("/usr/sbin/login_duo.before", stranger).expect("put back");
+    machine.uninstall();
+    assert!(Path::new(stranger).exists());
+}

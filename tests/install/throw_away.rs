@@ -1,0 +1,170 @@
+//! In roots that are folders: nothing here needs root or touches the machine.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::Test;
+use crate::machine::{Ran, install_sh, tree};
+
+pub const TESTS: &[Test] = &[
+    (
+        "a_packagers_root_gets_files_and_modes_and_no_user",
+        packagers_root,
+    ),
+    ("a_dry_run_says_much_and_does_nothing", dry_run),
+    ("a_users_own_install_logs_in_and_leaves_again", own_install),
+    ("options_that_make_no_sense_are_refused", wrong_options),
+];
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .permissions()
+        .mode()
+        & 0o7777
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn in_root(root: &Path, arguments: &[&str]) -> Ran {
+    Ran::of(
+        install_sh(arguments)
+            .env("DESTDIR", root)
+            .env("PREFIX", "/usr/local"),
+    )
+}
+
+fn packagers_root() {
+    let root = folder();
+    let accounts = fs::read("/etc/passwd").expect("the accounts");
+    for _ in 0..2 {
+        in_root(root.path(), &["--binary", PROGRAM]).succeeds();
+    }
+    assert_eq!(mode(&root.path().join("usr/local/sbin/login_duo")), 0o4755);
+    assert_eq!(mode(&root.path().join("etc/duo/login_duo.conf")), 0o600);
+    assert_eq!(
+        mode(&root.path().join("usr/local/share/man/man8/login_duo.8")),
+        0o644
+    );
+    assert_eq!(
+        mode(
+            &root
+                .path()
+                .join("usr/local/share/man/man5/login_duo.conf.5")
+        ),
+        0o644
+    );
+    assert_eq!(
+        tree(&[root.path()])
+            .iter()
+            .filter(|line| line.contains(" file "))
+            .count(),
+        4
+    );
+    assert_eq!(fs::read("/etc/passwd").expect("the accounts"), accounts);
+
+    in_root(root.path(), &["--uninstall"]).succeeds();
+    let left = tree(&[root.path()]);
+    assert_eq!(
+        left.iter().filter(|line| line.contains(" file ")).count(),
+        1,
+        "{left:?}"
+    );
+    in_root(root.path(), &["--uninstall", "--purge"]).succeeds();
+    assert!(!root.path().join("etc/duo").exists());
+}
+
+fn dry_run() {
+    let root = folder();
+    for arguments in [
+        &["--dry-run", "--binary", PROGRAM][..],
+        &["--dry-run", "--uninstall", "--purge"],
+    ] {
+        in_root(root.path(), arguments).succeeds();
+        assert_eq!(tree(&[root.path()]).len(), 1, "{arguments:?}");
+    }
+    let said = in_root(root.path(), &["--dry-run", "--binary", PROGRAM]).succeeds();
+    assert!(
+        said.contains("/usr/local/sbin/login_duo, mode 4755"),
+        "{said}"
+    );
+}
+
+fn own_install() {
+    let home = folder();
+    let own =
+        |arguments: &[&str]| Ran::of(install_sh(arguments).env("HOME", home.path()).arg("--user"));
+    let before = tree(&[home.path()]);
+    let said = own(&["--binary", PROGRAM]).succeeds();
+    let program = home.path().join(".local/sbin/login_duo");
+    let config = home.path().join(".config/duo/login_duo.conf");
+    let line = format!(
+        "restrict,pty,command=\"{} -c {}\"\n",
+        program.display(),
+        config.display()
+    );
+    assert!(said.contains(&line), "{said}");
+    assert_eq!((mode(&program), mode(&config)), (0o755, 0o600));
+
+    // A configuration that is there is never touched.
+    let duo = fake_duo::FakeDuo::start();
+    let folder = folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+    let written = duo
+        .write_config(folder.path(), "")
+        .expect("a configuration");
+    fs::copy(&written, &config).expect("copied");
+    own(&["--binary", PROGRAM]).succeeds();
+    assert_eq!(
+        fs::read(&config).expect("read"),
+        fs::read(&written).expect("read")
+    );
+
+    let login = Command::new(&program)
+        .arg("-c")
+        .arg(&config)
+        .args(["-f", "alice", "echo", "hello"])
+        .output();
+    assert_eq!(login.expect("it runs").stdout, b"hello\n");
+    assert!(!duo.paths().is_empty());
+
+    let keys = home.path().join(".ssh/authorized_keys");
+    fs::create_dir(home.path().join(".ssh")).expect("a folder");
+    fs::write(
+        &keys,
+        format!("command=\"{} -c x\" ssh-ed25519 AAAA\n", program.display()),
+    )
+    .expect("written");
+    let refused = own(&["--uninstall"]).fails();
+    assert!(refused.contains("would be locked out"), "{refused}");
+    assert!(program.exists());
+
+    fs::remove_dir_all(home.path().join(".ssh")).expect("removed");
+    own(&["--uninstall", "--purge"]).succeeds();
+    let left = tree(&[home.path()]);
+    let files: Vec<_> = left.iter().filter(|line| line.contains(" file ")).collect();
+    assert!(files.is_empty(), "{files:?}");
+    assert_eq!(before.len(), 1);
+}
+
+fn wrong_options() {
+    for arguments in [
+        &["--nonsense"][..],
+        &["--binary"],
+        &["--enable", "--disable"],
+        &["--enable", "--group", "a", "--user-list", "b"],
+        &["--group", "a"],
+        &["--enable", "--group", "a\nForceCommand none"],
+        &["--enable", "--user-list", "a b"],
+        &["--user", "--enable"],
+    ] {
+        let ran = Ran::of(&mut install_sh(arguments));
+        assert_eq!(ran.status, 2, "{arguments:?}: {}", ran.text);
+    }
+}
