@@ -647,11 +647,10 @@ remove_user() {
     account=$(getent passwd "$USER_NAME") || return 0
     case $account in
     *:"$USER_COMMENT":*)
-        if command -v userdel >/dev/null 2>&1; then
-            run userdel "$USER_NAME"
-        else
-            run deluser "$USER_NAME"
-        fi
+        remover=userdel
+        command -v userdel >/dev/null 2>&1 || remover=deluser
+        # A login that is being asked in this moment keeps it busy.
+        run "$remover" "$USER_NAME" || warn "the user '$USER_NAME' stays: $remover $USER_NAME, later"
         ;;
     *) say "the user '$USER_NAME' was not created by install.sh and stays" ;;
     esac

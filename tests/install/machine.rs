@@ -1,29 +1,34 @@
 //! A copy of this machine to break: /etc, /usr and /run as they are, in a mount namespace that
-//! only this process sees.
+//! one process and its children see.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
-/// Set in the copy: the folder that holds what differs from the machine.
-const IN_THE_COPY: &str = "LOGIN_DUO_TEST_COPY";
+/// Set in a copy.
+const IN_A_COPY: &str = "LOGIN_DUO_TEST_COPY";
 
-/// Run by root in a new mount namespace, with the scratch folder as `$1`: everything written goes
-/// to a file system in memory.
+/// Run by root in a new mount namespace, with the scratch folder as `$1` and the
+/// program behind it: everything written goes to a file system in memory.
 const COPY: &str = r#"
 set -e
 mount -t tmpfs -o mode=755 tmpfs "$1"
-for folder in etc usr; do
-    mkdir "$1/$folder" "$1/$folder.work"
-    mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$1/$folder,workdir=$1/$folder.work" "/$folder"
-done
+cp -a /etc "$1/etc"
+mount --bind "$1/etc" /etc
+mkdir "$1/usr" "$1/usr.work"
+mount -t overlay overlay -o "lowerdir=/usr,upperdir=$1/usr,workdir=$1/usr.work" /usr
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -m 755 /run/sshd
 mount -t tmpfs -o mode=755 tmpfs /home
+# An install of the machine's own.
+userdel duo 2>/dev/null || :
+rm -rf /etc/duo /etc/ssh/sshd_config.d/00-login_duo.conf /usr/sbin/login_duo
+shift
+exec "$@"
 "#;
 
 /// What this machine lacks for the tests that need one.
@@ -47,51 +52,45 @@ pub fn missing() -> Option<String> {
             return Some(format!("there is no {program}"));
         }
     }
-    None
-}
-
-/// Starts this program again in a copy of the machine. Returns there, or here with the reason why
-/// there is none.
-pub fn enter_a_copy_of_this_machine() -> Option<String> {
-    if std::env::var_os(IN_THE_COPY).is_some() {
+    if is_a_copy() {
         return None;
     }
-    if let Some(what) = missing() {
-        return Some(what);
-    }
-    let scratch = tempfile::tempdir().ok()?;
-    let enter = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ]);
-        command.arg(scratch.path());
-        command
-    };
-    let tried = enter(COPY).output();
-    match tried {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Some(format!("no mount namespace of their own: {why}"));
-        }
-        Err(error) => return Some(format!("unshare: {error}")),
-    }
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let script = format!("{COPY}\nshift; exec \"$@\"");
-    let status = enter(&script)
+    static TRIED: OnceLock<Option<String>> = OnceLock::new();
+    TRIED.get_or_init(|| copy("true", &[]).err()).clone()
+}
+
+/// Whether this process runs in one already.
+pub fn is_a_copy() -> bool {
+    std::env::var_os(IN_A_COPY).is_some()
+}
+
+/// Runs the test `name` of this program in a copy of the machine.
+pub fn run_in_a_copy(name: &str) -> Result<(), String> {
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    copy(&this.to_string_lossy(), &["--exact", name])
+}
+
+/// Runs a program in a copy; what it said, if it failed.
+fn copy(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let output = Command::new("unshare")
+        // With process ids of its own, nobody else's login keeps an account from being removed,
+        // and an sshd does not outlive its test.
+        .args(["--mount", "--propagation", "private"])
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", COPY, "sh"])
+        .arg(scratch.path())
+        .arg(program)
         .args(arguments)
-        .env(IN_THE_COPY, scratch.path())
-        .status();
-    drop(scratch);
-    let code = status.ok().and_then(|status| status.code()).unwrap_or(1);
-    std::process::exit(code)
+        .env(IN_A_COPY, "yes")
+        .output()
+        .map_err(|error| format!("unshare: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err([output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat()),
+    }
 }
 
 /// `install.sh`, to be run without a terminal.
@@ -135,6 +134,9 @@ impl Ran {
     }
 }
 
+/// Bytes of a file that no test here writes: its content is not looked at.
+const LARGE: u64 = 64 * 1024;
+
 /// Everything under these folders: path, kind, mode, owner, content.
 pub fn tree(roots: &[&Path]) -> BTreeSet<String> {
     let mut entries = BTreeSet::new();
@@ -150,9 +152,11 @@ pub fn tree(roots: &[&Path]) -> BTreeSet<String> {
                     .map(|entry| entry.expect("an entry").path()),
             );
             "folder".to_owned()
+        } else if status.is_file() && status.len() > LARGE {
+            format!("file of {} bytes", status.len())
         } else if status.is_file() {
             let mut hasher = DefaultHasher::new();
-            fs::read(&path).expect("a file").hash(&mut hasher);
+            hasher.write(&fs::read(&path).expect("a file"));
             format!("file {:x}", hasher.finish())
         } else {
             "other".to_owned()

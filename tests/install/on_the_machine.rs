@@ -248,11 +248,13 @@ fn install_sh_as(arguments: &[&str]) -> Ran {
 
 /// The machine as install.sh could change it, without the spare copies that useradd keeps.
 fn state() -> BTreeSet<String> {
-    let all = tree(&[
-        Path::new("/etc"),
-        Path::new("/usr/sbin"),
-        Path::new("/usr/share/man"),
-    ]);
+    let folders = [
+        "/etc",
+        "/usr/sbin",
+        "/usr/share/man/man5",
+        "/usr/share/man/man8",
+    ];
+    let all = tree(&folders.map(Path::new));
     let spare = |line: &String| {
         let path = line.split(' ').next().unwrap_or_default();
         path.ends_with('-') || path.ends_with(".pwd.lock")
