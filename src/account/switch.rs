@@ -8,13 +8,15 @@
 use std::io::ErrorKind;
 
 /// What needs no network and no daemon, so it is never down.
-const LOCAL: [&str; 7] = [
+const LOCAL: [&str; 9] = [
     "files",
     "compat",
     "db",
     "systemd",
     "extrausers",
     "altfiles",
+    "usrfiles",
+    "cache",
     "mymachines",
 ];
 

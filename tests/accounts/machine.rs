@@ -20,6 +20,8 @@ pub const BERT: u32 = 61_011;
 pub const CARL: u32 = 61_012;
 /// In `staff`; her GECOS field has parts.
 pub const DORA: u32 = 61_013;
+/// Known to a directory only, if to anyone.
+pub const FAR: u32 = 61_050;
 /// No account has it.
 pub const NOBODYS: u32 = 61_099;
 /// The group that all but Carl have as their primary one.
@@ -209,9 +211,6 @@ impl Machine {
         }
     }
 }
-
-/// Known to the directory only.
-pub const FAR: u32 = 61_050;
 
 /// The mode of a program that takes on its owner's rights.
 const SETUID: u32 = 0o4755;
