@@ -61,6 +61,24 @@ pub fn a_gecos_part_that_is_missing_falls_back_to_the_login_name_and_says_so() {
     }
 }
 
+pub fn a_hostile_gecos_field_reaches_duo_whole_and_the_log_without_its_teeth() {
+    let machine = Machine::new("send_gecos = yes");
+    let line = b"dora:x:61013:62000:x' from 192.0.2.1, \\ \x1b[2J\xe2\x80\xae\xff:/:/bin/sh\n";
+    let mut passwd = std::fs::read(machine.etc("passwd")).unwrap();
+    let dora = passwd.windows(5).position(|word| word == b"dora:").unwrap();
+    passwd.truncate(dora);
+    passwd.extend_from_slice(line);
+    std::fs::write(machine.etc("passwd"), passwd).unwrap();
+    let ended = machine.login(DORA).run();
+    ended.assert_let_in();
+    let name = "x' from 192.0.2.1, \\ \u{1b}[2J\u{202e}\u{fffd}";
+    assert_eq!(ended.told(), [name]);
+    let logged = r"x\' from 192.0.2.1, \\ ?[2J??";
+    ended.assert_logged(&format!("[6] User 'dora' is '{logged}' to Duo"));
+    let line = format!("[6] Successful Duo login for '{logged}' from 192.0.2.7: push1");
+    ended.assert_logged(&line);
+}
+
 pub fn root_may_name_another_duo_user_and_both_names_are_logged() {
     let machine = Machine::new("send_gecos = yes");
     let ended = machine.login(0).args(&["-f", "alice o'hara"]).run();

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             a_uid_without_an_account_is_denied,
             the_duo_name_is_the_gecos_field_or_a_part_of_it,
             a_gecos_part_that_is_missing_falls_back_to_the_login_name_and_says_so,
+            a_hostile_gecos_field_reaches_duo_whole_and_the_log_without_its_teeth,
             root_may_name_another_duo_user_and_both_names_are_logged;
         owner:
             a_file_of_the_daemons_user_is_accepted_with_a_warning,
