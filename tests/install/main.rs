@@ -3,7 +3,11 @@
 //!
 //! The latter run each in a mount namespace of its own, with copies of /etc, /usr and /run: they
 //! may create users and rewrite sshd's configuration, and nothing of it is there afterwards.
-#![allow(missing_docs, reason = "a test's name says what it is about")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    reason = "a test's name says what it is about, and a test may panic"
+)]
 
 mod machine;
 mod on_the_machine;

@@ -39,6 +39,7 @@ pub const TESTS: &[Test] = &[
         "an_sshd_that_does_not_survive_the_reload_gets_its_configuration_back",
         reload_fails,
     ),
+    ("with_systemd_the_unit_is_reloaded", with_systemd),
     ("what_would_not_work_is_not_enabled", not_enabled),
     (
         "uninstall_refuses_while_sshd_names_the_program",
@@ -466,6 +467,29 @@ fn reload_fails() {
     assert_same(&before);
     reaper.join().expect("it ended").expect("it was ours");
     let _ = fs::remove_file("/run/sshd.pid");
+}
+
+fn with_systemd() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    // What systemd would do, and a note of it.
+    let log = machine.path("systemctl.log");
+    let stand_in = format!(
+        "#!/bin/sh\necho \"$*\" >>{}\ncase $* in\n*'is-active ssh.service') exit 3 ;;\n\
+         'reload sshd.service') kill -HUP \"$(cat /run/sshd.pid)\" ;;\nesac\n",
+        log.display()
+    );
+    let _ = fs::remove_file("/usr/bin/systemctl");
+    fs::write("/usr/bin/systemctl", stand_in).expect("written");
+    fs::set_permissions("/usr/bin/systemctl", fs::Permissions::from_mode(0o755)).expect("its mode");
+    fs::create_dir_all("/run/systemd/system").expect("a folder");
+    install_sh_as(&["--enable"]).succeeds();
+    let calls = fs::read_to_string(&log).expect("the calls");
+    assert!(
+        calls.ends_with("is-active sshd.service\nreload sshd.service\n"),
+        "{calls}"
+    );
+    assert!(machine.is_asked(ALICE));
 }
 
 fn not_enabled() {

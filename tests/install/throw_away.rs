@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +17,7 @@ pub const TESTS: &[Test] = &[
     ("a_dry_run_says_much_and_does_nothing", dry_run),
     ("a_users_own_install_logs_in_and_leaves_again", own_install),
     ("options_that_make_no_sense_are_refused", wrong_options),
+    ("without_root_it_says_so", without_root),
 ];
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
@@ -166,5 +168,28 @@ fn wrong_options() {
     ] {
         let ran = Ran::of(&mut install_sh(arguments));
         assert_eq!(ran.status, 2, "{arguments:?}: {}", ran.text);
+    }
+}
+
+fn without_root() {
+    let folder = folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+    let script = folder.path().join("install.sh");
+    let original = install_sh(&[]).get_program().to_owned();
+    fs::copy(original, &script).expect("copied");
+    for arguments in [&[][..], &["--enable"], &["--disable"], &["--uninstall"]] {
+        let mut command = Command::new(&script);
+        command
+            .args(arguments)
+            .env_remove("DESTDIR")
+            .current_dir("/");
+        if nix::unistd::geteuid().is_root() {
+            command.uid(65534);
+        }
+        let refused = Ran::of(&mut command).fails();
+        assert!(
+            refused.contains("this needs root"),
+            "{arguments:?}: {refused}"
+        );
     }
 }
