@@ -311,6 +311,19 @@ fn whole_way() {
     assert!(said.contains("KEEP THIS SESSION OPEN"), "{said}");
     assert!(said.contains("the test login was allowed by Duo"), "{said}");
     assert!(machine.is_asked(ALICE) && machine.is_asked(BOB));
+    let effective = Ran::of(Command::new("/usr/sbin/sshd").arg("-T")).succeeds();
+    for line in [
+        "forcecommand /usr/sbin/login_duo",
+        "permittunnel no",
+        "allowtcpforwarding no",
+        "allowstreamlocalforwarding no",
+        "x11forwarding no",
+    ] {
+        assert!(
+            effective.lines().any(|it| it == line),
+            "no '{line}':\n{effective}"
+        );
+    }
     session.still_answers();
     let once = state();
     install_sh_as(&["--enable"]).succeeds();
