@@ -67,15 +67,9 @@ fn bundle(path: &Path) -> Result<RootCertStore, Error> {
     let name = path.display();
     let bytes = std::fs::read(path).map_err(|error| {
         let text = format!("couldn't read cafile '{name}': {}", system_words(&error));
-        match error.kind() {
-            io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::InvalidFilename => Error::Configuration(text),
-            // No descriptor left, say: a caller's doing, which failmode must
-            // not forgive as it may a mistake in the configuration.
-            _ => Error::Fault(text),
+        match is_a_mistake(&error) {
+            true => Error::Configuration(text),
+            false => Error::Fault(text),
         }
     })?;
     let mut roots = RootCertStore::empty();
@@ -85,6 +79,19 @@ fn bundle(path: &Path) -> Result<RootCertStore, Error> {
         return Err(Error::Configuration(why));
     }
     Ok(roots)
+}
+
+/// Whether a file cannot be read because of what was configured. No descriptor
+/// left, say, is a caller's doing: failmode must not forgive it as a mistake.
+fn is_a_mistake(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::InvalidFilename
+    )
 }
 
 /// Why TLS with `host` failed, from the library's typed error.
@@ -276,6 +283,18 @@ mod tests {
                 "expires in {}",
                 expiry_year(&der)
             );
+        }
+    }
+
+    #[test]
+    fn a_cafile_that_a_caller_has_made_unreadable_is_no_mistake() {
+        use nix::libc;
+        let sort = |number| is_a_mistake(&io::Error::from_raw_os_error(number));
+        for number in [libc::ENOENT, libc::EACCES, libc::ENOTDIR, libc::EISDIR] {
+            assert!(sort(number), "{number}");
+        }
+        for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO] {
+            assert!(!sort(number), "{number}");
         }
     }
 

@@ -25,7 +25,7 @@ use login_duo::clock::{Clock, Deadlines};
 use login_duo::config::{self, Config, Failmode};
 use login_duo::conversation::{Conversation, Waiting};
 use login_duo::error::Error;
-use login_duo::login::{Login, Outcome};
+use login_duo::login::{Login, Outcome, Verdict};
 use zeroize::Zeroizing;
 
 use crate::support::Sandbox;
@@ -110,45 +110,59 @@ impl Bench {
         &self.sandbox.duo
     }
 
-    fn log_in(&self, user: &str) -> Came {
-        let clock = SkippingClock::default();
-        let notices = Mutex::new(Vec::new());
-        let notice = |notice: &Notice| notices.lock().unwrap().push(notice.clone());
+    /// Does `what` with a client.
+    fn with_client<T>(
+        &self,
+        user: &str,
+        what: impl FnOnce(&mut Client<'_>) -> T,
+    ) -> Result<T, Error> {
+        self.observed(user, &SkippingClock::default(), &|_| {}, what)
+    }
+
+    fn observed<T>(
+        &self,
+        user: &str,
+        clock: &SkippingClock,
+        notice: &dyn Fn(&Notice),
+        what: impl FnOnce(&mut Client<'_>) -> T,
+    ) -> Result<T, Error> {
         let person = Person {
             user: user.to_owned(),
             address: None,
             own_address_instead: false,
             command: None,
         };
+        let (config, deadlines, names) = (&self.config, &self.deadlines, self.names.clone());
+        let client = Client::with_names(config, person, deadlines, clock, notice, names);
+        client.map(|mut client| what(&mut client))
+    }
+
+    fn log_in(&self, user: &str) -> Came {
+        let clock = SkippingClock::default();
+        let notices = Mutex::new(Vec::new());
+        let notice = |notice: &Notice| notices.lock().unwrap().push(notice.clone());
+        let login = Login {
+            config: &self.config,
+            user,
+            passcode: None,
+            original_command: false,
+            deadlines: &self.deadlines,
+            clock: &clock,
+        };
         let started = Instant::now();
-        let verdict = Client::with_names(
-            &self.config,
-            person,
-            &self.deadlines,
-            &clock,
-            &notice,
-            self.names.clone(),
-        )
-        .map(|mut client| {
-            let login = Login {
-                config: &self.config,
-                user,
-                passcode: None,
-                original_command: false,
-                deadlines: &self.deadlines,
-                clock: &clock,
-            };
-            login.run(&mut client, &Typist(self.types), &|_| {})
-        })
-        .unwrap_or_else(|error| {
-            login_duo::login::Verdict::of_error(&error, false, self.config.failmode)
+        let verdict = self.observed(user, &clock, &notice, |client| {
+            login.run(client, &Typist(self.types), &|_| {})
         });
+        let verdict =
+            verdict.unwrap_or_else(|error| Verdict::of_error(&error, false, self.config.failmode));
+        let took = started.elapsed();
+        let waits = clock.0.lock().unwrap().clone();
         Came {
             outcome: verdict.outcome,
             detail: verdict.detail,
-            took: started.elapsed(),
+            took,
             paths: self.duo().paths(),
-            waits: clock.0.into_inner().unwrap(),
+            waits,
             notices: notices.into_inner().unwrap(),
         }
     }

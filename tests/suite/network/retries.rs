@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fake_duo::{Endpoint, FakeDuo, Fault, Stage, Times};
 use login_duo::config::Failmode;
+use login_duo::error::Error;
 use login_duo::login::Outcome;
 
 use super::{Bench, service_error, whatever_failmode};
@@ -208,6 +209,24 @@ fn a_clock_that_is_an_hour_off_costs_one_ping() {
             assert_eq!((came.count("ping"), bench.duo().connections()), (1, 1));
         }
     }
+}
+
+#[test]
+fn ping_tells_the_clocks_apart_and_check_proves_keys_and_clock() {
+    let bench = Bench::new(FakeDuo::builder().clock_offset(3_600), Failmode::Secure);
+    let asked = bench.with_client("push", |client| (client.ping(), client.check()));
+    let (offset, checked) = asked.expect("a client");
+    assert!(offset.is_ok_and(|offset| (3_598..=3_602).contains(&offset)));
+    assert_eq!(checked, Ok(()));
+    assert_eq!(bench.duo().paths(), ["ping", "check", "ping", "check"]);
+
+    let mut bench = Bench::new(FakeDuo::builder(), Failmode::Secure);
+    bench.config.skey = "x".repeat(40).into();
+    let checked = bench.with_client("push", |client| client.check());
+    let Ok(Err(Error::Service(text))) = checked else {
+        panic!("{checked:?}")
+    };
+    assert!(text.contains("wrong skey"), "{text}");
 }
 
 #[test]
