@@ -24,7 +24,7 @@ pub mod secret;
 pub mod session;
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
@@ -86,10 +86,10 @@ fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) ->
         client: invocation.client.clone(),
     };
     let judgement = login::judge(report, otherwise);
-    log.line(judgement.verdict.outcome.label().1, &judgement.line());
     if judgement.left {
-        finish_the_line();
+        conversation::finish_the_line(invocation.capable_terminal);
     }
+    log.line(judgement.verdict.outcome.label().1, &judgement.line());
 
     let (Some(allow), Ok(account)) = (judgement.allow, account) else {
         return ExitCode::from(1);
@@ -137,14 +137,6 @@ fn ask_in_a_child(
         child::run(&start, file, ends)
     })?;
     parent.wait()
-}
-
-/// What was being typed or counted stays on a line of its own.
-fn finish_the_line() {
-    let stderr = io::stderr();
-    if stderr.is_terminal() {
-        let _ = log::write_patiently(stderr.as_fd(), b"\n", log::PATIENCE);
-    }
 }
 
 /// The message of the day, which sshd leaves to whoever it runs.

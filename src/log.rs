@@ -26,6 +26,16 @@ pub enum Charset {
     Ascii,
 }
 
+impl Charset {
+    /// What stands for what was left out.
+    pub fn ellipsis(self) -> &'static str {
+        match self {
+            Charset::Utf8 => "…",
+            Charset::Ascii => "...",
+        }
+    }
+}
+
 /// How bad it is, in syslog's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
@@ -191,11 +201,8 @@ fn shortened(text: &str, charset: Charset) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
         None => Cow::Borrowed(text),
         Some((end, _)) => {
-            let dots = match charset {
-                Charset::Utf8 => "…",
-                Charset::Ascii => "...",
-            };
-            Cow::Owned(format!("{}{dots}", text.get(..end).unwrap_or_default()))
+            let kept = text.get(..end).unwrap_or_default();
+            Cow::Owned(format!("{kept}{}", charset.ellipsis()))
         }
     }
 }

@@ -1,0 +1,117 @@
+//! The enrolment address as a QR code, two modules to a character, so that a
+//! phone reads it off the terminal. Pure.
+//!
+//! The address is Duo's text, so it is judged first: what is drawn is what
+//! stands above it in plain letters, and nothing that a phone could take for
+//! anything but an address.
+#![forbid(unsafe_code)]
+
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+
+use super::terminal::Size;
+
+/// Far above any enrolment address; a larger code fits no terminal.
+const LONGEST: usize = 300;
+
+/// Light on dark whatever the terminal's colours are: a phone wants the light
+/// margin around the code.
+const COLOURS: [&str; 2] = ["\x1b[37;40m", "\x1b[0m"];
+
+/// The first address in `text`.
+pub fn address_in(text: &str) -> Option<&str> {
+    let start = text.find("https://")?;
+    let rest = text.get(start..)?;
+    let end = rest
+        .find(|letter: char| !letter.is_ascii_graphic() || matches!(letter, '"' | '<' | '>'))
+        .unwrap_or(rest.len());
+    let address = rest
+        .get(..end)?
+        .trim_end_matches(['.', ',', ';', ')', '\'']);
+    Some(address)
+}
+
+/// `address` as lines of half blocks with its quiet zone, each with its line
+/// end; none if it is no address or does not fit with a line to spare.
+/// `capable` says that the terminal knows colours.
+pub fn drawn(address: &str, size: Size, capable: bool) -> Option<String> {
+    let plain = address.bytes().all(|byte| byte.is_ascii_graphic());
+    if !plain || !address.starts_with("https://") || address.len() > LONGEST {
+        return None;
+    }
+    let code = QrCode::with_error_correction_level(address, EcLevel::L).ok()?;
+    let image = code
+        .render::<Dense1x2>()
+        .quiet_zone(true)
+        .module_dimensions(1, 1)
+        .dark_color(Dense1x2::Light)
+        .light_color(Dense1x2::Dark)
+        .build();
+    let lines: Vec<&str> = image.lines().collect();
+    let columns = lines.first().map_or(0, |line| line.chars().count());
+    if columns > size.columns || lines.len() >= size.rows {
+        return None;
+    }
+    let [begin, end] = if capable { COLOURS } else { ["", ""] };
+    let lines = lines.iter().map(|line| format!("{begin}{line}{end}\n"));
+    Some(lines.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: &str = "https://api-1a2b3c4d.duosecurity.com/portal?code=48bac5d9393fb2c2&akey=DIXXXXXXXXXXXXXXXXXX";
+
+    fn size(rows: usize, columns: usize) -> Size {
+        Size { rows, columns }
+    }
+
+    #[test]
+    fn the_address_is_found_in_a_text() {
+        let text = format!("Please enroll at {ADDRESS}.\nThank you");
+        assert_eq!(address_in(&text), Some(ADDRESS));
+        assert_eq!(
+            address_in("(https://a.example/b)"),
+            Some("https://a.example/b")
+        );
+        assert_eq!(
+            address_in("https://a.example/\u{202e}b"),
+            Some("https://a.example/")
+        );
+        assert_eq!(address_in("http://a.example"), None);
+    }
+
+    #[test]
+    fn a_usual_address_fits_a_usual_terminal() {
+        let code = drawn(ADDRESS, size(24, 80), false).unwrap();
+        assert!(code.lines().count() < 24);
+        assert!(code.lines().all(|line| line.chars().count() == 45));
+        assert!(code.chars().all(|letter| " ▀▄█\n".contains(letter)));
+    }
+
+    #[test]
+    fn a_code_that_would_be_cut_is_not_drawn() {
+        assert!(drawn(ADDRESS, size(24, 45), false).is_some());
+        assert!(drawn(ADDRESS, size(24, 44), false).is_none());
+        assert!(drawn(ADDRESS, size(23, 80), false).is_none());
+        assert!(drawn(ADDRESS, size(0, 0), false).is_none());
+    }
+
+    #[test]
+    fn nothing_but_a_plain_https_address_is_drawn() {
+        let large = size(500, 500);
+        for address in [
+            "",
+            "http://a.example/",
+            "tel:+1234",
+            "https://a b",
+            "https://a\n",
+            "https://ë",
+        ] {
+            assert!(drawn(address, large, true).is_none(), "{address:?}");
+        }
+        let long = format!("https://{}", "a".repeat(LONGEST));
+        assert!(drawn(&long, large, true).is_none());
+    }
+}
