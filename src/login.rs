@@ -296,6 +296,9 @@ impl Login<'_> {
                 Ok(Attempt::Allowed(factor)) => return Verdict::new(Outcome::Successful, factor),
                 Ok(Attempt::Over(verdict)) => return verdict,
                 Ok(Attempt::Denied(why)) if number == attempts => {
+                    if attempts > 1 {
+                        person.tell("Login denied: that was the last attempt");
+                    }
                     return Verdict::new(Outcome::Failed, why);
                 }
                 Ok(Attempt::Denied(why)) => failed(&why),
@@ -310,13 +313,16 @@ impl Login<'_> {
     }
 
     fn attempts(&self, person: &dyn Conversation) -> u8 {
-        // `ssh -tt host command` is often a program, which answers no menu.
-        let unattended = self.config.autopush && self.original_command;
-        if person.interactive() && !unattended {
-            self.config.prompts.max(1)
-        } else {
+        if self.unattended(person) {
             1
+        } else {
+            self.config.prompts.max(1)
         }
+    }
+
+    /// Whether nobody answers a menu; `ssh -tt host command` is often a program.
+    fn unattended(&self, person: &dyn Conversation) -> bool {
+        !person.interactive() || (self.config.autopush && self.original_command)
     }
 
     fn attempt(
@@ -332,12 +338,12 @@ impl Login<'_> {
                 return Ok(Attempt::Over(Verdict::new(Outcome::Skipped, message)));
             }
             Preauth::Deny(message) => {
-                let why = or_else(message, "Duo denied this login");
-                person.tell_always(&why);
+                let why = or_else(message, "Duo gave no reason");
+                person.tell_always(&format!("Login denied: {why}"));
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
             Preauth::Enroll { text, url } => {
-                person.tell_always(&enrolment(&text, url.as_deref()));
+                person.enrol(&enrolment(&text, url.as_deref()), url.as_deref());
                 let why = or_else(text, "Duo enrolment required");
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
@@ -345,7 +351,7 @@ impl Login<'_> {
         let factor = match self.choose(number, &menu, person)? {
             Ok(factor) => factor,
             Err(why) => {
-                person.tell_always(why);
+                tell_of_denial(person, &format!("{why}."), "");
                 return Ok(Attempt::Denied(why.to_owned()));
             }
         };
@@ -355,8 +361,8 @@ impl Login<'_> {
             person.tell(&message);
             return Ok(Attempt::Allowed(factor.name().to_owned()));
         }
-        let why = or_else(message, "Duo denied this attempt");
-        person.tell_always(&why);
+        let why = or_else(message, "Duo gave no reason");
+        tell_of_denial(person, &why, "To be asked again, run your command again.");
         Ok(Attempt::Denied(why))
     }
 
@@ -367,7 +373,7 @@ impl Login<'_> {
         menu: &Menu,
         person: &dyn Conversation,
     ) -> Result<Result<Factor, &'static str>, Error> {
-        const NO_DEFAULT: &str = "there is no default factor: a passcode is needed";
+        const NO_DEFAULT: &str = "There is no default factor: a passcode is needed";
         if let Some(passcode) = self
             .passcode
             .filter(|_| number == 1 && self.config.accept_env_factor)
@@ -376,12 +382,19 @@ impl Login<'_> {
                 typed(passcode.expose()).and_then(|text| menu.factor(&text).ok_or(NO_DEFAULT))
             );
         }
-        if !person.interactive() || (number == 1 && self.config.autopush) {
-            person.tell("Autopushing login request to phone...");
-            return Ok(menu.default_factor().ok_or(NO_DEFAULT));
+        let unattended = self.unattended(person);
+        match menu.default_factor() {
+            Some(default) if unattended || (number == 1 && self.config.autopush) => {
+                person.tell("Autopushing login request to phone...");
+                Ok(Ok(default))
+            }
+            None if unattended => Ok(Err(NO_DEFAULT)),
+            // Without a default, autopush is the menu at once.
+            _ => {
+                let line = person.ask(&menu.text(self.user))?;
+                Ok(typed(&line).and_then(|text| menu.factor(&text).ok_or(NO_DEFAULT)))
+            }
         }
-        let line = person.ask(&menu.text(self.user))?;
-        Ok(typed(&line).and_then(|text| menu.factor(&text).ok_or(NO_DEFAULT)))
     }
 
     /// Asks Duo to judge a factor, and waits for its word.
@@ -391,7 +404,10 @@ impl Login<'_> {
         duo: &mut dyn Duo,
         person: &dyn Conversation,
     ) -> Result<Status, Error> {
-        person.waiting(Waiting::Begins);
+        // A passcode asks nothing more of the person, however slow Duo is.
+        if factor.name() != "passcode" {
+            person.waiting(Waiting::Begins);
+        }
         let status = match duo.auth(factor) {
             Ok(Auth::Settled(status)) => Ok(status),
             Ok(Auth::Started(transaction)) => self.follow(&transaction, factor, duo, person),
@@ -423,10 +439,9 @@ impl Login<'_> {
                 return Ok(status);
             }
             if let Some(message) = status.message.filter(|message| !told.contains(message)) {
-                // The code to type into the phone is part of it, and headless
-                // logins need it too.
+                // The code to type into the phone is part of it.
                 if factor.is_verified_push() {
-                    person.tell_always(&message);
+                    person.show_code(&message);
                 } else {
                     person.tell(&message);
                 }
@@ -461,6 +476,16 @@ fn enrolment(text: &str, url: Option<&str>) -> String {
     }
 }
 
+/// Says why an attempt was denied: at a menu, another may follow; elsewhere it
+/// is the login's end, and `advice` for someone in front of scp or git.
+fn tell_of_denial(person: &dyn Conversation, why: &str, advice: &str) {
+    if person.interactive() {
+        person.tell(why);
+    } else {
+        person.tell_always(&format!("Login denied: {why} {advice}"));
+    }
+}
+
 /// Says why the login ends, where that is not plain from what was said before.
 fn tell_of_error(person: &dyn Conversation, error: &Error, outcome: Outcome) {
     match outcome {
@@ -477,12 +502,12 @@ fn tell_of_error(person: &dyn Conversation, error: &Error, outcome: Outcome) {
 /// Why it cannot be a passcode or a factor's name.
 pub fn typed(line: &[u8]) -> Result<String, &'static str> {
     if line.len() > 255 {
-        return Err("that is too long to be a passcode");
+        return Err("That is too long to be a passcode");
     }
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     if text.chars().any(char::is_control) {
-        return Err("that is not a passcode: it has control characters");
+        return Err("That is not a passcode: it has control characters");
     }
     let mut kept = String::new();
     let mut letters = text.chars().peekable();

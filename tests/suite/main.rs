@@ -10,6 +10,7 @@
 
 mod configuration;
 mod documents;
+mod conversation;
 mod login;
 mod network;
 mod support;

@@ -119,6 +119,21 @@ impl Login {
         self
     }
 
+    /// Started by a shell's `script`, which finds the whole command in `"$@"`.
+    pub fn through(mut self, script: &str) -> Login {
+        let mut shell = Command::new("/bin/sh");
+        shell.env_clear().args(["-c", script, "sh"]);
+        shell.arg(self.command.get_program());
+        shell.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                shell.env(name, value);
+            }
+        }
+        self.command = shell;
+        self
+    }
+
     /// What the session reads from stdin.
     pub fn input(mut self, bytes: &[u8]) -> Login {
         self.input = bytes.to_vec();
@@ -143,6 +158,20 @@ impl Login {
         let output = child.wait_with_output().expect("login_duo ends");
         writer.join().expect("the input is written");
         Ended(output)
+    }
+
+    /// Runs it headless with this stderr, to its end; returns the exit status.
+    pub fn run_with_stderr(mut self, stderr: impl Into<Stdio>) -> i32 {
+        let status = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("login_duo starts")
+            .wait();
+        let status = status.expect("login_duo ends").code();
+        status.expect("it was not killed")
     }
 
     /// Runs it on a terminal of the usual size.

@@ -23,6 +23,8 @@ pub struct TerminalSize {
 pub struct Terminal {
     child: Child,
     keyboard: Option<pty::Pty>,
+    /// Dropped, it ends the reader, which holds the terminal's other copy.
+    plug: Option<std::io::PipeWriter>,
     shown: Arc<Shown>,
     log: File,
 }
@@ -71,11 +73,15 @@ impl Terminal {
                 .expect("the terminal's end"),
         );
         let shows = shown.clone();
+        let (socket, plug) = std::io::pipe().expect("a pipe");
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             loop {
                 // EIO: the last process has left the terminal.
-                let read = screen.read(&mut chunk).unwrap_or(0);
+                let read = match something_to_read(&screen, &socket) {
+                    true => screen.read(&mut chunk).unwrap_or(0),
+                    false => 0,
+                };
                 let mut state = shows.state.lock().expect("the screen");
                 state.raw.extend_from_slice(&chunk[..read]);
                 state.parser.process(&chunk[..read]);
@@ -89,6 +95,7 @@ impl Terminal {
         Terminal {
             child,
             keyboard: Some(keyboard),
+            plug: Some(plug),
             shown,
             log,
         }
@@ -137,6 +144,30 @@ impl Terminal {
         screen_text(&self.shown.state.lock().expect("the screen"))
     }
 
+    /// What each row of the screen shows, as far as there is anything: a long
+    /// line stands on two.
+    pub fn rows(&self) -> String {
+        let state = self.shown.state.lock().expect("the screen");
+        let screen = state.parser.screen();
+        let rows = screen.rows(0, screen.size().1);
+        let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
+        rows.join("\n").trim_end().to_owned()
+    }
+
+    /// The terminal's settings, as text.
+    pub fn settings(&self) -> String {
+        let keyboard = self.keyboard.as_ref().expect("a keyboard");
+        let settings = nix::sys::termios::tcgetattr(keyboard).expect("settings");
+        format!(
+            "{:?} {:?} {:?} {:?} {:?}",
+            settings.input_flags,
+            settings.output_flags,
+            settings.control_flags,
+            settings.local_flags,
+            settings.control_chars
+        )
+    }
+
     /// Every byte that was sent to the terminal.
     pub fn raw(&self) -> Vec<u8> {
         self.shown.state.lock().expect("the screen").raw.clone()
@@ -149,8 +180,12 @@ impl Terminal {
 
     /// Pulls the plug.
     pub fn hang_up(&mut self) {
+        self.plug = None;
+        let mut state = self.shown.state.lock().expect("the screen");
+        while !state.closed {
+            state = self.shown.changed.wait(state).expect("the screen");
+        }
         self.keyboard = None;
-        // The reader holds the other copy; it ends with the last process.
     }
 
     /// Waits for the end; returns the exit status.
@@ -201,6 +236,18 @@ impl Terminal {
         log.read_to_end(&mut text).expect("the log");
         String::from_utf8_lossy(&text).into_owned()
     }
+}
+
+/// Waits for output; false if the plug was pulled.
+fn something_to_read(screen: &File, socket: &std::io::PipeReader) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let mut fds = [
+        PollFd::new(screen.as_fd(), PollFlags::POLLIN),
+        PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+    ];
+    poll(&mut fds, PollTimeout::NONE).expect("poll");
+    fds[1].any() != Some(true)
 }
 
 fn screen_text(state: &State) -> String {
