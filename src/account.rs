@@ -57,18 +57,10 @@ impl Account {
         if let Some(name) = given {
             return (name.to_owned(), None);
         }
-        let field = self.gecos.to_bytes();
-        let part = match gecos {
-            Gecos::No => return (self.name.clone(), None),
-            Gecos::Whole => Some(field),
-            Gecos::Part {
-                delimiter,
-                position,
-            } => field
-                .split(|byte| byte == delimiter)
-                .nth(position.saturating_sub(1)),
-        };
-        match part.filter(|part| !part.is_empty()) {
+        if *gecos == Gecos::No {
+            return (self.name.clone(), None);
+        }
+        match gecos_part(self.gecos.to_bytes(), gecos) {
             Some(part) => (String::from_utf8_lossy(part).into_owned(), None),
             None => {
                 let why = "the GECOS field has no such part: using the login name".to_owned();
@@ -76,6 +68,21 @@ impl Account {
             }
         }
     }
+}
+
+/// The part of a GECOS field that is the Duo name, unless it is missing or empty.
+pub fn gecos_part<'a>(field: &'a [u8], gecos: &Gecos) -> Option<&'a [u8]> {
+    let part = match gecos {
+        Gecos::No => None,
+        Gecos::Whole => Some(field),
+        Gecos::Part {
+            delimiter,
+            position,
+        } => field
+            .split(|byte| byte == delimiter)
+            .nth(position.saturating_sub(1)),
+    };
+    part.filter(|part| !part.is_empty())
 }
 
 /// The client's address, if it is one that Duo takes.

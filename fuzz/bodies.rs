@@ -1,0 +1,390 @@
+//! What must hold for hostile bytes, one function a parser: the fuzz targets
+//! run each for hours, and `cargo test` runs the same on generated cases.
+//!
+//! Each goes beyond "it does not panic": it compares with a second, simpler way
+//! to the same answer, or with what the specification promises of every output.
+#![allow(dead_code, reason = "a fuzz target uses one of them")]
+
+use std::time::{Duration, SystemTime};
+
+use login_duo::account;
+use login_duo::api::factor::Factor;
+use login_duo::api::reply::{self, Auth, Preauth, Progress, Trouble};
+use login_duo::api::transport::Answer;
+use login_duo::api::{backoff, signing};
+use login_duo::config::{self, Failmode, Gecos};
+use login_duo::error::Error;
+use login_duo::groups::Groups;
+use login_duo::log::{self, Charset, Who};
+use login_duo::login;
+
+/// A body, and the name of its fuzz target and of its folder of seeds.
+pub type Body = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const BODIES: [Body; 9] = [
+    ("configuration", configuration),
+    ("groups", groups),
+    ("answer", answer),
+    ("retry_after", retry_after),
+    ("http_date", http_date),
+    ("gecos", gecos),
+    ("typed", typed),
+    ("sanitiser", sanitiser),
+    ("signing", signing),
+];
+
+/// A configuration file. A line `failmode = secure` at its end is never
+/// overheard, whatever stands above it, and nothing that could be a secret is
+/// in what the sysadmin is told.
+pub fn configuration(bytes: &[u8]) {
+    let told = match config::parse(bytes) {
+        Ok(parsed) => {
+            let config = parsed.config;
+            assert!((1..=10).contains(&config.prompts));
+            assert!(!(config.autopush && config.verified_push));
+            assert!(config.cafile.is_none_or(|path| path.is_absolute()));
+            let day = Duration::from_secs(86_400);
+            assert!(
+                config
+                    .https_timeout
+                    .is_none_or(|span| !span.is_zero() && span <= day)
+            );
+            assert!(!config.ikey.is_empty() && !config.skey.expose().is_empty());
+            parsed.warnings
+        }
+        Err(broken) => {
+            assert!(!broken.problems.is_empty());
+            [broken.problems, broken.warnings].concat()
+        }
+    };
+    for secret in bytes
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| looks_secret(word))
+    {
+        for problem in &told {
+            assert!(
+                !problem
+                    .text
+                    .as_bytes()
+                    .windows(secret.len())
+                    .any(|part| part == secret),
+                "told: {}",
+                problem.text
+            );
+        }
+    }
+
+    let closed = [bytes, b"\nfailmode = secure\n"].concat();
+    match config::parse(&closed) {
+        Ok(parsed) => assert_eq!(parsed.config.failmode, Failmode::Secure),
+        Err(broken) => assert_ne!(broken.failmode, Some(Failmode::Safe)),
+    }
+}
+
+/// Long, and with a letter that no known key, value or message has.
+fn looks_secret(word: &[u8]) -> bool {
+    let odd = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+    word.len() >= 6 && word.iter().filter(|byte| odd(byte)).count() >= 3
+}
+
+/// The first line is `groups`, each further one the name of a group. The answer
+/// is that of a matcher that tries every length of every `*`.
+pub fn groups(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let value = lines.next().unwrap_or_default();
+    let names: Vec<&[u8]> = lines.filter(|name| !name.is_empty()).collect();
+    let Ok(groups) = Groups::parse(value) else {
+        return;
+    };
+    let found = groups.matches(&names);
+    assert!(!(found && groups.all_negated()));
+    // The table below is slow, and a backslash makes other words.
+    if value.len() > 200 || names.iter().any(|name| name.len() > 100) || value.contains(&b'\\') {
+        return;
+    }
+    let expected = value
+        .split(|byte| matches!(byte, b' ' | b'\t'))
+        .any(|list| {
+            let patterns = || {
+                list.split(|byte| *byte == b',')
+                    .filter(|text| !text.is_empty())
+            };
+            let any = |pattern: &[u8]| names.iter().any(|name| fits(pattern, name));
+            patterns().any(|text| text[0] != b'!' && any(text))
+                && !patterns().any(|text| text[0] == b'!' && any(&text[1..]))
+        });
+    assert_eq!(found, expected);
+}
+
+/// Whether `name` fits `pattern`, by the table of all their prefixes.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    let mut row: Vec<bool> = (0..=name.len()).map(|length| length == 0).collect();
+    for wanted in pattern {
+        let above = row.clone();
+        for length in 0..=name.len() {
+            row[length] = match (wanted, length) {
+                (b'*', 0) => above[0],
+                (b'*', _) => above[length] || row[length - 1],
+                (_, 0) => false,
+                (wanted, _) => {
+                    above[length - 1] && (*wanted == b'?' || *wanted == name[length - 1])
+                }
+            };
+        }
+    }
+    row[name.len()]
+}
+
+/// A byte that chooses the HTTP status, and a body, read as the answer to every
+/// question that we ask. Only "allow" allows, and what Duo has said is never
+/// taken for a service that is down.
+pub fn answer(bytes: &[u8]) {
+    const STATUSES: [u16; 12] = [200, 200, 200, 401, 429, 400, 403, 302, 500, 503, 204, 100];
+    let Some((choice, body)) = bytes.split_first() else {
+        return;
+    };
+    let http = STATUSES[usize::from(*choice) % STATUSES.len()];
+    let result = duos_result(body);
+    let response = match reply::judge(http, body) {
+        Ok(response) => response,
+        Err(Trouble::Error(Error::Service(text))) => {
+            assert_eq!(result, None, "HTTP {http} is a service error: {text}");
+            return;
+        }
+        Err(_) => return,
+    };
+    assert!((200..300).contains(&http));
+    assert_eq!(response.has_result(), result.is_some());
+    let says = |word: &str| result.as_deref() == Some(word);
+
+    match response.preauth() {
+        Ok(Preauth::Allow(_)) => assert!(says("allow")),
+        Ok(Preauth::Auth(menu)) => {
+            assert!(says("auth"));
+            let _ = (menu.text("alice"), menu.default_factor());
+            for typed in ["", "1", "2", "123456", "push1"] {
+                if let Some(Factor::Passcode(code)) = menu.factor(typed) {
+                    assert_eq!(code, typed);
+                }
+            }
+        }
+        Ok(Preauth::Enroll { .. }) => assert!(says("enroll")),
+        Ok(Preauth::Deny(_)) => assert!(!says("allow") && !says("auth")),
+        Err(_) => assert_eq!(result, None),
+    }
+    match response.auth() {
+        Ok(Auth::Settled(status)) => {
+            assert_ne!(status.progress, Progress::Waiting);
+            assert_eq!(status.progress == Progress::Allow, says("allow"));
+        }
+        Ok(Auth::Started(_)) => assert!(result.is_none() || says("waiting")),
+        Err(_) => {}
+    }
+    match response.status() {
+        Ok(status) => assert_eq!(status.progress == Progress::Allow, says("allow")),
+        Err(_) => assert_eq!(result, None),
+    }
+    let _ = response.time();
+}
+
+/// The textual `result` beside `stat: OK`, in lower case.
+fn duos_result(body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let stat = answer.get("stat")?.as_str()?;
+    let result = answer.get("response")?.get("result")?.as_str()?;
+    stat.eq_ignore_ascii_case("ok")
+        .then(|| result.to_ascii_lowercase())
+}
+
+/// A `Retry-After` and the server's `Date`, a line each: a number of seconds is
+/// that number however long, a date is as far off as the server's clock says,
+/// and nothing makes us come back in less than a second.
+pub fn retry_after(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (asked, date) = text.split_once('\n').unwrap_or((&text, ""));
+    let wait = wait(asked, date);
+    assert!(wait >= Duration::from_secs(1));
+    let asked = asked.trim();
+    let moment = |text: &str| httpdate::parse_http_date(text).ok();
+    if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds = asked.parse().map_or(Duration::MAX, Duration::from_secs);
+        assert_eq!(wait, seconds.max(Duration::from_secs(1)));
+    } else if let (Some(then), Some(now)) = (moment(asked), moment(date)) {
+        let distance = then.duration_since(now).unwrap_or_default();
+        assert_eq!(wait, distance.max(Duration::from_secs(1)));
+    } else if moment(asked).is_none() {
+        assert!(wait <= Duration::from_secs(2));
+    }
+}
+
+fn wait(retry_after: &str, date: &str) -> Duration {
+    let answer = Answer {
+        status: 429,
+        body: Vec::new(),
+        retry_after: Some(retry_after.to_owned()),
+        date: Some(date.to_owned()),
+    };
+    backoff::wait(&answer, 0)
+}
+
+/// An HTTP date: what is read is written as the same moment, both as HTTP and
+/// as Duo have it; one in the past does not wait.
+pub fn http_date(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(time) = httpdate::parse_http_date(&text) else {
+        return;
+    };
+    let again = httpdate::fmt_http_date(time);
+    assert!(httpdate::parse_http_date(&again).is_ok_and(|read| read == time));
+    let duos = signing::date(time);
+    assert_eq!(duos.strip_suffix("+0000"), again.strip_suffix("GMT"));
+    if time <= SystemTime::now() {
+        assert_eq!(wait(&again, ""), Duration::from_secs(1));
+    }
+}
+
+/// Delimiter, position and a GECOS field: the part between the delimiters.
+pub fn gecos(bytes: &[u8]) {
+    let [delimiter, position, field @ ..] = bytes else {
+        return;
+    };
+    let (delimiter, position) = (*delimiter, usize::from(*position));
+    let wanted = Gecos::Part {
+        delimiter,
+        position,
+    };
+    let part = account::gecos_part(field, &wanted);
+    if let (Some(part), 1..) = (part, position) {
+        assert!(!part.is_empty() && !part.contains(&delimiter));
+        let mut end = 0;
+        for _ in 1..position {
+            let length = field[end..].iter().position(|byte| *byte == delimiter);
+            end += length.expect("a delimiter before the part") + 1;
+        }
+        assert!(field[end..].starts_with(part));
+        let after = field.get(end + part.len());
+        assert!(after.is_none_or(|byte| *byte == delimiter));
+    }
+    let whole = account::gecos_part(field, &Gecos::Whole);
+    assert_eq!(whole, Some(field).filter(|field| !field.is_empty()));
+    assert_eq!(account::gecos_part(field, &Gecos::No), None);
+}
+
+/// A line from the terminal: nothing but blanks is lost, and what is left
+/// cannot move a cursor.
+pub fn typed(bytes: &[u8]) {
+    let Ok(text) = login::typed(bytes) else {
+        return;
+    };
+    assert!(bytes.len() <= 255);
+    assert!(!text.chars().any(char::is_control));
+    assert_eq!(text, text.trim());
+    let solid = |text: &str| text.split_whitespace().collect::<String>();
+    assert_eq!(solid(&text), solid(&String::from_utf8_lossy(bytes)));
+    let letters: Vec<char> = text.chars().collect();
+    for (place, letter) in letters.iter().enumerate() {
+        let lone = letter.is_whitespace()
+            && letters[place - 1].is_ascii_digit()
+            && letters[place + 1].is_ascii_digit();
+        assert!(!lone, "a blank between digits");
+    }
+}
+
+/// Any text, as it reaches a terminal or the log: no control character, no
+/// change of direction, one line, and no field that its writer forged.
+pub fn sanitiser(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for charset in [Charset::Utf8, Charset::Ascii] {
+        let line = log::one_line(&text, charset);
+        assert!(!line.contains(|letter| is_an_order(letter)), "{line:?}");
+        let screen = log::for_terminal(&text, charset).replace(['\n', '\t'], "");
+        assert!(!screen.contains(|letter| is_an_order(letter)), "{screen:?}");
+        for shown in [&*line, &screen] {
+            assert!(charset == Charset::Utf8 || shown.is_ascii());
+            assert!(shown.chars().count() <= 1_003);
+        }
+    }
+
+    let (name, client) = text.split_once('\n').unwrap_or((&text, ""));
+    let who = Who {
+        duo_user: name.to_owned(),
+        client: Some(client.to_owned()),
+    };
+    let line = log::login_line("Failed", &who, "why");
+    let line = log::one_line(&line, Charset::Ascii);
+    if line.chars().count() < 1_000 {
+        let fields = line.strip_prefix("Failed Duo login for '");
+        let fields = after_the_quote(fields.expect("the line's start"));
+        let client = fields.strip_prefix(" from ").expect("a client");
+        let client = client.strip_suffix(": why").expect("a detail");
+        assert!(!client.contains([' ', '\'', '[']), "{client}");
+    }
+}
+
+/// What follows the first quote that no backslash stands before.
+fn after_the_quote(text: &str) -> &str {
+    let mut letters = text.char_indices();
+    while let Some((place, letter)) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '\'' => return &text[place + 1..],
+            _ => {}
+        }
+    }
+    panic!("the name has no end: {text}")
+}
+
+/// As behaviour.md lists them, "Sanitising".
+fn is_an_order(letter: char) -> bool {
+    letter.is_control()
+        || matches!(u32::from(letter),
+            0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff)
+}
+
+/// Parameters, a line each with a NUL between name and value: decoded again,
+/// the query gives them back, in the order in which they are signed.
+pub fn signing(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let pairs: Vec<(&str, &str)> = text
+        .lines()
+        .map(|line| line.split_once('\0').unwrap_or((line, "")))
+        .collect();
+    let parameters = signing::Parameters::new(&pairs);
+    let query = parameters.as_str();
+    if pairs.is_empty() {
+        assert_eq!(query, "");
+        return;
+    }
+    let mut encoded = Vec::new();
+    let mut decoded = Vec::new();
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').expect("name=value");
+        encoded.push((name, value));
+        decoded.push((decode(name), decode(value)));
+    }
+    assert!(encoded.is_sorted());
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let mut expected: Vec<(String, String)> = pairs.iter().map(owned).collect();
+    expected.sort();
+    decoded.sort();
+    assert_eq!(decoded, expected);
+}
+
+/// Undoes the percent-encoding; anything that RFC 3986 reserves is a failure.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let hex = [rest.next().expect("%XX"), rest.next().expect("%XX")];
+            assert!(!hex.iter().any(u8::is_ascii_lowercase));
+            let hex = std::str::from_utf8(&hex).expect("ASCII");
+            bytes.push(u8::from_str_radix(hex, 16).expect("hex digits"));
+        } else {
+            assert!(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).expect("UTF-8, as it was")
+}
