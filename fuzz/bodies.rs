@@ -34,9 +34,9 @@ pub const BODIES: [Body; 9] = [
     ("signing", signing),
 ];
 
-/// A configuration file. A line `failmode = secure` at its end is never
-/// overheard, whatever stands above it, and nothing that could be a secret is
-/// in what the sysadmin is told.
+/// A configuration file. A `failmode = secure` at its end is never overheard,
+/// nor one that was indented by mistake, whatever else is there; and nothing
+/// that could be a secret is in what the sysadmin is told.
 pub fn configuration(bytes: &[u8]) {
     let told = match config::parse(bytes) {
         Ok(parsed) => {
@@ -75,10 +75,15 @@ pub fn configuration(bytes: &[u8]) {
         }
     }
 
-    let closed = [bytes, b"\nfailmode = secure\n"].concat();
-    match config::parse(&closed) {
-        Ok(parsed) => assert_eq!(parsed.config.failmode, Failmode::Secure),
-        Err(broken) => assert_ne!(broken.failmode, Some(Failmode::Safe)),
+    let indented = b"failmode = safe\nikey = x\n failmode = secure\n";
+    for closed in [
+        [bytes, b"\nfailmode = secure\n"].concat(),
+        [&indented[..], bytes].concat(),
+    ] {
+        match config::parse(&closed) {
+            Ok(parsed) => assert_eq!(parsed.config.failmode, Failmode::Secure),
+            Err(broken) => assert_ne!(broken.failmode, Some(Failmode::Safe)),
+        }
     }
 }
 
@@ -150,6 +155,7 @@ pub fn answer(bytes: &[u8]) {
         Ok(response) => response,
         Err(Trouble::Error(Error::Service(text))) => {
             assert_eq!(result, None, "HTTP {http} is a service error: {text}");
+            assert!(!matches!(http, 400 | 403 | 429), "HTTP {http}: {text}");
             return;
         }
         Err(_) => return,

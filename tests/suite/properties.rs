@@ -97,6 +97,11 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
                 (0, _) => bytes.push(low),
                 (1, Some(letter)) => bytes.extend(letter.to_string().bytes()),
                 (2, _) => bytes.push(low & 0x7f),
+                // Where the invisible letters are.
+                (3, _) => {
+                    let letter = char::from_u32(0x2000 + u32::from(low % 112));
+                    bytes.extend(letter.map(String::from).unwrap_or_default().bytes());
+                }
                 _ => bytes.extend(PIECES[usize::from(low) % PIECES.len()]),
             }
         }
