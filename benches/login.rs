@@ -1,0 +1,228 @@
+//! What a login costs, measured on whole processes of the release binary
+//! against the fake Duo service, beside the least that any client could do.
+//!
+//! `cargo bench` prints the table of benches/README.md, takes about two minutes
+//! of a quiet machine, and fails if a budget is exceeded.
+#![allow(missing_docs, reason = "a program")]
+#![allow(clippy::indexing_slicing, reason = "a wrong index ends the bench")]
+
+#[path = "login/crowd.rs"]
+mod crowd;
+#[path = "login/floor.rs"]
+mod floor;
+#[path = "login/process.rs"]
+mod process;
+#[path = "login/relay.rs"]
+mod relay;
+
+use std::fmt::Display;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use fake_duo::{FakeDuo, Script};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use process::Cost;
+
+/// Runs of each kind, and those before them that only warm the caches.
+const RUNS: usize = 50;
+const WARM_UPS: usize = 5;
+/// One way of the long path.
+const ONE_WAY: Duration = Duration::from_millis(20);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["clock"] => print_the_time(),
+        ["floor", host, ca] => floor::log_in(host, Path::new(ca)).and_then(|()| print_the_time()),
+        _ => bench(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("a budget is exceeded");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("the bench failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_the_time() -> io::Result<bool> {
+    println!("{}", process::now()?.as_nanos());
+    Ok(true)
+}
+
+fn bench() -> io::Result<bool> {
+    // A service and a crowd's pipes in one process.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(8_192).max(soft), hard)?;
+    let place = Place::new()?;
+    let mut table = Table::new();
+    one_login(&place, &mut table)?;
+    round_trips(&place, &mut table)?;
+
+    let waiting = crowd::waiting(&place.duo, &place.config)?;
+    let megabytes = |bytes: u64| bytes as f64 / 1_048_576.0;
+    let size = megabytes(waiting.set_size);
+    table.row("memory of one of 500 waiting logins, MiB", size, 3.0);
+    table.row(
+        "processor, waiting headless, ms a minute",
+        milliseconds(waiting.headless),
+        0.1,
+    );
+    table.row(
+        "processor, waiting on a terminal, ms a minute",
+        milliseconds(waiting.terminal),
+        5.0,
+    );
+
+    let times = crowd::rush(&place.config, &place.clock)?;
+    let p99 = times[times.len() * 99 / 100];
+    table.row("500 logins at once, p99, s", p99.as_secs_f64(), 5.0);
+    Ok(table.holds)
+}
+
+/// A service, its configurations, and the command that tells the time.
+struct Place {
+    duo: FakeDuo,
+    _folder: tempfile::TempDir,
+    ca: PathBuf,
+    config: PathBuf,
+    far_config: PathBuf,
+    clock: String,
+}
+
+impl Place {
+    fn new() -> io::Result<Place> {
+        const FAR: &str = "127.0.0.2";
+        let duo = FakeDuo::builder()
+            .name(FAR)
+            .user("manual", Script::PushManual)
+            .poll_limit(Duration::from_secs(3_600))
+            .try_start()?;
+        let folder = tempfile::tempdir()?;
+        let far_folder = folder.path().join("far");
+        std::fs::create_dir(&far_folder)?;
+        // The unprivileged child reads the CA's certificate.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        let far = format!("{FAR}:{}", duo.port());
+        relay::start(&far, duo.address(), ONE_WAY)?;
+        let settings = "accept_env_factor = yes\nautopush = yes";
+        let config = duo.write_config(folder.path(), settings)?;
+        let far_config = duo.write_config(&far_folder, &format!("{settings}\nhost = {far}"))?;
+        Ok(Place {
+            ca: folder.path().join("ca.pem"),
+            clock: format!("exec {} clock", process::myself()?),
+            duo,
+            _folder: folder,
+            config,
+            far_config,
+        })
+    }
+
+    /// A headless login with a passcode, up to its command.
+    fn login(&self, config: &Path) -> io::Result<Cost> {
+        let mut login = process::login(config, "push", &self.clock);
+        process::time(login.env("DUO_PASSCODE", fake_duo::PASSCODE))
+    }
+
+    fn floor(&self) -> io::Result<Cost> {
+        let mut floor = Command::new(process::myself()?);
+        process::time(floor.args(["floor", &self.duo.host()]).arg(&self.ca))
+    }
+
+    /// The account's shell, which a login's command pays for too.
+    fn shell(&self) -> io::Result<Cost> {
+        let account = login_duo::account::Account::of(login_duo::privsep::caller_id())
+            .map_err(io::Error::other)?;
+        process::time(Command::new(account.shell).args(["-c", &self.clock]))
+    }
+}
+
+/// Logins and floors by turns, so that both see the same machine.
+fn one_login(place: &Place, table: &mut Table) -> io::Result<()> {
+    let (mut logins, mut floors, mut shells) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..WARM_UPS + RUNS {
+        let costs = (place.login(&place.config)?, place.floor()?, place.shell()?);
+        if run >= WARM_UPS {
+            logins.push(costs.0);
+            floors.push(costs.1);
+            shells.push(costs.2);
+        }
+    }
+    let wall = |costs: &[Cost]| median(costs.iter().map(|cost| cost.wall));
+    let cpu = |costs: &[Cost]| median(costs.iter().map(|cost| cost.cpu));
+    let login = wall(&logins).saturating_sub(wall(&shells));
+    let floor = wall(&floors);
+    table.row("headless login, ms", milliseconds(login), 12.0);
+    let busy = cpu(&logins).saturating_sub(cpu(&shells));
+    table.row("headless login, processor, ms", milliseconds(busy), 10.0);
+    table.note("the floor, ms", milliseconds(floor));
+    table.note("the floor, processor, ms", milliseconds(cpu(&floors)));
+    table.row(
+        "login to floor",
+        login.as_secs_f64() / floor.as_secs_f64(),
+        2.5,
+    );
+    Ok(())
+}
+
+/// How many times a login crosses a long path and back.
+fn round_trips(place: &Place, table: &mut Table) -> io::Result<()> {
+    const RUNS: u32 = 5;
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    let connections = place.duo.connections();
+    for _ in 0..RUNS {
+        near.push(place.login(&place.config)?.wall);
+        far.push(place.login(&place.far_config)?.wall);
+    }
+    let longer = median(far.into_iter()).saturating_sub(median(near.into_iter()));
+    let trips = longer.as_secs_f64() / (2.0 * ONE_WAY.as_secs_f64());
+    let connected = place.duo.connections() - connections;
+    let each = connected as f64 / f64::from(2 * RUNS);
+    table.row("round trips, TLS and three requests", trips, 4.3);
+    table.row("connections a login (one more round trip each)", each, 1.0);
+    Ok(())
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+/// The table, printed as it grows.
+struct Table {
+    holds: bool,
+}
+
+impl Table {
+    fn new() -> Table {
+        println!("| what | measured | budget |\n| --- | ---: | ---: |");
+        Table { holds: true }
+    }
+
+    fn row(&mut self, what: &str, measured: f64, budget: f64) {
+        self.holds &= measured <= budget;
+        let over = if measured <= budget { "" } else { " **over**" };
+        print_row(what, measured, format!("{budget}{over}"));
+    }
+
+    fn note(&self, what: &str, measured: f64) {
+        print_row(what, measured, "");
+    }
+}
+
+fn print_row(what: &str, measured: f64, budget: impl Display) {
+    println!("| {what} | {measured:.2} | {budget} |");
+}
