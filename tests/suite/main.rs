@@ -12,9 +12,6 @@ mod configuration;
 mod documents;
 mod conversation;
 mod login;
-<<<<<<< HEAD
 mod network;
-=======
 mod properties;
->>>>>>> 2f0bc57 (Fuzz every parser of hostile bytes, and run the same in cargo test)
 mod support;
