@@ -9,8 +9,8 @@
 )]
 
 mod configuration;
-mod documents;
 mod conversation;
+mod documents;
 mod login;
 mod network;
 mod properties;
