@@ -303,9 +303,9 @@ pub fn sanitiser(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for charset in [Charset::Utf8, Charset::Ascii] {
         let line = log::one_line(&text, charset);
-        assert!(!line.contains(|letter| is_an_order(letter)), "{line:?}");
+        assert!(!line.contains(is_an_order), "{line:?}");
         let screen = log::for_terminal(&text, charset).replace(['\n', '\t'], "");
-        assert!(!screen.contains(|letter| is_an_order(letter)), "{screen:?}");
+        assert!(!screen.contains(is_an_order), "{screen:?}");
         for shown in [&*line, &screen] {
             assert!(charset == Charset::Utf8 || shown.is_ascii());
             assert!(shown.chars().count() <= 1_003);
