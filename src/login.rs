@@ -128,7 +128,7 @@ impl Verdict {
     /// The same, with or without a look at `/etc/motd` if it opens.
     pub fn with_motd(self, motd: bool) -> Verdict {
         Verdict {
-            motd: motd && matches!(self.outcome, Outcome::Successful | Outcome::Bypassed),
+            motd: motd && self.outcome.opens(),
             ..self
         }
     }
