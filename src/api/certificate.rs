@@ -14,6 +14,9 @@ use webpki::EndEntityCert;
 /// Of a certificate for hundreds of names, so many are shown.
 const MOST_NAMES: usize = 5;
 
+/// Of a name, so many characters are shown: what follows it must be read too.
+const LONGEST_NAME: usize = 100;
+
 /// Who signed a certificate that no trusted root stands behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stranger {
@@ -92,7 +95,7 @@ fn wrong_host(presented: &[String], host: &str) -> String {
     let mut names: Vec<String> = presented
         .iter()
         .take(MOST_NAMES)
-        .map(|name| format!("'{}'", name.split('"').nth(1).unwrap_or(name)))
+        .map(|name| format!("'{}'", cut(name.split('"').nth(1).unwrap_or(name))))
         .collect();
     if names.is_empty() {
         return format!("is for no host at all, not '{host}': it has no subjectAltName");
@@ -101,6 +104,10 @@ fn wrong_host(presented: &[String], host: &str) -> String {
         names.push(format!("{more} more"));
     }
     format!("is for {}, not '{host}'", names.join(", "))
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(LONGEST_NAME).collect()
 }
 
 fn day(time: &UnixTime) -> String {
@@ -132,7 +139,7 @@ fn name(mut bytes: &[u8]) -> Option<String> {
             continue;
         };
         let value = element(attribute).and_then(|(_, kind, rest)| Some((kind, element(rest)?.1)));
-        let text = |value| String::from_utf8_lossy(value).into_owned();
+        let text = |value| cut(&String::from_utf8_lossy(value));
         match value {
             Some((COMMON_NAME, value)) => return Some(text(value)),
             Some((ORGANISATION, value)) => organisation = Some(text(value)),
@@ -210,6 +217,8 @@ mod tests {
             text(&["DnsName(\"x\")"; 300]),
             "the server's certificate is for 'x', 'x', 'x', 'x', 'x', 295 more, not 'h'"
         );
+        let long = text(&[&"x".repeat(60_000)]);
+        assert!(long.len() < 200 && long.ends_with("x', not 'h'"), "{long}");
         assert_eq!(
             text(&[]),
             "the server's certificate is for no host at all, not 'h': it has no subjectAltName"

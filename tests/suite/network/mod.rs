@@ -72,7 +72,7 @@ fn shorter() -> Deadlines {
         tcp: Duration::from_secs(2),
         tls: Duration::from_secs(2),
         request: Duration::from_secs(20),
-        poll: Duration::from_millis(300),
+        poll: Duration::from_secs(2),
         person: Duration::from_secs(20),
         own_name: Duration::from_millis(200),
         ..Deadlines::default()

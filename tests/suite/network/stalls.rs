@@ -140,7 +140,11 @@ fn a_poll_without_an_answer_is_asked_again_and_is_no_failed_try() {
             Times::First(5),
         )
     };
-    let make = |failmode| Bench::new(builder(), failmode);
+    let make = |failmode| {
+        let mut bench = Bench::new(builder(), failmode);
+        bench.deadlines.poll = STALL;
+        bench
+    };
     whatever_failmode("push", Outcome::Successful, make, |came| {
         assert_eq!((came.count("preauth"), came.count("auth")), (1, 1));
         assert!(came.count("auth_status") >= 6, "{came:?}");
@@ -152,6 +156,7 @@ fn a_person_who_never_answers_is_denied_in_the_end() {
     let fault = Fault::Stall(Stage::BeforeHeaders);
     let make = |failmode| {
         let mut bench = Bench::new(always(Endpoint::AuthStatus, fault.clone()), failmode);
+        bench.deadlines.poll = STALL;
         bench.deadlines.person = Duration::from_millis(900);
         bench
     };
