@@ -338,7 +338,7 @@ impl Login<'_> {
                 return Ok(Attempt::Over(Verdict::new(Outcome::Skipped, message)));
             }
             Preauth::Deny(message) => {
-                let why = or_else(message, "Duo gave no reason");
+                let why = or_else(message, "Duo denied this login");
                 person.tell_always(&format!("Login denied: {why}"));
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
@@ -351,7 +351,7 @@ impl Login<'_> {
         let factor = match self.choose(number, &menu, person)? {
             Ok(factor) => factor,
             Err(why) => {
-                tell_of_denial(person, &format!("{why}."), "");
+                tell_of_denial(person, why, "");
                 return Ok(Attempt::Denied(why.to_owned()));
             }
         };
@@ -361,8 +361,8 @@ impl Login<'_> {
             person.tell(&message);
             return Ok(Attempt::Allowed(factor.name().to_owned()));
         }
-        let why = or_else(message, "Duo gave no reason");
-        tell_of_denial(person, &why, "To be asked again, run your command again.");
+        let why = or_else(message, "Duo denied this attempt");
+        tell_of_denial(person, &why, " To be asked again, run your command again.");
         Ok(Attempt::Denied(why))
     }
 
@@ -482,7 +482,8 @@ fn tell_of_denial(person: &dyn Conversation, why: &str, advice: &str) {
     if person.interactive() {
         person.tell(why);
     } else {
-        person.tell_always(&format!("Login denied: {why} {advice}"));
+        let stop = if why.ends_with('.') { "" } else { "." };
+        person.tell_always(&format!("Login denied: {why}{stop}{advice}"));
     }
 }
 

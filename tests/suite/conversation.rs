@@ -470,10 +470,10 @@ fn what_cannot_be_a_passcode_is_refused_without_asking_duo() {
     }
     let screen = [
         &menu("alice", &wrapped),
-        "That is too long to be a passcode.",
+        "That is too long to be a passcode",
         "",
         &menu("alice", "12^[[A34"),
-        "That is not a passcode: it has control characters.",
+        "That is not a passcode: it has control characters",
         "",
         &menu("alice", "123456"),
         "Success. Logging you in...",
@@ -681,7 +681,10 @@ fn a_headless_login_that_fails_says_why_in_one_line_and_what_to_do() {
                 "pushtimeout",
                 format!("Login denied: Login timed out. {again}"),
             ),
-            ("nulls", format!("Login denied: Duo gave no reason {again}")),
+            (
+                "nulls",
+                format!("Login denied: Duo denied this attempt. {again}"),
+            ),
         ] {
             let ended = sandbox.login(user).args(&["echo", "in"]).run();
             assert_eq!((ended.status(), ended.stdout().as_str()), (1, ""));
@@ -690,6 +693,17 @@ fn a_headless_login_that_fails_says_why_in_one_line_and_what_to_do() {
             assert_eq!(others, 1, "{}", ended.stderr());
         }
     }
+}
+
+#[test]
+fn without_a_default_factor_nobody_can_log_in_headless() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.login("token").args(&["echo", "in"]).run();
+    assert_eq!((ended.status(), ended.stdout().as_str()), (1, ""));
+    assert_eq!(
+        ended.told(),
+        "Duo: Login denied: There is no default factor: a passcode is needed.\n"
+    );
 }
 
 #[test]
