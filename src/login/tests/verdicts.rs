@@ -101,12 +101,11 @@ const OUTCOMES: [Outcome; 8] = [
 ];
 
 #[test]
-fn motd_is_for_those_whom_duo_or_their_group_let_in() {
-    let shown: Vec<_> = OUTCOMES
-        .into_iter()
-        .filter(|outcome| Verdict::new(*outcome, "").with_motd(true).motd)
-        .collect();
-    assert_eq!(shown, [Outcome::Successful, Outcome::Bypassed]);
+fn motd_is_for_everybody_who_is_let_in() {
+    for outcome in OUTCOMES {
+        let verdict = Verdict::new(outcome, "").with_motd(true);
+        assert_eq!(verdict.motd, outcome.opens(), "{outcome:?}");
+    }
     let unasked = Verdict::new(Outcome::Successful, "").with_motd(false);
     assert!(!unasked.motd);
 }
