@@ -171,7 +171,7 @@ fn preauth_settles_a_login_at_once() {
         (
             Preauth::Deny(String::new()),
             Outcome::Aborted,
-            "Duo gave no reason",
+            "Duo denied this login",
         ),
         (enroll(), Outcome::Aborted, "Enrol first"),
     ];
