@@ -5,6 +5,8 @@
 # left with a configuration that was not tested. See --help.
 set -eu
 umask 022
+# So that what is set to happen at the exit happens then too.
+trap 'exit 1' HUP INT TERM
 
 PREFIX=${PREFIX:-/usr}
 DESTDIR=${DESTDIR:-}
@@ -563,7 +565,6 @@ do_enable() {
     was_missing=''
     rm -f "$place.before"
     trap 'take_back "$place"; say "$place is as it was"' EXIT
-    trap 'exit 1' HUP INT TERM
     replace "$place" write_place
     if ! sshd_accepts || ! takes_effect; then die "taking it back: $complaint"; fi
     if ! reload_sshd; then
@@ -572,7 +573,7 @@ do_enable() {
         reload_sshd || :
         die "sshd could not be reloaded; $place is as it was"
     fi
-    trap - EXIT HUP INT TERM
+    trap - EXIT
     rm -f "$place.before"
     other_force_commands
     say "enabled. KEEP THIS SESSION OPEN, and try a second one now."
