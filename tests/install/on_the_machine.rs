@@ -129,6 +129,11 @@ impl Machine {
                 .arg("-E")
                 .arg(self.path("sshd.log")),
         );
+        self.wait_for_sshd();
+    }
+
+    /// It writes its process id when it listens, also after a reload.
+    fn wait_for_sshd(&self) {
         let end = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err()
             || !Path::new("/run/sshd.pid").exists()
@@ -159,6 +164,7 @@ impl Machine {
 
     /// Logs in, and says whether Duo was asked.
     fn is_asked(&self, user: &str) -> bool {
+        self.wait_for_sshd();
         let before = self.duo.paths().len();
         let ran = Ran::of(self.ssh(user).arg("echo hello"));
         assert!(
@@ -489,7 +495,8 @@ fn with_systemd() {
     let log = machine.path("systemctl.log");
     let stand_in = format!(
         "#!/bin/sh\necho \"$*\" >>{}\ncase $* in\n*'is-active ssh.service') exit 3 ;;\n\
-         'reload sshd.service') kill -HUP \"$(cat /run/sshd.pid)\" ;;\nesac\n",
+         'reload sshd.service') pid=$(cat /run/sshd.pid); rm /run/sshd.pid; kill -HUP $pid\n\
+         while [ ! -e /run/sshd.pid ]; do sleep 0.1; done ;;\nesac\n",
         log.display()
     );
     let _ = fs::remove_file("/usr/bin/systemctl");
