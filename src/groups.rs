@@ -24,9 +24,12 @@ struct Pattern {
     name: Vec<u8>,
 }
 
+/// What a pattern says of the groups that fit it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sense {
+pub enum Sense {
+    /// Ask them.
     Positive,
+    /// `!`: not by this list.
     Negated,
 }
 
@@ -83,6 +86,36 @@ impl Groups {
             .flatten()
             .map(|pattern| pattern.name.as_slice());
         names.filter(|name| !name.iter().any(|byte| matches!(byte, b'*' | b'?')))
+    }
+
+    /// The first list that matches, as the file spells it (`*,!guests`), for whoever asks why.
+    pub fn deciding<N: AsRef<[u8]>>(&self, names: &[N]) -> Option<String> {
+        let list = self.lists.iter().find(|list| {
+            let alone = Self {
+                lists: vec![(*list).clone()],
+            };
+            alone.matches(names)
+        })?;
+        let spell = |pattern: &Pattern| match pattern.sense {
+            Sense::Positive => String::from_utf8_lossy(&pattern.name).into_owned(),
+            Sense::Negated => format!("!{}", String::from_utf8_lossy(&pattern.name)),
+        };
+        Some(list.iter().map(spell).collect::<Vec<_>>().join(","))
+    }
+
+    /// Each pattern with its sense.
+    pub fn patterns(&self) -> impl Iterator<Item = (Sense, &[u8])> {
+        let all = self.lists.iter().flatten();
+        all.map(|pattern| (pattern.sense, pattern.name.as_slice()))
+    }
+
+    /// Whether one list takes everybody, so that the others decide nothing.
+    pub fn takes_everybody(&self) -> bool {
+        self.lists.iter().any(|list| {
+            list.iter()
+                .any(|pattern| pattern.name.iter().all(|byte| *byte == b'*'))
+                && list.iter().all(|pattern| pattern.sense == Sense::Positive)
+        })
     }
 
     /// Whether every pattern is negated, so that nobody can match.
@@ -365,6 +398,17 @@ mod tests {
                 Err("has a '!' with no name after it")
             );
         }
+    }
+
+    #[test]
+    fn the_list_that_decides_is_told_as_it_was_written() {
+        let groups = Groups::parse(b"wheel *,!guests").unwrap();
+        let of = |names: &[&str]| groups.deciding(names);
+        assert_eq!(of(&["wheel", "guests"]).as_deref(), Some("wheel"));
+        assert_eq!(of(&["staff"]).as_deref(), Some("*,!guests"));
+        assert_eq!(of(&["guests"]), None);
+        let everybody = |value: &[u8]| Groups::parse(value).unwrap().takes_everybody();
+        assert!(everybody(b"a ** b") && !everybody(b"*,!a") && !everybody(b"a*"));
     }
 
     #[test]
