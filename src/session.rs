@@ -70,6 +70,12 @@ pub fn become_session(_yes: Allow, session: &Session<'_>, inherited: &Inherited)
     (status, format!("{name}: {}", errno.desc()))
 }
 
+/// This machine's sftp-server.
+pub fn sftp_server() -> Option<&'static str> {
+    let mut servers = SFTP_SERVERS.into_iter();
+    servers.find(|path| Path::new(OsStr::new(path)).is_file())
+}
+
 /// `internal-sftp` is built into sshd, which a forced command cannot ask for:
 /// the system's own sftp-server takes the same options.
 fn sftp_command(command: &[u8]) -> Option<Result<Vec<u8>, String>> {
@@ -77,10 +83,7 @@ fn sftp_command(command: &[u8]) -> Option<Result<Vec<u8>, String>> {
     if !matches!(rest.first(), None | Some(b' ' | b'\t')) {
         return None;
     }
-    let server = SFTP_SERVERS
-        .into_iter()
-        .find(|path| Path::new(OsStr::new(path)).is_file());
-    Some(match server {
+    Some(match sftp_server() {
         Some(server) => Ok([b"exec ", server.as_bytes(), rest].concat()),
         None => Err("internal-sftp: there is no sftp-server on this machine".to_owned()),
     })
