@@ -25,12 +25,43 @@ pub const CONFIG_DIR: &str = match option_env!("LOGIN_DUO_CONF_DIR") {
 pub enum Request {
     /// A login.
     Login(Box<Invocation>),
+    /// `--check`.
+    Check(Box<Check>),
     /// `--help`, `--version`: a text for stdout, exit 0.
     Show(String),
     /// A wrong option: a text for stderr, exit 2.
     Usage(String),
     /// An option that this caller may not use: a text for stderr, exit 1.
     Forbidden(String),
+}
+
+/// What `--check` shall look at, and how it shall read.
+pub struct Check {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// sshd's configuration, if it is not the usual one.
+    pub sshd_config: Option<PathBuf>,
+    /// `--as`: whose login to play.
+    pub user: Option<String>,
+    /// `-f`: the name that Duo knows.
+    pub duo_user: Option<String>,
+    /// `-h`: where that user comes from.
+    pub client: Option<String>,
+    /// `--json`, or text.
+    pub format: Format,
+    /// What the terminal's locale takes.
+    pub charset: Charset,
+    /// Whether a terminal may be sent colours: it can, and `NO_COLOR` is not set.
+    pub may_colour: bool,
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Whether the caller may choose the configuration and the Duo name.
@@ -89,12 +120,19 @@ fn parse(
     if matches.get_flag("version") {
         return Request::Show(format!("login_duo {}\n", env!("CARGO_PKG_VERSION")));
     }
+    let checking = matches.get_flag("check");
     if caller == Caller::Untrusted {
+        if checking {
+            return Request::Forbidden("only root may use --check".to_owned());
+        }
         for (option, name) in [("config", "-c"), ("user", "-f")] {
             if matches.contains_id(option) {
                 return Request::Forbidden(format!("only root may use {name}"));
             }
         }
+    }
+    if checking {
+        return Request::Check(Box::new(check(&matches, &environment)));
     }
     Request::Login(Box::new(invocation(&matches, environment)))
 }
@@ -111,7 +149,10 @@ fn options() -> Command {
         .disable_version_flag(true)
         .args_override_self(true)
         .about("Asks Duo for a second factor, then becomes your shell or COMMAND.")
-        .override_usage("login_duo [-d] [-c FILE] [-f DUOUSER] [-h HOST] [COMMAND [ARG...]]")
+        .override_usage(
+            "login_duo [-d] [-c FILE] [-f DUOUSER] [-h HOST] [COMMAND [ARG...]]\n       \
+             login_duo --check [-c FILE] [--json] [--sshd-config FILE] [--as USER [-f DUOUSER] [-h ADDRESS]]",
+        )
         .after_help(
             "Set it as ForceCommand in sshd_config. Exit status: that of the shell or COMMAND;\n\
              1 denied, 2 wrong usage. See login_duo(8) and login_duo.conf(5).",
@@ -159,6 +200,7 @@ fn options() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print the version"),
         )
+        .args(check_options())
         .arg(
             path("command")
                 .value_name("COMMAND")
@@ -167,6 +209,68 @@ fn options() -> Command {
                 .trailing_var_arg(true)
                 .help("Run by the shell's -c [default: $SSH_ORIGINAL_COMMAND, else a login shell]"),
         )
+}
+
+fn check_options() -> [Arg; 4] {
+    let path = |name: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .requires("check")
+            .value_parser(clap::value_parser!(OsString))
+            .action(ArgAction::Set)
+    };
+    [
+        Arg::new("check")
+            .long("check")
+            .conflicts_with("command")
+            .action(ArgAction::SetTrue)
+            .help("Look at everything that a login needs, and change nothing; 1 a failure, 2 warnings"),
+        Arg::new("json")
+            .long("json")
+            .requires("check")
+            .action(ArgAction::SetTrue)
+            .help("Tell what was found as JSON"),
+        path("as")
+            .value_name("USER")
+            .help("Tell too whether this user would be asked"),
+        path("sshd-config")
+            .value_name("FILE")
+            .help("sshd's configuration [default: that of sshd]"),
+    ]
+}
+
+fn configuration(matches: &ArgMatches) -> PathBuf {
+    matches.get_one::<OsString>("config").map_or_else(
+        || PathBuf::from(CONFIG_DIR).join("login_duo.conf"),
+        PathBuf::from,
+    )
+}
+
+fn check(matches: &ArgMatches, environment: &[CString]) -> Check {
+    let path = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
+    let text = |name: &str| {
+        let value = matches.get_one::<OsString>(name);
+        value.map(|value| value.to_string_lossy().into_owned())
+    };
+    let is_set = |name: &str| variable(environment, name).is_some_and(|value| !value.is_empty());
+    Check {
+        config: configuration(matches),
+        sshd_config: path("sshd-config"),
+        user: text("as"),
+        duo_user: text("user"),
+        client: text("host"),
+        format: match matches.get_flag("json") {
+            true => Format::Json,
+            false => Format::Text,
+        },
+        charset: charset(environment),
+        may_colour: !is_set("NO_COLOR") && capable(environment),
+    }
+}
+
+/// Whether the terminal can do more than print.
+fn capable(environment: &[CString]) -> bool {
+    !matches!(variable(environment, "TERM"), None | Some(b"" | b"dumb"))
 }
 
 fn invocation(matches: &ArgMatches, mut environment: Vec<CString>) -> Invocation {
@@ -193,10 +297,7 @@ fn invocation(matches: &ArgMatches, mut environment: Vec<CString>) -> Invocation
         } else {
             Sink::Syslog
         },
-        config: option("config").map_or_else(
-            || PathBuf::from(CONFIG_DIR).join("login_duo.conf"),
-            PathBuf::from,
-        ),
+        config: configuration(matches),
         duo_user: option("user").map(|name| name.to_string_lossy().into_owned()),
         client: client.map(|client| String::from_utf8_lossy(&client).into_owned()),
         command: if words.is_empty() {
@@ -278,6 +379,7 @@ mod tests {
             Request::Show(text) | Request::Usage(text) | Request::Forbidden(text) => {
                 panic!("not a login: {text}")
             }
+            Request::Check(_) => panic!("not a login, but a check"),
         }
     }
 
@@ -341,6 +443,35 @@ mod tests {
             parse(arguments.into_iter(), vec![], Caller::Untrusted),
             Request::Login(_)
         ));
+    }
+
+    #[test]
+    fn check_is_for_root_and_takes_no_command() {
+        let of = |arguments: &[&str], caller| {
+            let arguments = arguments.iter().map(OsString::from);
+            parse(
+                arguments,
+                environment(&["TERM=xterm", "NO_COLOR=1"]),
+                caller,
+            )
+        };
+        assert!(matches!(
+            of(&["--check"], Caller::Untrusted),
+            Request::Forbidden(text) if text == "only root may use --check"
+        ));
+        assert!(matches!(
+            of(&["--check", "--json", "-c", "/x", "--as", "bob"], Caller::Trusted),
+            Request::Check(check) if check.format == Format::Json
+                && check.config == PathBuf::from("/x")
+                && check.user.as_deref() == Some("bob")
+                && !check.may_colour
+        ));
+        for wrong in [&["--check", "ls"][..], &["--json"], &["--as", "bob"]] {
+            assert!(
+                matches!(of(wrong, Caller::Trusted), Request::Usage(_)),
+                "{wrong:?}"
+            );
+        }
     }
 
     #[test]

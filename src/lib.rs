@@ -2,13 +2,15 @@
 //! second factor and, on yes, becomes the shell or the command.
 //!
 //! [`run`] tells the story: the parent's half here, the child's in [`child`].
-//! Each module has one job, and uses only those below it: `child`, `session`,
-//! `login`, `privsep`, `conversation`, `api`, `groups`, `account`, `config`,
+//! Each module has one job, and uses only those below it: `child`, `checkup`,
+//! `session`, `login`, `privsep`, `check`, `conversation`, `api`, `groups`, `account`, `config`,
 //! `cli`, `log`, `clock`, `error`, `secret`.
 #![deny(unsafe_code)]
 
 pub mod account;
 pub mod api;
+pub mod check;
+pub mod checkup;
 pub mod child;
 pub mod cli;
 pub mod clock;
@@ -60,6 +62,7 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
         Request::Forbidden(text) => complain(1, text),
+        Request::Check(wanted) => checkup::run(&wanted, &inherited, standing),
         Request::Login(mut invocation) => {
             inherited.environment = std::mem::take(&mut invocation.environment);
             log_in(&invocation, &inherited, standing)

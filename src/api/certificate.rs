@@ -127,7 +127,7 @@ fn span(later: &UnixTime, earlier: &UnixTime) -> String {
 
 /// The common name in an X.501 name, or else its organisation. Source: RFC
 /// 5280, 4.1.2.4; `bytes` is the content of the outer SEQUENCE.
-fn name(mut bytes: &[u8]) -> Option<String> {
+pub(super) fn name(mut bytes: &[u8]) -> Option<String> {
     const SET: u8 = 0x31;
     const SEQUENCE: u8 = 0x30;
     const COMMON_NAME: &[u8] = &[0x55, 4, 3];
@@ -150,7 +150,7 @@ fn name(mut bytes: &[u8]) -> Option<String> {
 }
 
 /// A DER element's tag and content, and what follows it.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let ([tag, first], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match first {
         0..=0x7f => (usize::from(*first), rest),

@@ -1,7 +1,7 @@
 //! Duo's Auth API v2, as a login sees it: the trait [`Duo`], and the real one,
-//! [`Client`]. Below that, what is said (`reply`, `factor`, `told`, `signing`),
+//! [`Client`]; and `probe`, which looks at the way there. Below that, what is said (`reply`, `factor`, `told`, `signing`),
 //! and how it gets there (`backoff`, `transport`, `wire`, `connect`, `tunnel`,
-//! `tls`, `certificate`, `names`).
+//! `tls`, `validity`, `certificate`, `names`).
 #![forbid(unsafe_code)]
 
 pub mod backoff;
@@ -10,12 +10,14 @@ pub mod client;
 pub mod connect;
 pub mod factor;
 pub mod names;
+pub mod probe;
 pub mod reply;
 pub mod signing;
 pub mod tls;
 pub mod told;
 pub mod transport;
 pub mod tunnel;
+pub mod validity;
 mod wire;
 
 use std::net::IpAddr;

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::error::{Error, system_words};
 
 /// Mozilla's roots under which Duo's servers are signed.
-const ROOTS: &[u8] = include_bytes!("roots.pem");
+pub(super) const ROOTS: &[u8] = include_bytes!("roots.pem");
 
 /// What the TLS library needs to know, from the configuration.
 ///
