@@ -99,9 +99,9 @@ fn questions(probe: &Probe<'_>, until: Instant, findings: &mut Vec<Finding>) -> 
         probe.ask(line, question, offset, until.min(Instant::now() + ANSWER))
     };
     let ping = ask(&line, Question::Ping, 0);
-    let offset = ping.as_ref().ok().and_then(|asked| asked.offset);
     findings.push(clock(&ping));
-    let check = ask(&line, Question::Check, offset.unwrap_or_default());
+    let offset = ping?.offset.unwrap_or_default();
+    let check = ask(&line, Question::Check, offset);
     findings.push(keys(&check));
     check?.error.map_or(Ok(()), Err)
 }
