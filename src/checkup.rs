@@ -102,8 +102,11 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
         takes_passcode: settings.map(|(_, taken)| taken),
         sftp_server: session::sftp_server(),
     };
+    // sshd is started in another folder.
+    let sshd_config = wanted.sshd_config.as_ref();
+    let sshd_config = sshd_config.map(|path| std::path::absolute(path).unwrap_or(path.clone()));
     let about = Wanted {
-        configuration: wanted.sshd_config.as_deref(),
+        configuration: sshd_config.as_deref(),
         user: wanted.user.as_deref(),
         client: wanted.client.as_deref(),
     };

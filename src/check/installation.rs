@@ -179,7 +179,10 @@ pub fn privsep_user(name: &str) -> Vec<Finding> {
     let (wanted, stand_in) = match (look(name), look("sshd")) {
         (Ok(wanted), Ok(stand_in)) => (wanted, stand_in.is_some()),
         (Err(errno), _) | (_, Err(errno)) => {
-            let text = format!("the user '{name}' cannot be looked up: {}", errno.desc());
+            let text = format!(
+                "the user '{name}' cannot be looked up: {}",
+                system_words(&errno.into())
+            );
             return vec![Finding::fail("installation.privsep_user", text)];
         }
     };

@@ -160,7 +160,13 @@ fn span(span: Duration) -> String {
 
 fn certificates(handshake: &Handshake, now: i64) -> Vec<Finding> {
     let read = |der: &CertificateDer<'static>| match Certificate::read(der) {
-        Some(certificate) => lasting("network.certificate", "", &certificate, now, CHAIN_WARNING),
+        Some(certificate) => lasting(
+            "network.certificate",
+            "its certificate",
+            &certificate,
+            now,
+            CHAIN_WARNING,
+        ),
         None => Finding::warn(
             "network.certificate",
             "a certificate of the chain is unreadable",
@@ -172,7 +178,7 @@ fn certificates(handshake: &Handshake, now: i64) -> Vec<Finding> {
 /// How long a certificate lasts.
 fn lasting(id: &'static str, what: &str, of: &Certificate, now: i64, warning: i64) -> Finding {
     let days = of.not_after.saturating_sub(now).div_euclid(86_400);
-    let name = format!("{what}'{}'", of.subject);
+    let name = format!("{what} '{}'", of.subject);
     match days {
         ..0 => Finding::fail(
             id,
@@ -192,7 +198,7 @@ fn newest_root(roots: &[CertificateDer<'static>], config: &Config, now: i64) -> 
     };
     match &config.cafile {
         None => {
-            let what = "the newest built-in root, ";
+            let what = "the newest built-in root,";
             let finding = lasting(ID, what, &newest, now, PINNED_ROOTS_WARNING);
             match finding.level {
                 Level::Ok => finding,
@@ -202,7 +208,7 @@ fn newest_root(roots: &[CertificateDer<'static>], config: &Config, now: i64) -> 
             }
         }
         Some(path) => {
-            let what = format!("the newest root in {}, ", path.display());
+            let what = format!("the newest root in {},", path.display());
             lasting(ID, &what, &newest, now, BUNDLE_WARNING)
         }
     }
@@ -223,7 +229,7 @@ fn pin(
         .and_then(|der| Certificate::read(der));
     match root {
         Some(root) => {
-            let what = "the server is signed under ";
+            let what = "it is signed under the root";
             lasting(ID, what, &root, now(), BUNDLE_WARNING)
         }
         None => Finding::warn(ID, "which root stands behind the server could not be told"),

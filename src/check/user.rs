@@ -14,7 +14,7 @@ use crate::api::reply::Preauth;
 use crate::api::{Client, Duo, Person};
 use crate::clock::{Deadlines, SystemClock};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, system_words};
 use crate::groups::{self, Directory, Gate, Reason};
 
 /// Whom to play.
@@ -71,7 +71,10 @@ fn account(name: &str, findings: &mut Vec<Finding>) -> Result<Account, Finding> 
         Ok(Some(user)) => user,
         Ok(None) => return Err(Finding::fail(ID, format!("there is no user '{name}'"))),
         Err(errno) => {
-            let text = format!("'{name}' cannot be looked up: {}", errno.desc());
+            let text = format!(
+                "'{name}' cannot be looked up: {}",
+                system_words(&errno.into())
+            );
             return Err(Finding::fail(ID, text));
         }
     };
@@ -98,7 +101,10 @@ fn shell(account: &Account) -> Finding {
         quoted(Path::new(&account.name))
     );
     if let Err(errno) = access(path, AccessFlags::X_OK) {
-        let text = format!("the shell {name} cannot be run: {}", errno.desc());
+        let text = format!(
+            "the shell {name} cannot be run: {}",
+            system_words(&errno.into())
+        );
         return Finding::fail(ID, text).mend(mend);
     }
     match lets_in(&path.to_string_lossy()) {

@@ -92,9 +92,15 @@ pub fn settings(
         return Err(Finding::warn(ID, text).mend(mend));
     }
     if why.contains("no hostkeys available") {
-        let text =
-            "sshd's configuration cannot be seen: its host keys are missing, or for root alone";
-        return Err(Finding::warn(ID, text).mend("ssh-keygen -A"));
+        let (why, mend) = match nix::unistd::geteuid().is_root() {
+            true => ("there are no host keys", "ssh-keygen -A".to_owned()),
+            false => (
+                "its host keys are for root alone",
+                format!("sudo {by_hand}"),
+            ),
+        };
+        let text = format!("sshd's configuration cannot be seen: {why}");
+        return Err(Finding::warn(ID, text).mend(mend));
     }
     Err(failed(why))
 }
