@@ -17,12 +17,18 @@ use crate::check::user::{self, Reachable, Whom};
 use crate::check::{Colour, Finding, Findings, Level, configuration, network};
 use crate::cli::{Check, Format};
 use crate::config::{self, Config, Failmode, Owners, Problem};
-use crate::error::Error;
+use crate::error::{Error, system_words};
 use crate::privsep::{self, ChildEnds, End, FAULT_MARK, Inherited, PrivsepUser, Report, Standing};
 use crate::session;
 
 /// The child's time; what sshd needs comes after.
 const CHILD: Duration = Duration::from_secs(45);
+
+/// Beyond which a child that still waits for something is ended.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The exit status of such a child, as timeout(1) has it.
+const TIME_IS_UP: i32 = 124;
 
 /// All of it, in less than the minute that is promised.
 const WHOLE: Duration = Duration::from_secs(55);
@@ -89,7 +95,7 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
     ));
 
     let report = privsep::separate(standing, user.as_ref(), file, |file, ends| {
-        child(wanted, file, opened, start + CHILD, ends)
+        child(wanted, file, &opened, start + CHILD, ends)
     });
     let report = report.and_then(|parent| parent.wait());
     // From here on Ctrl-C ends the check.
@@ -133,66 +139,97 @@ fn who_serves(standing: Standing) -> Result<(Option<PrivsepUser>, Result<Owners,
     Ok((user, owners))
 }
 
-/// The child's half, to its exit status.
+/// The child's half, to its exit status. Each group is told as soon as it is known.
 fn child(
     wanted: &Check,
     file: Option<File>,
-    opened: Opened,
+    opened: &Opened,
     until: Instant,
     mut ends: ChildEnds,
 ) -> i32 {
-    // Nothing is left to do for an orphan.
-    if ends.watch_parent(|| {}).is_err() {
-        return 1;
+    let told = watch(&ends, until).and_then(|()| examine(wanted, file, opened, until, &mut ends));
+    match told {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = ends.send(&format!("{FAULT_MARK}{error}"));
+            1
+        }
     }
-    let mut tell = |record: &Record| -> Result<(), Error> {
-        let text = serde_json::to_string(record)
-            .map_err(|error| Error::fault("write a finding", error))?;
-        ends.send(&text)
-    };
+}
+
+/// Ends the child with its parent, and when its time is up: a directory service knows no deadline.
+fn watch(ends: &ChildEnds, until: Instant) -> Result<(), Error> {
+    // Nothing is left to do for an orphan.
+    ends.watch_parent(|| {})?;
+    let left = until.saturating_duration_since(Instant::now()) + GRACE;
+    std::thread::Builder::new()
+        .name("time".to_owned())
+        .stack_size(privsep::THREAD_STACK)
+        .spawn(move || {
+            std::thread::sleep(left);
+            std::process::exit(TIME_IS_UP);
+        })
+        .map(drop)
+        .map_err(|error| Error::fault("start a thread", system_words(&error)))
+}
+
+fn examine(
+    wanted: &Check,
+    file: Option<File>,
+    opened: &Opened,
+    until: Instant,
+    ends: &mut ChildEnds,
+) -> Result<(), Error> {
     let config = match (file, opened) {
         (Some(file), Ok(_)) => read(&wanted.config, &file, until),
         _ => Err(Vec::new()),
     };
-    let mut findings = Vec::new();
     let mut reachable = Reachable::No;
     let config = match config {
         Ok((config, found)) => {
-            findings.extend(found);
+            tell(ends, found)?;
+            send(
+                ends,
+                &Record::Settings {
+                    fails_safe: config.failmode == Failmode::Safe,
+                    takes_passcode: config.accept_env_factor,
+                },
+            )?;
             let found = network::look(&config, until);
             let outcome = found.iter().find(|finding| finding.id == "network.outcome");
             if outcome.is_some_and(|finding| finding.level == Level::Ok) {
                 reachable = Reachable::Yes;
             }
-            findings.extend(found);
+            tell(ends, found)?;
             Some(config)
         }
         Err(found) => {
-            findings.extend(found);
+            tell(ends, found)?;
             None
         }
     };
-    if let Some(name) = &wanted.user {
-        let whom = Whom {
-            name: name.clone(),
-            duo_user: wanted.duo_user.clone(),
-            client: wanted.client.clone(),
-        };
-        findings.extend(user::look(&whom, config.as_deref(), reachable));
-    }
-    let settings = config.map(|config| Record::Settings {
-        fails_safe: config.failmode == Failmode::Safe,
-        takes_passcode: config.accept_env_factor,
-    });
-    let records = findings.into_iter().map(|mut finding| {
+    let Some(name) = &wanted.user else {
+        return Ok(());
+    };
+    let whom = Whom {
+        name: name.clone(),
+        duo_user: wanted.duo_user.clone(),
+        client: wanted.client.clone(),
+    };
+    tell(ends, user::look(&whom, config.as_deref(), reachable))
+}
+
+fn tell(ends: &mut ChildEnds, findings: Vec<Finding>) -> Result<(), Error> {
+    findings.into_iter().try_for_each(|mut finding| {
         finding.text = finding.text.chars().take(LONGEST).collect();
-        Record::Finding(finding)
-    });
-    let told = settings
-        .into_iter()
-        .chain(records)
-        .try_for_each(|record| tell(&record));
-    i32::from(told.is_err())
+        send(ends, &Record::Finding(finding))
+    })
+}
+
+fn send(ends: &mut ChildEnds, record: &Record) -> Result<(), Error> {
+    let text =
+        serde_json::to_string(record).map_err(|error| Error::fault("write a finding", error))?;
+    ends.send(&text)
 }
 
 /// Reads and judges the configuration.
@@ -228,6 +265,7 @@ fn take(report: Result<Report, Error>, findings: &mut Vec<Finding>) -> Option<(F
     let mut settings = None;
     let mut odd = match report.end {
         End::Exited(0) => None,
+        End::Exited(TIME_IS_UP) => Some("the accounts and groups took too long".to_owned()),
         End::Exited(status) => Some(format!("exit status {status}")),
         End::Killed(signal) => Some(format!("killed by {signal}")),
         End::Left(why) => Some(why.to_owned()),

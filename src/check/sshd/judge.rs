@@ -207,7 +207,7 @@ fn user_files(asked: &[&Case]) -> Vec<Finding> {
 
 /// What makes a shell or the loader run a client's words before the forced command: bash expands
 /// `BASH_ENV` and, told to trace, `PS4`.
-const DANGEROUS: [&str; 9] = [
+const DANGEROUS: [&str; 8] = [
     "BASH_ENV",
     "ENV",
     "SHELLOPTS",
@@ -216,7 +216,6 @@ const DANGEROUS: [&str; 9] = [
     "ZDOTDIR",
     "LD_PRELOAD",
     "LD_LIBRARY_PATH",
-    "PATH",
 ];
 
 fn accept_env(asked: &[&Case], facts: &Facts<'_>) -> Vec<Finding> {
