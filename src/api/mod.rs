@@ -1,6 +1,6 @@
 //! Duo's Auth API v2, as a login sees it: the trait [`Duo`], and the real one,
-//! [`Client`]; and `probe`, which looks at the way there. Below that, what is said (`reply`, `factor`, `told`, `signing`),
-//! and how it gets there (`backoff`, `transport`, `wire`, `connect`, `tunnel`,
+//! [`Client`]; and `probe`, which looks at the way there. Below that, what is
+//! said (`reply`, `factor`, `told`, `signing`), and how it gets there (`backoff`, `transport`, `wire`, `connect`, `tunnel`,
 //! `tls`, `validity`, `certificate`, `names`).
 #![forbid(unsafe_code)]
 

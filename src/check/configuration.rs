@@ -10,7 +10,7 @@ use super::local::Local;
 use super::{Finding, Level, quoted};
 use crate::account::Account;
 use crate::config::{Broken, Config, Failmode, Problem, Signature};
-use crate::groups::{self, Directory, Gate, Groups, Sense};
+use crate::groups::{self, Directory, Gate, Groups, Membership, Sense};
 
 /// Local accounts that are held against the gate.
 const MOST_ACCOUNTS: usize = 200;
@@ -176,7 +176,8 @@ fn literal(local: &Local, sense: Sense, spelt: &str, name: &[u8]) -> Option<Find
 /// As the gate asks; the question is not about the account.
 fn exists(name: &[u8]) -> Result<bool, String> {
     let root = Account::of(0).map_err(|error| error.to_string())?;
-    root.group_exists(name).map_err(|error| error.to_string())
+    let membership = root.membership(name).map_err(|error| error.to_string())?;
+    Ok(membership != Membership::NoSuchGroup)
 }
 
 /// A group of this machine without members; what a directory lists is not known.
