@@ -226,7 +226,10 @@ fn reach(path: &Path, config: &Config, local: &Local, until: Instant) -> Finding
                 "groups asks everybody who has an account on this machine",
             )
         },
-        |finding| finding.mend(edit(path)),
+        |finding| match finding.level {
+            Level::Ok => finding,
+            _ => finding.mend(edit(path)),
+        },
     )
 }
 

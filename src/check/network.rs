@@ -160,13 +160,16 @@ fn span(span: Duration) -> String {
 
 fn certificates(handshake: &Handshake, now: i64) -> Vec<Finding> {
     let read = |der: &CertificateDer<'static>| match Certificate::read(der) {
-        Some(certificate) => lasting(
-            "network.certificate",
-            "its certificate",
-            &certificate,
-            now,
-            CHAIN_WARNING,
-        ),
+        Some(certificate) => {
+            let name = format!("the certificate '{}'", certificate.subject);
+            lasting(
+                "network.certificate",
+                &name,
+                &certificate,
+                now,
+                CHAIN_WARNING,
+            )
+        }
         None => Finding::warn(
             "network.certificate",
             "a certificate of the chain is unreadable",
@@ -176,9 +179,8 @@ fn certificates(handshake: &Handshake, now: i64) -> Vec<Finding> {
 }
 
 /// How long a certificate lasts.
-fn lasting(id: &'static str, what: &str, of: &Certificate, now: i64, warning: i64) -> Finding {
+fn lasting(id: &'static str, name: &str, of: &Certificate, now: i64, warning: i64) -> Finding {
     let days = of.not_after.saturating_sub(now).div_euclid(86_400);
-    let name = format!("{what} '{}'", of.subject);
     match days {
         ..0 => Finding::fail(
             id,
@@ -198,8 +200,8 @@ fn newest_root(roots: &[CertificateDer<'static>], config: &Config, now: i64) -> 
     };
     match &config.cafile {
         None => {
-            let what = "the newest built-in root,";
-            let finding = lasting(ID, what, &newest, now, PINNED_ROOTS_WARNING);
+            let name = format!("'{}', the newest built-in root,", newest.subject);
+            let finding = lasting(ID, &name, &newest, now, PINNED_ROOTS_WARNING);
             match finding.level {
                 Level::Ok => finding,
                 _ => {
@@ -208,8 +210,12 @@ fn newest_root(roots: &[CertificateDer<'static>], config: &Config, now: i64) -> 
             }
         }
         Some(path) => {
-            let what = format!("the newest root in {},", path.display());
-            lasting(ID, &what, &newest, now, BUNDLE_WARNING)
+            let name = format!(
+                "'{}', the newest root in {},",
+                newest.subject,
+                path.display()
+            );
+            lasting(ID, &name, &newest, now, BUNDLE_WARNING)
         }
     }
 }
@@ -229,8 +235,8 @@ fn pin(
         .and_then(|der| Certificate::read(der));
     match root {
         Some(root) => {
-            let what = "it is signed under the root";
-            lasting(ID, what, &root, now(), BUNDLE_WARNING)
+            let name = format!("the root '{}', which vouches for it,", root.subject);
+            lasting(ID, &name, &root, now(), BUNDLE_WARNING)
         }
         None => Finding::warn(ID, "which root stands behind the server could not be told"),
     }

@@ -550,6 +550,11 @@ fn the_text_is_aligned_one_line_a_finding_and_holds_no_secret() {
     assert!(headings[5].starts_with("Failures: "), "{headings:?}");
     assert!(!text.contains(FakeDuo::SKEY));
     assert!(!text.contains('\x1b'));
+    let lines: Vec<&str> = text.lines().collect();
+    for pair in lines.windows(2) {
+        let mended = pair[1].starts_with("        ");
+        assert!(!mended || !pair[0].starts_with("  ok"), "{pair:?}");
+    }
 }
 
 /// What stands on a terminal after a check.

@@ -142,7 +142,7 @@ const CHANNELS: [Channel; 4] = [
         id: "sshd.tunnel",
         keyword: "PermitTunnel",
         level: Level::Fail,
-        what: "a tunnel",
+        what: "tunnelling",
     },
     Channel {
         id: "sshd.x11_forwarding",
