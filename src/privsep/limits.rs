@@ -7,37 +7,29 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 
 use crate::error::Error;
 
-/// Enough for TLS, a resolver and a thread or two; less is refused now, since
-/// later it would look like Duo being down.
-const NEEDS: [(Resource, rlim_t); 4] = [
-    (Resource::RLIMIT_NOFILE, 64),
-    (Resource::RLIMIT_AS, 256 << 20),
-    (Resource::RLIMIT_DATA, 256 << 20),
-    (Resource::RLIMIT_CPU, 60),
+/// What each is raised to, and the least that is enough for TLS, a resolver and
+/// a thread or two; less is refused now, since later it would look like Duo
+/// being down.
+const LIMITS: [(Resource, rlim_t, rlim_t); 7] = [
+    (Resource::RLIMIT_NOFILE, 1024, 64),
+    (Resource::RLIMIT_AS, RLIM_INFINITY, 256 << 20),
+    (Resource::RLIMIT_DATA, RLIM_INFINITY, 256 << 20),
+    (Resource::RLIMIT_CPU, RLIM_INFINITY, 60),
+    (Resource::RLIMIT_FSIZE, RLIM_INFINITY, 0),
+    (Resource::RLIMIT_NPROC, RLIM_INFINITY, 0),
+    (Resource::RLIMIT_STACK, 8 << 20, 0),
 ];
 
 /// Undoes the caller's limits as far as we may, and refuses too little.
 pub(super) fn raise_limits() -> Result<(), Error> {
-    for (resource, wanted) in [
-        (Resource::RLIMIT_NOFILE, 1024),
-        (Resource::RLIMIT_AS, RLIM_INFINITY),
-        (Resource::RLIMIT_DATA, RLIM_INFINITY),
-        (Resource::RLIMIT_CPU, RLIM_INFINITY),
-        (Resource::RLIMIT_FSIZE, RLIM_INFINITY),
-        (Resource::RLIMIT_NPROC, RLIM_INFINITY),
-        (Resource::RLIMIT_STACK, 8 << 20),
-    ] {
-        let (_, hard) = limit(resource)?;
-        // Without CAP_SYS_RESOURCE the hard limit is as far as it goes.
-        if setrlimit(resource, wanted, wanted.max(hard)).is_err() {
-            let _ = setrlimit(resource, wanted.min(hard), hard);
-        }
+    let mut soft = Vec::new();
+    for (resource, wanted, _) in LIMITS {
+        soft.push(raise(resource, wanted)?);
     }
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
         .map_err(|errno| Error::fault("forbid core files", errno.desc()))?;
 
-    for (resource, need) in NEEDS {
-        let (soft, _) = limit(resource)?;
+    for ((resource, _, need), soft) in LIMITS.into_iter().zip(soft) {
         if soft < need {
             return Err(Error::Fault(format!(
                 "{resource:?} is {soft}, and {need} is needed"
@@ -45,6 +37,19 @@ pub(super) fn raise_limits() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Sets a limit; what it is then, read back.
+fn raise(resource: Resource, wanted: rlim_t) -> Result<rlim_t, Error> {
+    let (soft, hard) = limit(resource)?;
+    if soft == wanted {
+        return Ok(soft);
+    }
+    // Without CAP_SYS_RESOURCE the hard limit is as far as it goes.
+    if setrlimit(resource, wanted, wanted.max(hard)).is_err() {
+        let _ = setrlimit(resource, wanted.min(hard), hard);
+    }
+    Ok(limit(resource)?.0)
 }
 
 fn limit(resource: Resource) -> Result<(rlim_t, rlim_t), Error> {
