@@ -145,6 +145,7 @@ pub fn separate(
             }
             // What confine closed is closed; forget the owners of those numbers.
             std::mem::forget((verdict_read, life_write, signals));
+            share_one_heap();
             leave(child(config, ends))
         }
         Ok(ForkResult::Parent { child }) => {
@@ -158,6 +159,16 @@ pub fn separate(
             Ok(parent)
         }
     }
+}
+
+/// A heap for each thread would take memory and system calls for nothing: the
+/// threads of a login have little to do, one after the other.
+fn share_one_heap() {
+    // SAFETY: it sets a number of the allocator's, before there is a second thread.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
 }
 
 /// Begins the record of a child that could not even confine itself.
