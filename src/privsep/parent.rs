@@ -22,6 +22,9 @@ pub struct Parent {
     verdict: File,
     life: Option<File>,
     signals: SignalFd,
+    /// Whether descriptor 0 was a terminal at the start: one that has been hung
+    /// up does not say so any more.
+    on_terminal: bool,
 }
 
 /// How the child's life ended.
@@ -59,6 +62,7 @@ impl Parent {
             verdict: File::from(verdict),
             life: Some(File::from(life)),
             signals,
+            on_terminal: std::io::stdin().is_terminal(),
         }
     }
 
@@ -121,7 +125,7 @@ impl Parent {
             (Source::Output, stdout.as_fd()),
             (Source::Output, stderr.as_fd()),
         ];
-        if stdin.is_terminal() {
+        if self.on_terminal {
             watched.push((Source::Terminal, stdin.as_fd()));
         }
         let mut seen = Seen::default();
