@@ -5,14 +5,16 @@
 //! descriptors, ports or memory must not pass for a broken network.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{MsgFlags, recv};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, send};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -178,6 +180,16 @@ impl Socket {
         Some(self.stream.local_addr().ok()?.ip())
     }
 
+    /// Returns when there may be room, or `patience` is over.
+    fn wait_for_room(&self, patience: Duration) -> io::Result<()> {
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn left(&self) -> io::Result<Duration> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -203,13 +215,23 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // There is nearly always room; a timeout would be one more system call.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         loop {
-            self.stream.set_write_timeout(Some(self.left()?))?;
-            match self.stream.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                written => return written.map_err(timed_out),
+            let left = self.left()?;
+            match send(self.stream.as_raw_fd(), bytes, flags) {
+                Ok(written) => return Ok(written),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait_for_room(left)?,
+                Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// A handshake's last two records leave together.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write(&whole)
     }
 
     fn flush(&mut self) -> io::Result<()> {
