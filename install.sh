@@ -20,7 +20,7 @@ END='# login_duo: end.'
 here=$(cd "$(dirname "$0")" && pwd)
 action=install
 scope=system
-dry='' yes='' purge='' test_login=yes
+dry='' yes='' purge=''
 binary='' group='' user_list='' test_user=''
 sshd_config=/etc/ssh/sshd_config
 
@@ -28,7 +28,7 @@ usage() {
     cat <<'TEXT'
 usage: install.sh [--binary FILE]                          install, as root
        install.sh --user [--binary FILE]                   install for yourself, without root
-       install.sh --enable [--group GROUP | --user-list NAME,...] [--test-user NAME | --no-test]
+       install.sh --enable [--group GROUP | --user-list NAME,...] [--test-user NAME]
        install.sh --disable
        install.sh [--user] --uninstall [--purge]
 
@@ -37,8 +37,7 @@ usage: install.sh [--binary FILE]                          install, as root
   --enable           have sshd run login_duo: for everybody, or for some
     --group GROUP      for the members of this group
     --user-list NAMES  for these accounts, joined by commas
-    --test-user NAME   who logs in for the test [default: who called sudo, else root]
-    --no-test          enable without a test login: for unattended installs
+    --test-user NAME   make a test login as this account first; it may ring a phone
   --disable          take exactly that away
   --uninstall        remove program, man pages and the user 'duo', not the configuration
     --purge            the configuration too
@@ -47,8 +46,9 @@ usage: install.sh [--binary FILE]                          install, as root
   --yes              answer every question with yes
   --help             print this
 
---enable first makes a test login, which asks Duo and may ring a phone: it asks
-before it does. Without a terminal it wants --yes or --no-test.
+--enable goes on only if 'login_duo --check' finds nothing that would deny or
+open the door wrongly; that rings no phone. A test login does, so it is asked
+about before it is made; without a terminal it wants --yes.
 
 Environment: PREFIX [/usr], DESTDIR [none], CONFDIR [/etc/duo; compiled into the
 program], SSHD [sshd's path], CARGO [cargo]. With DESTDIR, nothing is changed
@@ -107,7 +107,6 @@ read_options() {
             action=${1#--}
             ;;
         --purge) purge=yes ;;
-        --no-test) test_login= ;;
         --dry-run) dry=yes ;;
         --yes) yes=yes ;;
         --help) usage && exit 0 ;;
@@ -488,28 +487,30 @@ check_install() {
     done || exit 1
 }
 
-# Whether login_duo would do its work, as it finds out itself or by a login.
+# Whether login_duo would do its work. What it finds about sshd is not asked
+# for yet: that is about to change.
+check_program() {
+    say "$program --check"
+    status=0
+    findings=$("$program" --check --sshd-config "$sshd_config") || status=$?
+    printf '%s\n' "$findings" | awk '/^sshd$/ { exit } { print }'
+    case $status in
+    0 | 1 | 2) ;;
+    *) die "login_duo --check ended with status $status; nothing has changed" ;;
+    esac
+    # An end before sshd's findings is no good end.
+    printf '%s\n' "$findings" | awk '/^sshd$/ { complete = 1; exit } /^ *FAIL/ { bad = 1 } END { exit bad || !complete }' ||
+        die "mend what FAILs first; nothing has changed"
+}
+
 check_login() {
-    if "$program" --help | grep -q -e '--check'; then
-        say "$program --check"
-        status=0
-        "$program" --check || status=$?
-        case $status in
-        0 | 2) return 0 ;;
-        *) die "mend what --check says first; nothing has changed" ;;
-        esac
-    fi
-    if [ -z "$test_login" ]; then
-        warn "no test login was made: nobody knows yet whether $config is right"
-        return 0
-    fi
-    test_user=${test_user:-${SUDO_USER:-root}}
+    [ -n "$test_user" ] || return 0
     getent passwd "$test_user" >/dev/null || die "there is no account '$test_user'"
     if [ -z "$yes" ] && ! [ -t 0 ]; then
-        die "a test login asks Duo and may ring a phone: say --yes, or --no-test to do without; nothing has changed"
+        die "a test login asks Duo and may ring a phone: say --yes to that; nothing has changed"
     fi
     confirm "a test login as '$test_user', which asks Duo and may ring a phone. Make it?" ||
-        die "nothing has changed; --test-user NAME makes it as somebody else, --no-test does without"
+        die "nothing has changed"
     test_login_as "$test_user"
 }
 
@@ -555,10 +556,11 @@ do_enable() {
     sshd_accepts || die "sshd does not accept its configuration as it is; nothing has changed: $complaint"
     choose_place
     if [ -n "$dry" ]; then
-        say "would make a test login, write this to $place, test it, and reload sshd:"
+        say "would run $program --check, write this to $place, test it, and reload sshd:"
         lines_for_sshd
         return 0
     fi
+    check_program
     check_login
     say "writing to $place:"
     lines_for_sshd
@@ -577,7 +579,7 @@ do_enable() {
     rm -f "$place.before"
     other_force_commands
     say "enabled. KEEP THIS SESSION OPEN, and try a second one now."
-    say "The way back: install.sh --disable"
+    say "See the whole with login_duo --check. The way back: install.sh --disable"
 }
 
 # Not ours to change, but somebody is not asked because of them.

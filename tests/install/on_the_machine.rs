@@ -526,9 +526,20 @@ fn not_enabled() {
 
     machine.install();
     let before = state();
-    let refused = Ran::of(&mut install_sh(&["--enable"])).fails();
+    let refused = Ran::of(&mut install_sh(&["--enable", "--test-user", ALICE])).fails();
     assert!(refused.contains("may ring a phone: say --yes"), "{refused}");
-    assert!(machine.duo.paths().is_empty());
+    assert_same(&before);
+
+    // Without a test login nobody's phone rings.
+    Ran::of(&mut install_sh(&["--enable"])).succeeds();
+    assert!(
+        machine
+            .duo
+            .paths()
+            .iter()
+            .all(|path| path != "preauth" && path != "auth")
+    );
+    install_sh_as(&["--disable"]).succeeds();
     assert_same(&before);
 
     machine.duo.set_script(ALICE, Script::Deny);
@@ -536,17 +547,14 @@ fn not_enabled() {
     assert!(refused.contains("the test login was denied"), "{refused}");
     assert_same(&before);
 
-    // failmode lets the login in, but that is no proof of anything.
+    // failmode would let people in, but nobody asked for that.
     machine.duo.stop();
-    let refused = install_sh_as(&["--enable"]).fails();
+    let refused = Ran::of(&mut install_sh(&["--enable"])).fails();
     assert!(
-        refused.contains("'failmode' let the test login in"),
+        refused.contains("FAIL") && refused.contains("nothing has changed"),
         "{refused}"
     );
     assert_same(&before);
-
-    let said = Ran::of(&mut install_sh(&["--enable", "--no-test"])).succeeds();
-    assert!(said.contains("no test login was made"), "{said}");
 }
 
 fn uninstall_refuses() {
