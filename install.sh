@@ -46,7 +46,7 @@ usage: install.sh [--binary FILE]                          install, as root
   --yes              answer every question with yes
   --help             print this
 
---enable goes on only if 'login_duo --check' finds nothing that would deny or
+--enable goes on only if login_duo's own check finds nothing that would deny or
 open the door wrongly; that rings no phone. A test login does, so it is asked
 about before it is made; without a terminal it wants --yes.
 
