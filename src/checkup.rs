@@ -61,21 +61,9 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
         Standing::Plain => Install::Own(privsep::caller_id()),
         Standing::Root | Standing::Setuid => Install::System,
     };
-    let (user, owners) = match who_serves(standing) {
-        Ok(who) => who,
-        Err(error) => (None, Err(error)),
-    };
-    let (file, opened) = match owners.map(|owners| config::open(&wanted.config, &owners)) {
-        Ok(Ok(opened)) => (Some(opened.file), Ok(opened.warning)),
-        Ok(Err(problem)) => (None, Err(problem)),
-        Err(error) => (
-            None,
-            Err(Problem {
-                line: None,
-                text: error.to_string(),
-            }),
-        ),
-    };
+    // Without one the child says so.
+    let user = privsep_user(standing).unwrap_or_default();
+    let (file, opened) = open(&wanted.config, standing, user.as_ref());
 
     let mut findings = Vec::new();
     findings.extend(installation::program(&program, install));
@@ -125,18 +113,26 @@ fn program() -> PathBuf {
     std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| PathBuf::from("/usr/sbin/login_duo"))
 }
 
-/// Whom the child runs as, and whose the configuration may be.
-fn who_serves(standing: Standing) -> Result<(Option<PrivsepUser>, Result<Owners, Error>), Error> {
-    let user = match standing {
-        Standing::Plain => None,
-        Standing::Setuid | Standing::Root => Some(privsep::privsep_user(standing)?),
-    };
-    let owners = privsep::user_id("sshd").map(|sshd| Owners {
-        privsep: user.as_ref().map(|user| user.uid.as_raw()),
-        sshd,
+/// Whom the child runs as.
+fn privsep_user(standing: Standing) -> Result<Option<PrivsepUser>, Error> {
+    match standing {
+        Standing::Plain => Ok(None),
+        Standing::Setuid | Standing::Root => privsep::privsep_user(standing).map(Some),
+    }
+}
+
+/// Opens the configuration as a login does.
+fn open(path: &Path, standing: Standing, user: Option<&PrivsepUser>) -> (Option<File>, Opened) {
+    let owners = Owners {
+        privsep: user.map(|user| user.uid.as_raw()),
+        // Where it cannot be looked up, its files are refused: the stricter answer.
+        sshd: privsep::user_id("sshd").unwrap_or_default(),
         caller: (standing != Standing::Setuid).then(privsep::caller_id),
-    });
-    Ok((user, owners))
+    };
+    match config::open(path, &owners) {
+        Ok(opened) => (Some(opened.file), Ok(opened.warning)),
+        Err(problem) => (None, Err(problem)),
+    }
 }
 
 /// The child's half, to its exit status. Each group is told as soon as it is known.

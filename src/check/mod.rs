@@ -4,6 +4,7 @@
 //! Some texts came over the network: all are made one harmless line here.
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod configuration;
 pub mod installation;
 pub mod local;

@@ -3,14 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
-
-use super::{Finding, Level};
-use crate::api::probe::{Asked, Handshake, Probe, Question, Reached};
+use super::{Finding, Level, certificates};
+use crate::api::probe::{Asked, Probe, Question, Reached};
 use crate::api::transport::Line;
-use crate::api::validity::Certificate;
 use crate::clock::Deadlines;
 use crate::config::{Config, Failmode};
 use crate::error::Error;
@@ -20,16 +17,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// For the name service.
 const NAMES: Duration = Duration::from_secs(10);
-
-/// The built-in roots are warned of so long before the last of them expires: a new release must
-/// reach every machine by then.
-const PINNED_ROOTS_WARNING: i64 = 365;
-
-/// Days; a bundle of one's own is mended faster.
-const BUNDLE_WARNING: i64 = 30;
-
-/// Days; servers renew their certificates by themselves, well before.
-const CHAIN_WARNING: i64 = 7;
 
 /// Seconds; beyond, a login costs two round trips more.
 const CLOCK_TOLERANCE: u64 = 60;
@@ -61,7 +48,7 @@ fn walk(
         findings.push(Finding::ok("network.proxy", text));
     }
     let roots = probe.roots()?;
-    findings.push(newest_root(&roots, config, now()));
+    findings.push(certificates::newest_root(&roots, config));
 
     let next = config
         .http_proxy
@@ -87,8 +74,8 @@ fn walk(
     let Some(handshake) = handshake else {
         return Err(first_error(reached));
     };
-    findings.extend(certificates(handshake, now()));
-    findings.push(pin(probe, config, &handshake.chain, &roots));
+    findings.extend(certificates::chain(&handshake.chain));
+    findings.push(certificates::pin(probe, config, &handshake.chain, &roots));
     questions(probe, until, findings)
 }
 
@@ -104,13 +91,6 @@ fn questions(probe: &Probe<'_>, until: Instant, findings: &mut Vec<Finding>) -> 
     let check = ask(&line, Question::Check, offset);
     findings.push(keys(&check));
     check?.error.map_or(Ok(()), Err)
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 fn list(addresses: &[SocketAddr]) -> String {
@@ -155,90 +135,6 @@ fn span(span: Duration) -> String {
     match span.as_millis() {
         0 => "under 1 ms".to_owned(),
         millis => format!("{millis} ms"),
-    }
-}
-
-fn certificates(handshake: &Handshake, now: i64) -> Vec<Finding> {
-    let read = |der: &CertificateDer<'static>| match Certificate::read(der) {
-        Some(certificate) => {
-            let name = format!("the certificate '{}'", certificate.subject);
-            lasting(
-                "network.certificate",
-                &name,
-                &certificate,
-                now,
-                CHAIN_WARNING,
-            )
-        }
-        None => Finding::warn(
-            "network.certificate",
-            "a certificate of the chain is unreadable",
-        ),
-    };
-    handshake.chain.iter().map(read).collect()
-}
-
-/// How long a certificate lasts.
-fn lasting(id: &'static str, name: &str, of: &Certificate, now: i64, warning: i64) -> Finding {
-    let days = of.not_after.saturating_sub(now).div_euclid(86_400);
-    match days {
-        ..0 => Finding::fail(
-            id,
-            format!("{name} expired {} days ago", days.saturating_abs()),
-        ),
-        _ if days < warning => Finding::warn(id, format!("{name} expires in {days} days")),
-        _ => Finding::ok(id, format!("{name} expires in {days} days")),
-    }
-}
-
-/// When the last of the trusted roots expires, nothing here trusts Duo any more.
-fn newest_root(roots: &[CertificateDer<'static>], config: &Config, now: i64) -> Finding {
-    const ID: &str = "network.roots";
-    let read = roots.iter().filter_map(|der| Certificate::read(der));
-    let Some(newest) = read.max_by_key(|root| root.not_after) else {
-        return Finding::fail(ID, "there is no usable root");
-    };
-    match &config.cafile {
-        None => {
-            let name = format!("'{}', the newest built-in root,", newest.subject);
-            let finding = lasting(ID, &name, &newest, now, PINNED_ROOTS_WARNING);
-            match finding.level {
-                Level::Ok => finding,
-                _ => {
-                    finding.mend("install a newer login_duo, or set cafile to the system's bundle")
-                }
-            }
-        }
-        Some(path) => {
-            let name = format!(
-                "'{}', the newest root in {},",
-                newest.subject,
-                path.display()
-            );
-            lasting(ID, &name, &newest, now, BUNDLE_WARNING)
-        }
-    }
-}
-
-fn pin(
-    probe: &Probe<'_>,
-    config: &Config,
-    chain: &[CertificateDer<'static>],
-    roots: &[CertificateDer<'static>],
-) -> Finding {
-    const ID: &str = "network.pin";
-    if config.noverify {
-        return Finding::fail(ID, "no root stands behind the server: noverify is on");
-    }
-    let root = probe
-        .anchor(chain, roots)
-        .and_then(|der| Certificate::read(der));
-    match root {
-        Some(root) => {
-            let name = format!("the root '{}', which vouches for it,", root.subject);
-            lasting(ID, &name, &root, now(), BUNDLE_WARNING)
-        }
-        None => Finding::warn(ID, "which root stands behind the server could not be told"),
     }
 }
 
@@ -341,21 +237,39 @@ fn outcome(config: &Config, walk: &Result<(), Error>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::probe::Handshake;
 
-    fn lasts(days: i64, warning: i64) -> Level {
-        let root = Certificate {
-            subject: "r".into(),
-            not_after: days * 86_400 + 100,
-        };
-        lasting("network.roots", "", &root, 100, warning).level
+    fn reached(tcp: Result<Duration, Error>, tls: Option<Result<Handshake, Error>>) -> Reached {
+        Reached {
+            address: SocketAddr::from(([192, 0, 2, 1], 443)),
+            tcp,
+            tls,
+        }
     }
 
     #[test]
-    fn pinned_roots_are_warned_of_a_year_before_the_last_expires() {
-        assert_eq!(lasts(365, PINNED_ROOTS_WARNING), Level::Ok);
-        assert_eq!(lasts(364, PINNED_ROOTS_WARNING), Level::Warn);
-        assert_eq!(lasts(0, PINNED_ROOTS_WARNING), Level::Warn);
-        assert_eq!(lasts(-1, PINNED_ROOTS_WARNING), Level::Fail);
+    fn a_dead_address_beside_one_that_works_is_a_warning() {
+        let dead = || reached(Err(Error::Service("timed out".into())), None);
+        let refused = || {
+            let error = Error::Service("the answer is not TLS".into());
+            reached(Ok(Duration::ZERO), Some(Err(error)))
+        };
+        let good = reached(
+            Ok(Duration::ZERO),
+            Some(Ok(Handshake {
+                version: "TLS 1.3",
+                chain: Vec::new(),
+            })),
+        );
+        let levels = |reached: &[Reached]| -> Vec<Level> {
+            connections(reached).iter().map(|f| f.level).collect()
+        };
+        use Level::{Fail, Ok as Good, Warn};
+        assert_eq!(levels(&[dead(), refused()]), [Fail, Good, Fail]);
+        assert_eq!(
+            levels(&[dead(), refused(), good]),
+            [Warn, Good, Warn, Good, Good]
+        );
     }
 
     #[test]

@@ -587,13 +587,18 @@ fn colour_is_for_terminals_that_want_it() {
 #[test]
 fn text_from_the_network_cannot_play_with_the_terminal() {
     let sandbox = Sandbox::new();
-    let found = command(&sandbox, &["--as", "root", "-f", "escapes"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&found.stdout);
-    assert!(text.contains("Duo "));
-    let tame = |letter: char| letter == '\n' || !letter.is_control();
-    assert!(text.chars().all(tame), "{text:?}");
+    let hostile =
+        r#"{"result": "deny", "status_msg": "no\u001b[2J\u009b\r\n  ok    all is well\u202e"}"#;
+    let fault = Fault::Response(hostile.to_owned());
+    sandbox.duo.fault(Endpoint::Preauth, fault, Times::Always);
+    let output = command(&sandbox, &["--as", "root"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("  FAIL  Duo denies: no?[2J???  ok    all is well?\n"),
+        "{text:?}"
+    );
+    let json = check(&sandbox, &["--as", "root"]).json.to_string();
+    assert!(json.contains("no?[2J???"), "{json}");
 }
 
 #[test]
