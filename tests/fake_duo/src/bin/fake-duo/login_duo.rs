@@ -28,6 +28,10 @@ fn existing(path: &Path) -> io::Result<PathBuf> {
     })
 }
 
+fn is_about_our_package(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+}
+
 /// Builds login_duo with the profile and into the target folder that we were built with.
 fn build(cargo: &OsStr, ours: &Path) -> io::Result<()> {
     let member = std::env::var_os("CARGO_MANIFEST_DIR")
@@ -50,6 +54,13 @@ fn build(cargo: &OsStr, ours: &Path) -> io::Result<()> {
     }
     if let Some(target) = folder.and_then(Path::parent) {
         command.arg("--target-dir").arg(target);
+    }
+    // What cargo told us about ourselves would look to it like a change of
+    // everything that it has built.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_about_our_package) {
+            command.env_remove(&name);
+        }
     }
     say("building login_duo");
     let status = command.status().map_err(|error| {
