@@ -126,7 +126,7 @@ fn open(path: &Path, standing: Standing, user: Option<&PrivsepUser>) -> (Option<
     let owners = Owners {
         privsep: user.map(|user| user.uid.as_raw()),
         // Where it cannot be looked up, its files are refused: the stricter answer.
-        sshd: privsep::user_id("sshd").unwrap_or_default(),
+        sshd: Some(|| privsep::user_id("sshd").unwrap_or_default()),
         caller: (standing != Standing::Setuid).then(privsep::caller_id),
     };
     match config::open(path, &owners) {

@@ -123,7 +123,7 @@ fn ask_in_a_child(
     let owners = Owners {
         privsep: user.as_ref().map(|user| user.uid.as_raw()),
         // Where it cannot be looked up, its files are refused: the stricter answer.
-        sshd: privsep::user_id("sshd").unwrap_or_default(),
+        sshd: Some(|| privsep::user_id("sshd").unwrap_or_default()),
         caller: (standing != Standing::Setuid).then_some(caller),
     };
     let (file, opened) = match config::open(&invocation.config, &owners) {

@@ -25,8 +25,9 @@ pub const MAX_SIZE: usize = 1024 * 1024;
 pub struct Owners {
     /// The privilege-separation user.
     pub privsep: Option<u32>,
-    /// The user `sshd`, to whom the C program's installation gives the file.
-    pub sshd: Option<u32>,
+    /// How to find the user `sshd`, to whom the C program's installation gives the file. Asked only
+    /// where the file is not root's: this is looked up with privileges.
+    pub sshd: Option<fn() -> Option<u32>>,
     /// Whoever runs the program; only where it is not setuid.
     pub caller: Option<u32>,
 }
@@ -105,9 +106,10 @@ fn judge(uid: u32, mode: u32, owners: &Owners, path: &Path) -> Result<Option<Pro
         _ => String::from("root"),
     };
     let owner = Some(uid);
+    let sshd = owners.sshd.filter(|_| uid != 0).and_then(|find| find());
     let mut faults = Vec::new();
     let mut mending = Vec::new();
-    if uid != 0 && ![owners.privsep, owners.sshd, owners.caller].contains(&owner) {
+    if uid != 0 && ![owners.privsep, sshd, owners.caller].contains(&owner) {
         faults.push(format!("belongs to user id {uid}"));
         mending.push(format!("chown {rightful} {path}"));
     }
@@ -128,7 +130,7 @@ fn judge(uid: u32, mode: u32, owners: &Owners, path: &Path) -> Result<Option<Pro
     }
     // Accepted, but the child that talks to the network runs as one of these.
     let daemons = [
-        (owners.sshd, "sshd"),
+        (sshd, "sshd"),
         (owners.privsep, "the privilege-separation user"),
     ];
     let daemon = daemons
@@ -313,7 +315,10 @@ mod tests {
         let nobodys = Owners::default();
         let of_caller = |caller| Owners { caller, ..nobodys };
         let of_privsep = |privsep| Owners { privsep, ..nobodys };
-        let of_sshd = |sshd| Owners { sshd, ..nobodys };
+        let of_sshd = Owners {
+            sshd: Some(|| MINE),
+            ..nobodys
+        };
         let wrong = "belongs to user id 4321";
         let mend = "to mend it: chown root C";
         let table = [
@@ -331,13 +336,13 @@ mod tests {
                     .to_owned(),
             ),
             (
-                of_sshd(MINE),
+                of_sshd,
                 "warning: belongs to sshd, better to root: chown root C".to_owned(),
             ),
             (
                 Owners {
                     privsep: MINE,
-                    sshd: MINE,
+                    sshd: Some(|| MINE),
                     caller: Some(1000),
                 },
                 "warning: belongs to sshd, better to root: chown root C".to_owned(),
