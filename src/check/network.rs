@@ -60,10 +60,11 @@ fn walk(
             let finding = Finding::fail("network.name", error.to_string());
             findings.push(finding.mend(format!("getent ahosts {}", next.name)));
         })?;
-    findings.push(Finding::ok(
-        "network.name",
-        format!("{} is {}", next.name, list(&addresses)),
-    ));
+    let text = match next.address() {
+        Some(address) => format!("{address} is an address: no name is looked up"),
+        None => format!("{} is {}", next.name, list(&addresses)),
+    };
+    findings.push(Finding::ok("network.name", text));
 
     let reached = probe.reach(&addresses, until);
     findings.extend(connections(&reached));

@@ -175,6 +175,7 @@ fn with_duo_unreachable_it_ends_within_the_minute_and_names_the_step() {
     let start = Instant::now();
     let found = check(&sandbox, &[]);
     assert!(start.elapsed() < Duration::from_secs(60));
+    found.is("network.name", "ok", "no name is looked up");
     found.is("network.tcp", "fail", "timed out");
     found.is("network.outcome", "fail", "");
 }
