@@ -159,12 +159,15 @@ impl Child<'_> {
 
     /// To stderr and to the log: whoever tests the file sees either.
     fn complain(&self, path: &Path, problems: &[Problem]) {
+        let mut lines = String::new();
         for problem in problems {
             let text = problem.at(path);
             self.log.line(Priority::Error, &text);
-            let line = format!("{}\n", log::one_line(&text, self.invocation.charset));
-            let _ = log::write_patiently(io::stderr().as_fd(), line.as_bytes(), log::PATIENCE);
+            lines.push_str(&log::one_line(&text, self.invocation.charset));
+            lines.push('\n');
         }
+        // In one go: a hundred lines to a full pipe must not wait a hundred times.
+        let _ = log::write_patiently(io::stderr().as_fd(), lines.as_bytes(), log::PATIENCE);
     }
 
     /// Gate, Duo, attempts: the verdict.
