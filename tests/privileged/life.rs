@@ -249,7 +249,7 @@ pub fn a_caller_that_ignores_or_blocks_every_signal() {
                 login.args(["exit 7"]);
                 assert_eq!(run(login).code(), expected, "{install:?} {name} {script}");
             }
-            world.wait_for_log(|text| text.contains("'pushdeny'"));
+            world.wait_for_log(|text| text.contains("Duo login for 'pushdeny'"));
             world.clear_log();
             let login = world.login_through(install, "manual", &["perl", "-e", script]);
             let (child, parent, _) = waiting_as(&world, login);
