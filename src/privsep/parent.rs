@@ -95,11 +95,13 @@ impl Parent {
     fn listen(&mut self, records: &mut Vec<u8>) -> Result<Option<&'static str>, Error> {
         loop {
             let seen = self.look_around(PollTimeout::NONE)?;
-            if seen.left.is_some() {
-                return Ok(seen.left);
-            }
+            // Read first: the record that says who this is may have come before
+            // the person left, and the last line shall name them.
             if !seen.verdict {
-                continue;
+                match seen.left {
+                    Some(why) => return Ok(Some(why)),
+                    None => continue,
+                }
             }
             let mut chunk = [0; 4096];
             let read = match self.verdict.read(&mut chunk) {
@@ -110,6 +112,9 @@ impl Parent {
             };
             records.extend_from_slice(chunk.get(..read).unwrap_or_default());
             let flood = u64::try_from(records.len()).is_ok_and(|length| length > LONGEST_REPORT);
+            if seen.left.is_some() {
+                return Ok(seen.left);
+            }
             if read == 0 || flood {
                 return Ok(None);
             }

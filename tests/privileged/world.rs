@@ -166,6 +166,7 @@ impl World {
 
     /// What syslog got so far.
     pub fn log(&self) -> Vec<Line> {
+        self.catch_up();
         self.log.lines.lock().unwrap().clone()
     }
 
@@ -183,8 +184,23 @@ impl World {
         }
     }
 
+    /// Waits until the log has all that was sent so far: a packet of our own
+    /// comes behind it.
+    fn catch_up(&self) {
+        static MARKS: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("mark {};", MARKS.fetch_add(1, Ordering::Relaxed));
+        let sender = UnixDatagram::unbound().unwrap();
+        sender
+            .send_to(mark.as_bytes(), self.sandbox.path().join("syslog"))
+            .unwrap();
+        self.wait_for_log(|text| text.ends_with(&mark));
+        let mut lines = self.log.lines.lock().unwrap();
+        lines.retain(|line| !line.text.ends_with(&mark));
+    }
+
     /// Forgets the log.
     pub fn clear_log(&self) {
+        self.catch_up();
         self.log.lines.lock().unwrap().clear();
     }
 
