@@ -156,7 +156,7 @@ fn child(
 /// Ends the child with its parent, and when its time is up: a directory service knows no deadline.
 fn watch(ends: &ChildEnds, until: Instant) -> Result<(), Error> {
     // Nothing is left to do for an orphan.
-    ends.watch_parent(|| {})?;
+    ends.watch_parent(|| None, || {})?;
     let left = until.saturating_duration_since(Instant::now()) + GRACE;
     std::thread::Builder::new()
         .name("time".to_owned())

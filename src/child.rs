@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::account::{self, Account};
 use crate::api::{Client, Notice, Person};
 use crate::cli::Invocation;
-use crate::clock::{Deadlines, SystemClock};
+use crate::clock::{Deadlines, WatchedClock};
 use crate::config::{self, Config, Failmode, Gecos, Problem};
 use crate::conversation;
 use crate::error::Error;
@@ -41,6 +41,7 @@ pub fn run(start: &Start<'_>, file: Option<File>, mut ends: ChildEnds) -> i32 {
         start,
         invocation: start.invocation,
         log,
+        clock: WatchedClock::start(),
     };
     let said = match child.introduce(file, &mut ends) {
         Ok((named, settings)) => {
@@ -60,6 +61,7 @@ struct Child<'a> {
     start: &'a Start<'a>,
     invocation: &'a Invocation,
     log: Log,
+    clock: WatchedClock,
 }
 
 /// What came of the configuration file.
@@ -79,7 +81,7 @@ impl Child<'_> {
     ) -> Result<(Named, Settings), Error> {
         let who = Arc::new(Mutex::new(None));
         let (last_words, log) = (who.clone(), self.log);
-        ends.watch_parent(move || {
+        ends.watch_parent(self.clock.pulse(), move || {
             let who = last_words
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -222,16 +224,15 @@ impl Child<'_> {
                 "this machine's clock is off by {seconds} s, says Duo"
             )),
         };
-        let clock = SystemClock;
         let whom = self.person(who, config);
-        let mut duo = Client::new(config, whom, &deadlines, &clock, &notice)?;
+        let mut duo = Client::new(config, whom, &deadlines, &self.clock, &notice)?;
         let login = Login {
             config,
             user: &who.duo_user,
             passcode: self.invocation.passcode.as_ref(),
             original_command: self.invocation.original_command,
             deadlines: &deadlines,
-            clock: &clock,
+            clock: &self.clock,
         };
         let failed = |why: &str| {
             let (label, priority) = Outcome::Failed.label();

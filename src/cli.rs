@@ -75,7 +75,7 @@ pub enum Caller {
 
 /// One login as it was asked for.
 pub struct Invocation {
-    /// Where the log goes: syslog, or stderr with `-d`.
+    /// Where the log goes: syslog; with `-d`, stderr, or both.
     pub sink: Sink,
     /// The configuration file.
     pub config: PathBuf,
@@ -134,7 +134,7 @@ fn parse(
     if checking {
         return Request::Check(Box::new(check(&matches, &environment)));
     }
-    Request::Login(Box::new(invocation(&matches, environment)))
+    Request::Login(Box::new(invocation(&matches, environment, caller)))
 }
 
 fn options() -> Command {
@@ -273,7 +273,7 @@ fn capable(environment: &[CString]) -> bool {
     !matches!(variable(environment, "TERM"), None | Some(b"" | b"dumb"))
 }
 
-fn invocation(matches: &ArgMatches, mut environment: Vec<CString>) -> Invocation {
+fn invocation(matches: &ArgMatches, mut environment: Vec<CString>, caller: Caller) -> Invocation {
     let passcode = take_passcode(&mut environment);
     let variable = |name: &str| variable(&environment, name);
     let option = |name: &str| matches.get_one::<OsString>(name).cloned();
@@ -292,10 +292,10 @@ fn invocation(matches: &ArgMatches, mut environment: Vec<CString>) -> Invocation
     let terminal = variable("TERM").unwrap_or_default();
 
     Invocation {
-        sink: if matches.get_flag("debug") {
-            Sink::Stderr
-        } else {
-            Sink::Syslog
+        sink: match (matches.get_flag("debug"), caller) {
+            (false, _) => Sink::Syslog,
+            (true, Caller::Trusted) => Sink::Stderr,
+            (true, Caller::Untrusted) => Sink::Both,
         },
         config: configuration(matches),
         duo_user: option("user").map(|name| name.to_string_lossy().into_owned()),
@@ -392,6 +392,16 @@ mod tests {
             invocation.config,
             PathBuf::from(CONFIG_DIR).join("login_duo.conf")
         );
+    }
+
+    #[test]
+    fn a_caller_who_is_not_trusted_cannot_keep_a_login_out_of_the_log() {
+        let request = parse(
+            [OsString::from("-d")].into_iter(),
+            vec![],
+            Caller::Untrusted,
+        );
+        assert!(matches!(request, Request::Login(login) if login.sink == Sink::Both));
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub enum Sink {
     Syslog,
     /// stderr, as `[N] text` (`-d`).
     Stderr,
+    /// Both: `-d` from a caller who is not to be trusted, and whose login must
+    /// leave its trace whatever options they choose.
+    Both,
 }
 
 /// The log of one process. Make it after the fork: a syslog descriptor that
@@ -93,14 +96,12 @@ impl Log {
     /// Writes one line. `text` may hold anything: it is made one harmless line.
     pub fn line(&self, priority: Priority, text: &str) {
         let text = one_line(text, self.charset);
-        match self.sink {
-            Sink::Syslog => {
-                let _ = syslog(priority.severity(), text.as_ref());
-            }
-            Sink::Stderr => {
-                let line = format!("[{}] {text}\n", priority.number());
-                let _ = write_patiently(io::stderr().as_fd(), line.as_bytes(), PATIENCE);
-            }
+        if matches!(self.sink, Sink::Syslog | Sink::Both) {
+            let _ = syslog(priority.severity(), text.as_ref());
+        }
+        if matches!(self.sink, Sink::Stderr | Sink::Both) {
+            let line = format!("[{}] {text}\n", priority.number());
+            let _ = write_patiently(io::stderr().as_fd(), line.as_bytes(), PATIENCE);
         }
     }
 

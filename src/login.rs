@@ -303,6 +303,7 @@ impl Login<'_> {
                 }
                 Ok(Attempt::Denied(why)) => failed(&why),
                 Err(error) => {
+                    let error = self.if_awake(error);
                     let verdict = Verdict::of_error(&error, duo.answered(), self.config.failmode);
                     tell_of_error(person, &error, verdict.outcome);
                     return verdict;
@@ -310,6 +311,18 @@ impl Login<'_> {
             }
         }
         Verdict::new(Outcome::Error, "no attempt was made")
+    }
+
+    /// A service error is the service's only if we were awake to hear it: a
+    /// caller who freezes us must not pass for Duo being down.
+    fn if_awake(&self, error: Error) -> Error {
+        match (error, self.clock.stood_still()) {
+            (Error::Service(text), Some(span)) => {
+                let span = span.as_millis();
+                Error::Fault(format!("this machine stood still for {span} ms: {text}"))
+            }
+            (error, _) => error,
+        }
     }
 
     fn attempts(&self, person: &dyn Conversation) -> u8 {
@@ -331,7 +344,10 @@ impl Login<'_> {
         duo: &mut dyn Duo,
         person: &dyn Conversation,
     ) -> Result<Attempt, Error> {
-        let menu = match duo.preauth()? {
+        let settled = duo.preauth()?;
+        // Duo has answered: from here on no silence opens anything.
+        self.clock.rest();
+        let menu = match settled {
             Preauth::Auth(menu) => menu,
             Preauth::Allow(message) => {
                 person.tell(&message);

@@ -1,8 +1,9 @@
 //! Names into addresses, and this host's own full name, each in a thread of its
 //! own, since the system's resolver knows no deadline.
 //!
-//! Whoever uses up descriptors makes the resolver say "not found": such an
-//! answer counts as the network's only if a file and a socket can still be had.
+//! Whoever uses up descriptors or ports makes the resolver say "not found": such
+//! an answer counts as the network's only if a file, a socket and a port can
+//! still be had.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -85,6 +86,19 @@ pub fn look_up(
     name: &str,
     deadline: Instant,
 ) -> Result<Vec<IpAddr>, Error> {
+    match look_up_once(names, name, deadline) {
+        // Believed when said twice: whoever takes a port or a descriptor away just
+        // for the question, and gives it back for the proof, must do both again.
+        Err(Error::Service(_)) => look_up_once(names, name, deadline),
+        answer => answer,
+    }
+}
+
+fn look_up_once(
+    names: &Arc<dyn Names>,
+    name: &str,
+    deadline: Instant,
+) -> Result<Vec<IpAddr>, Error> {
     let asked = name.to_owned();
     let answer = beside("lookup", names, move |names| names.addresses(&asked))?;
     let left = deadline.saturating_duration_since(Instant::now());
@@ -119,11 +133,32 @@ fn beside<T: Send + 'static>(
 }
 
 fn not_found(text: String) -> Error {
-    match (File::open("/dev/null"), UnixDatagram::unbound()) {
-        (Ok(_), Ok(_)) => Error::Service(text),
-        (Err(error), _) | (_, Err(error)) => {
-            Error::Fault(format!("{text}; and {}", system_words(&error)))
+    let proofs = [
+        File::open("/dev/null").map(drop),
+        UnixDatagram::unbound().map(drop),
+        a_port_is_free(Ipv4Addr::UNSPECIFIED.into()),
+        a_port_is_free(Ipv6Addr::UNSPECIFIED.into()),
+    ];
+    match proofs.into_iter().find_map(Result::err) {
+        None => Error::Service(text),
+        Some(error) => Error::Fault(format!("{text}; and {}", system_words(&error))),
+    }
+}
+
+/// Whether there is a port left to ask a name server from: any user can bind
+/// them all.
+fn a_port_is_free(any: IpAddr) -> io::Result<()> {
+    match UdpSocket::bind((any, 0)) {
+        // A family that this kernel does not have.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+            ) =>
+        {
+            Ok(())
         }
+        bound => bound.map(drop),
     }
 }
 

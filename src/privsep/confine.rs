@@ -25,6 +25,7 @@ pub(super) fn confine(
 ) -> Result<(), Error> {
     listen_to_signals()?;
     raise_limits()?;
+    reset_timers()?;
     match (standing, user) {
         (Standing::Plain, _) => {}
         (_, Some(user)) => irrevocably_become(user)?,
@@ -43,6 +44,25 @@ pub(super) fn confine(
     dup2_stdout(&null).map_err(|errno| Error::fault("redirect stdout", errno.desc()))?;
     drop(null);
     close_all_but(kept)
+}
+
+/// What the kernel gives to a process by default: nanoseconds that a timer may
+/// be late. A caller's own choice, of a minute say, comes through exec and
+/// fork, and would let every deadline pass before the next address is tried.
+const TIMER_SLACK: u64 = 50_000;
+
+fn reset_timers() -> Result<(), Error> {
+    prctl::set_timerslack(TIMER_SLACK)
+        .map_err(|errno| Error::fault("reset the timer slack", errno.desc()))?;
+    let slack = prctl::get_timerslack()
+        .map_err(|errno| Error::fault("read the timer slack", errno.desc()))?;
+    if u64::try_from(slack) == Ok(TIMER_SLACK) {
+        Ok(())
+    } else {
+        Err(Error::Fault(format!(
+            "couldn't reset the timer slack: it is {slack} ns"
+        )))
+    }
 }
 
 /// Closes every descriptor but 0 to 2 and `kept`.

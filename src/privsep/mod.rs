@@ -19,11 +19,13 @@ mod standing;
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
@@ -59,9 +61,16 @@ impl ChildEnds {
     /// doing (a lookup, a read). If the parent did not say so but is gone,
     /// `orphaned` runs first: nobody else is left to write the log's last line.
     ///
+    /// The thread that watches has time: it calls `beat`, again after as long as
+    /// that says, or never again.
+    ///
     /// # Errors
     /// [`Error::Fault`] if the thread cannot start.
-    pub fn watch_parent(&self, orphaned: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    pub fn watch_parent(
+        &self,
+        beat: impl FnMut() -> Option<Duration> + Send + 'static,
+        orphaned: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
         let life = self.life.try_clone().map_err(|error| {
             Error::fault("watch the parent", crate::error::system_words(&error))
         })?;
@@ -69,7 +78,7 @@ impl ChildEnds {
             .name("life".to_owned())
             .stack_size(THREAD_STACK)
             .spawn(move || {
-                if !told_to_leave(&life) {
+                if !told_to_leave(&life, beat) {
                     orphaned();
                 }
                 leave(1);
@@ -83,7 +92,14 @@ impl ChildEnds {
 pub const THREAD_STACK: usize = 256 * 1024;
 
 /// Waits for the end of the life pipe: true if the parent said goodbye.
-fn told_to_leave(life: &OwnedFd) -> bool {
+fn told_to_leave(life: &OwnedFd, mut beat: impl FnMut() -> Option<Duration>) -> bool {
+    while let Some(next) = beat() {
+        let timeout = PollTimeout::try_from(next).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
+            break;
+        }
+    }
     let mut byte = [0];
     loop {
         match nix::unistd::read(life, &mut byte) {

@@ -185,6 +185,58 @@ pub fn a_soft_limit_is_raised_for_the_child_and_kept_for_the_session() {
 
 // Attack 3
 
+/// A caller's timer slack, here of over a minute, goes through exec and fork.
+pub fn a_timer_slack_of_the_callers_does_not_stretch_the_childs_deadlines() {
+    // prctl(PR_SET_TIMERSLACK, …) by its number: perl has no name for it.
+    let slack = format!(
+        "syscall({}, 29, 70000000000, 0, 0, 0) == 0 or die; exec @ARGV",
+        nix::libc::SYS_prctl
+    );
+    for install in INSTALLS {
+        let world = safe();
+        let mut login = world.login_through(install, "manual", &["perl", "-e", &slack]);
+        login.args(["echo", "in"]);
+        let mut started = super::world::start(login);
+        let (parent, child) = world.wait_for_push();
+        let of = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/timerslack_ns")).unwrap();
+        assert_eq!(of(child).trim(), "50000", "{install:?}");
+        // The session shall have what it was given.
+        assert_eq!(of(parent).trim(), "70000000000", "{install:?}");
+        started.kill().unwrap();
+        started.wait().unwrap();
+    }
+}
+
+/// Any user can bind every port, and the resolver then says that it got no answer.
+pub fn no_port_left_to_ask_from_is_not_taken_for_duo_being_down() {
+    // In a network of its own: ten ports, and nobody to answer.
+    let alone = "use Socket; socket(my $s, AF_INET, SOCK_DGRAM, 0) or die; \
+         ioctl($s, 0x8914, my $up = pack('a16s', 'lo', 0x41)) or die; \
+         open(my $range, '>', '/proc/sys/net/ipv4/ip_local_port_range') or die; \
+         print $range '40000 40009'; close($range) or die;";
+    let taken = "$^F = 1000; my @taken; \
+         while (1) { socket(my $port, AF_INET6, SOCK_DGRAM, 0) or die; \
+         last unless bind($port, sockaddr_in6(0, pack('x16'))); \
+         push @taken, $port; } @taken or die;";
+    let world = safe();
+    let name = "api-1.duosecurity.example";
+    world.sandbox.edit_config(&world.sandbox.duo.host(), name);
+    for (ports, expected) in [
+        ("", "Failsafe Duo login for 'push'"),
+        (taken, "Error in Duo login for 'push'"),
+    ] {
+        let script = format!("{alone} {ports} exec @ARGV");
+        let through = ["unshare", "--net", "perl", "-e", &script];
+        let mut login = world.login_through(Install::Root, "push", &through);
+        login.args(["echo", "in"]);
+        let ended = run(login);
+        let line = world.final_line();
+        assert!(line.starts_with(expected), "{line}\n{ended:?}");
+        assert_eq!(ended.stdout.is_empty(), !ports.is_empty(), "{line}");
+        world.clear_log();
+    }
+}
+
 pub fn closed_descriptors_in_every_combination() {
     let world = safe();
     for install in INSTALLS {
