@@ -17,6 +17,8 @@ use crate::config;
 struct Hands {
     start: Instant,
     now: Cell<Instant>,
+    /// For how long the machine stood still.
+    frozen: Cell<Option<Duration>>,
 }
 
 impl Hands {
@@ -25,6 +27,7 @@ impl Hands {
         Hands {
             start,
             now: Cell::new(start),
+            frozen: Cell::default(),
         }
     }
 
@@ -40,6 +43,14 @@ impl Clock for Hands {
 
     fn sleep(&self, span: Duration) {
         self.now.set(self.now.get() + span);
+    }
+
+    fn stood_still(&self) -> Option<Duration> {
+        self.frozen.get()
+    }
+
+    fn rest(&self) {
+        self.frozen.take();
     }
 }
 

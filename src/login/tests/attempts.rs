@@ -204,6 +204,27 @@ fn a_denial_at_a_later_attempt_ends_the_login_too() {
 }
 
 #[test]
+fn a_silence_while_the_machine_stood_still_is_not_duos() {
+    let down = || Some(Err(Error::Service("timed out".into())));
+    let freeze = |duo: &mut Played<'_>| duo.clock.frozen.set(Some(Duration::from_secs(31)));
+    let nobody = || Someone::typing(&["1"]);
+    let (over, _) = attempt("failmode = safe", &With::default(), &nobody(), |duo| {
+        freeze(duo);
+        duo.preauths = [down()].into();
+    });
+    let words = "this machine stood still for 31000 ms: timed out";
+    assert_eq!(over.outcome(), (Outcome::Error, words));
+
+    // What Duo did say counts, however long we stood still before.
+    let (over, _) = attempt("failmode = safe", &With::default(), &nobody(), |duo| {
+        freeze(duo);
+        duo.statuses = [denied("no")].into();
+        duo.preauths = [None, down()].into();
+    });
+    assert_eq!(over.outcome(), (Outcome::Error, "timed out"));
+}
+
+#[test]
 fn failmode_counts_until_duo_has_answered_and_never_after() {
     let down = || Error::Service("HTTP 503".into());
     for (lines, outcome) in [
