@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::config;
+use crate::config::{self, Failmode};
+use crate::log::Who;
+use crate::privsep::{End, FAULT_MARK, Report};
 
 /// The clock: stands still unless someone sleeps or a call takes its time.
 struct Hands {
