@@ -20,9 +20,11 @@ END='# login_duo: end.'
 here=$(cd "$(dirname "$0")" && pwd)
 action=install
 scope=system
-dry='' yes='' purge=''
+dry='' yes='' purge='' removed='' remembered=''
+installing=installing removing=removing
 binary='' group='' user_list='' test_user=''
-sshd_config=/etc/ssh/sshd_config
+usual_sshd_config=/etc/ssh/sshd_config
+sshd_config=$usual_sshd_config
 
 usage() {
     cat <<'TEXT'
@@ -44,7 +46,7 @@ usage: install.sh [--binary FILE]                          install, as root
   --sshd-config FILE sshd's configuration [default: /etc/ssh/sshd_config]
   --dry-run          say what would be done, and do nothing
   --yes              answer every question with yes
-  --help             print this
+  -h, --help         print this
 
 --enable goes on only if login_duo's own check finds nothing that would deny or
 open the door wrongly; that rings no phone. A test login does, so it is asked
@@ -107,9 +109,9 @@ read_options() {
             action=${1#--}
             ;;
         --purge) purge=yes ;;
-        --dry-run) dry=yes ;;
+        --dry-run) dry=yes installing='would install' removing='would remove' ;;
         --yes) yes=yes ;;
-        --help) usage && exit 0 ;;
+        -h | --help) usage && exit 0 ;;
         *) wrong "unknown option '$1'" ;;
         esac
         shift
@@ -128,6 +130,9 @@ check_options() {
     if [ "$action" != enable ] && [ -n "$group$user_list$test_user" ]; then
         wrong "--group, --user-list and --test-user go with --enable"
     fi
+    if [ "$action" != uninstall ] && [ -n "$purge" ]; then
+        wrong "--purge goes with --uninstall"
+    fi
     # These go into sshd's configuration: nothing that could be a second word or line.
     case $group$user_list in
     *[!A-Za-z0-9._@,\\*?!+-]*) wrong "a name with a character that does not belong in one" ;;
@@ -144,14 +149,40 @@ check_options() {
     fi
     program=$PREFIX/sbin/login_duo
     config=$CONFDIR/login_duo.conf
+    # The configurations of sshd, other than the usual one, that have our lines.
+    record=$CONFDIR/enabled-in
+}
+
+is_usual() {
+    [ "$1" = "$usual_sshd_config" ] || [ "$1" = "$(readlink -f "$usual_sshd_config")" ]
+}
+
+# One word for a shell.
+quoted() {
+    case $1 in
+    *[!A-Za-z0-9/._@+-]*) printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")" ;;
+    *) printf '%s' "$1" ;;
+    esac
+}
+
+# The command that does $1 to the same install and the sshd that reads $2.
+again() {
+    is_usual "$2" || set -- "$1 --sshd-config $(quoted "$2")"
+    set -- "install.sh $1"
+    [ -z "${SSHD:-}" ] || set -- "SSHD=$(quoted "$SSHD") $1"
+    [ "$CONFDIR" = /etc/duo ] || set -- "CONFDIR=$(quoted "$CONFDIR") $1"
+    [ "$PREFIX" = /usr ] || set -- "PREFIX=$(quoted "$PREFIX") $1"
+    printf '%s' "$1"
 }
 
 # --- install ----------------------------------------------------------------
 
 build() {
     cargo=${CARGO:-cargo}
-    command -v "$cargo" >/dev/null 2>&1 ||
+    if ! command -v "$cargo" >/dev/null 2>&1; then
+        [ "$scope" = system ] || die "there is no cargo in PATH: install Rust (rustup), or give --binary FILE"
         die "there is no cargo here (root may not have yours): build as yourself with 'cargo build --release', then use --binary target/release/login_duo"
+    fi
     run env LOGIN_DUO_CONF_DIR="$system_confdir" "$cargo" build --release --locked --manifest-path "$here/Cargo.toml" --bin login_duo
     binary=${CARGO_TARGET_DIR:-$here/target}/release/login_duo
 }
@@ -208,7 +239,7 @@ install_program() {
     to=$DESTDIR$program
     make_folder 755 "${to%/*}"
     keep_a_strangers_program "$to"
-    say "installing $to, mode $1"
+    say "$installing $to, mode $1"
     [ -n "$dry" ] && return 0
     new=$to.new.$$
     trap 'rm -f "$new"' EXIT
@@ -245,7 +276,7 @@ install_config() {
         say "$to is there and stays as it is"
         return 0
     fi
-    say "installing $to, mode 0600: fill in ikey, skey and host"
+    say "$installing $to, mode 0600"
     [ -n "$dry" ] && return 0
     (umask 077 && cp "$here/login_duo.conf" "$to")
     chmod 600 "$to"
@@ -255,7 +286,7 @@ install_pages() {
     for page in login_duo.8 login_duo.conf.5; do
         to=$DESTDIR$PREFIX/share/man/man${page##*.}
         make_folder 755 "$to"
-        say "installing $to/$page"
+        say "$installing $to/$page"
         [ -n "$dry" ] && continue
         cp "$here/man/$page" "$to/$page"
         chmod 644 "$to/$page"
@@ -270,6 +301,20 @@ warn_of_folder() {
     fi
 }
 
+# What is left to do before anything else; nothing, if it is done.
+fill_in() {
+    [ -f "$config" ] && [ -z "$(missing_key)" ] || printf 'now fill in ikey, skey and host in %s, ' "$config"
+}
+
+missing_key() {
+    for key in ikey skey host; do
+        grep -Eq "^${key}[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" || {
+            printf '%s' "$key"
+            return 0
+        }
+    done
+}
+
 do_install() {
     system_confdir=$CONFDIR
     [ "$scope" = system ] || system_confdir=/etc/duo
@@ -279,8 +324,9 @@ do_install() {
         install_program 755
         install_config 700
         install_pages
-        say "now fill in $config, and put this before your key in ~/.ssh/authorized_keys, on one line with it:"
+        say "$(fill_in)put this before your key in ~/.ssh/authorized_keys, on one line with it:"
         printf '%s\n' "restrict,pty,command=\"$program -c $config\""
+        say "Check first: $program --check -c $config. Keep this session open, and try a second one."
         return 0
     fi
     [ -n "$DESTDIR" ] || create_user
@@ -288,7 +334,11 @@ do_install() {
     install_config 755
     install_pages
     warn_of_folder
-    say "now fill in $config, then: install.sh --enable"
+    if [ -n "$DESTDIR" ]; then
+        say "the package must create the system user '$USER_NAME', and own these files as root:root"
+        return 0
+    fi
+    say "$(fill_in)then: $(again --enable "$sshd_config")"
 }
 
 # --- sshd -------------------------------------------------------------------
@@ -345,6 +395,7 @@ PermitTunnel no
 AllowTcpForwarding no
 AllowStreamLocalForwarding no
 X11Forwarding no
+PermitUserRC no
 TEXT
 }
 
@@ -395,22 +446,31 @@ take_back() {
     fi
 }
 
+# The accounts in the group $1, as far as they can be listed.
+members() {
+    entry=$(getent group "$1") || return 0
+    gid=$(printf '%s' "$entry" | cut -d: -f3)
+    {
+        printf '%s\n' "$entry" | cut -d: -f4 | tr , '\n'
+        getent passwd | awk -F: -v gid="$gid" '$4 == gid { print $1 }'
+    } | awk 'NF && !seen[$0]++'
+}
+
+# The accounts that the list $1 names.
+named() {
+    printf '%s\n' "$1" | tr , '\n' | while read -r name; do
+        case $name in '' | *[*?!]*) continue ;; esac
+        getent passwd "$name" | cut -d: -f1
+    done
+}
+
 # Someone to whom the new lines apply, for sshd -T; nothing if nobody is known.
 somebody() {
-    if [ -n "$group" ]; then
-        entry=$(getent group "$group") || return 0
-        gid=$(printf '%s' "$entry" | cut -d: -f3)
-        {
-            printf '%s' "$entry" | cut -d: -f4 | tr , '\n'
-            getent passwd | awk -F: -v gid="$gid" '$4 == gid { print $1 }'
-        } | awk 'NF { print; exit }'
-    else
-        printf '%s\n' "$user_list" | tr , '\n' | while read -r name; do
-            case $name in *[*?!]*) continue ;; esac
-            getent passwd "$name" | cut -d: -f1
-        done | awk 'NF { print; exit }'
-    fi
+    if [ -n "$group" ]; then members "$group"; else named "$user_list"; fi | awk 'NF { print; exit }'
 }
+
+# What sshd -T is asked about the account $1.
+login_of() { printf '%s' "user=$1,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"; }
 
 # Whether what sshd will do is what was asked for: an earlier line may win.
 takes_effect() {
@@ -421,19 +481,31 @@ takes_effect() {
             warn "no account to which this applies is known here, so sshd -T could not show it"
             return 0
         fi
-        set -- -C "user=$who,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
+        set -- -C "$(login_of "$who")"
     fi
     if ! effective=$("$sshd" -T -f "$sshd_config" "$@" 2>&1); then
         complaint=$effective
         return 1
     fi
-    settings | while read -r key value; do
-        key=$(printf '%s' "$key" | tr '[:upper:]' '[:lower:]')
-        printf '%s\n' "$effective" | grep -qxF "$key $value" || exit 1
-    done || {
-        complaint="an earlier line of sshd's configuration wins over one of these: $(settings | tr '\n' ';')"
-        return 1
-    }
+    losing=$(settings | while read -r key value; do
+        lower=$(printf '%s' "$key" | tr '[:upper:]' '[:lower:]')
+        printf '%s\n' "$effective" | grep -qxF "$lower $value" || printf '%s\n' "$key"
+    done)
+    [ -n "$losing" ] || return 0
+    complaint="an earlier line of sshd's configuration wins over $(settings | grep -wF "$losing" | paste -sd ';' -): $(winning_lines "$losing")"
+    return 1
+}
+
+# FILE:LINE of what is set for the keywords $1 outside our lines.
+winning_lines() {
+    for file in "$sshd_config" "$drop_ins"/*.conf; do
+        if [ ! -f "$file" ] || [ "$file" = "$drop_in" ]; then continue; fi
+        awk -v keys="$1" -v begin="$BEGIN" -v end="$END" -v file="$file" '
+            BEGIN { split(tolower(keys), list); for (i in list) wanted[list[i]] = 1 }
+            $0 == begin { inside = 1 }
+            $0 == end { inside = 0 }
+            !inside && tolower($1) in wanted { $1 = $1; print file ":" FNR ": " $0 }' "$file"
+    done | paste -sd ';' - | grep . || printf '%s' "in a file that it includes"
 }
 
 # Has the listening sshd read its configuration. Open sessions are other processes.
@@ -472,11 +544,9 @@ check_install() {
     [ -n "$(find "$program" -prune -user 0 -perm -4000)" ] ||
         die "'$program' is not setuid root: chown root:root $program && chmod 4755 $program"
     [ -f "$config" ] || die "there is no '$config'"
-    for key in ikey skey host; do
-        # A file that is half filled in denies everybody.
-        grep -Eq "^${key}[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" ||
-            die "'$config' is not complete: fill in $key"
-    done
+    # A file that is half filled in denies everybody.
+    key=$(missing_key)
+    [ -z "$key" ] || die "'$config' is not complete: fill in $key"
     if [ -n "$group" ]; then
         getent group "$group" >/dev/null || die "there is no group '$group'"
     fi
@@ -566,11 +636,12 @@ do_enable() {
     lines_for_sshd
     was_missing=''
     rm -f "$place.before"
-    trap 'take_back "$place"; say "$place is as it was"' EXIT
+    trap 'undo; say "$place is as it was"' EXIT
+    remember
     replace "$place" write_place
     if ! sshd_accepts || ! takes_effect; then die "taking it back: $complaint"; fi
     if ! reload_sshd; then
-        take_back "$place"
+        undo
         trap - EXIT
         reload_sshd || :
         die "sshd could not be reloaded; $place is as it was"
@@ -579,36 +650,105 @@ do_enable() {
     rm -f "$place.before"
     other_force_commands
     say "enabled. KEEP THIS SESSION OPEN, and try a second one now."
-    say "See the whole with login_duo --check. The way back: install.sh --disable"
+    say "See the whole with $program --check. The way back: $(again --disable "$sshd_config")"
 }
 
-# Not ours to change, but somebody is not asked because of them.
-other_force_commands() {
+undo() {
+    take_back "$place"
+    [ -z "$remembered" ] || forget
+}
+
+# So that --uninstall knows of an sshd that does not run at that moment.
+remember() {
+    is_usual "$sshd_config" && return 0
+    grep -qxF -- "$sshd_config" "$record" 2>/dev/null && return 0
+    remembered=yes
+    (umask 077 && printf '%s\n' "$sshd_config" >>"$record")
+}
+
+forget() {
+    [ -f "$record" ] || return 0
+    others=$(grep -vxF -- "$sshd_config" "$record" || :)
+    if [ -n "$others" ]; then printf '%s\n' "$others" >"$record"; else rm -f "$record"; fi
+}
+
+# Every other ForceCommand in a Match, as FILE:LINE, a tab, the criteria. One outside is
+# for those only whom our lines do not name.
+force_commands() {
     for file in "$sshd_config" "$drop_ins"/*.conf; do
         [ -f "$file" ] || continue
-        grep -Hin '^[[:blank:]]*ForceCommand' "$file" | grep -vF "ForceCommand $program" || :
-    done | while read -r line; do
-        warn "another ForceCommand, whose users are not asked: $line"
+        awk -v ours="$program" -v file="$file" '
+            tolower($1) == "match" { $1 = ""; criteria = substr($0, 2) }
+            tolower($1) == "forcecommand" && $2 != ours && criteria != "" {
+                print file ":" FNR "\t" criteria
+            }' "$file"
     done
+}
+
+# Not ours to change, but some are not asked because of them, and some in spite of them.
+other_force_commands() {
+    tab=$(printf '\t')
+    force_commands | while IFS=$tab read -r line criteria; do
+        asked='' unasked=''
+        for name in $(accounts_of "$criteria"); do
+            effective=$("$sshd" -T -f "$sshd_config" -C "$(login_of "$name")" 2>/dev/null) || continue
+            case $effective in
+            *"forcecommand $program"*) asked="$asked $name" ;;
+            *) unasked="$unasked $name" ;;
+            esac
+        done
+        found="another ForceCommand at $line, for 'Match $criteria'"
+        [ -z "$asked" ] || warn "$found: asked in spite of it:$asked"
+        [ -z "$unasked" ] || warn "$found: not asked:$unasked"
+        [ -n "$asked$unasked" ] || warn "$found: $(rule_of_precedence)"
+    done
+}
+
+# The accounts that these criteria of a Match name, if they are of one simple kind; not a
+# whole directory, since sshd is run for each.
+accounts_of() {
+    case $1 in
+    *' '*' '*) ;;
+    [uU][sS][eE][rR]' '*) named "${1#* }" ;;
+    [gG][rR][oO][uU][pP]' '*) members "${1#* }" ;;
+    esac | awk 'NR <= 50'
+}
+
+# sshd takes the first Match that says it, and a Match before what is for everybody.
+rule_of_precedence() {
+    if [ -z "$group$user_list" ]; then
+        printf '%s' "those whom it names are not asked"
+    elif [ "$place" = "$drop_in" ]; then
+        printf '%s' "our lines come first, so those of ${group:-$user_list} are asked in spite of it"
+    else
+        printf '%s' "those of ${group:-$user_list} whom it names are not asked, if it comes before our lines"
+    fi
 }
 
 do_disable() {
     find_sshd
     [ -e "$drop_in" ] || has_block || {
-        say "not enabled: sshd's configuration has no lines of ours"
+        elsewhere=$(known_configs | while read -r file; do
+            if grep -qsxF "$BEGIN" "$file" "${file%/*}/sshd_config.d/${drop_in##*/}"; then printf '%s\n' "$file"; fi
+        done | awk 'NR == 1')
+        if [ -n "$elsewhere" ]; then
+            die "'$sshd_config' has no lines of ours, but '$elsewhere' has: $(again --disable "$elsewhere")"
+        fi
+        say "not enabled: '$sshd_config' has no lines of ours; another file? --sshd-config FILE"
         return 0
     }
     if has_block && ! grep -qxF "$END" "$sshd_config"; then
         die "the block in '$sshd_config' has no end: remove it by hand"
     fi
-    if [ -e "$drop_in" ]; then say "removing $drop_in"; fi
-    if has_block; then say "removing the block from $sshd_config"; fi
+    if [ -e "$drop_in" ]; then say "$removing $drop_in"; fi
+    if has_block; then say "$removing the block from $sshd_config"; fi
     [ -n "$dry" ] && return 0
     if [ -e "$drop_in" ]; then rm -f "$drop_in"; fi
     if has_block; then
         replace "$sshd_config" without_block
         rm -f "$sshd_config.before"
     fi
+    forget
     sshd_accepts || die "disabled, but sshd does not accept its configuration, so it was not reloaded: $complaint"
     reload_sshd || die "disabled, but sshd could not be reloaded: do it by hand"
     say "disabled: sshd asks for no second factor any more"
@@ -616,34 +756,64 @@ do_disable() {
 
 # --- uninstall --------------------------------------------------------------
 
-# Whoever is told to run a program that is gone is locked out.
+# Whoever is told to run a program that is gone is locked out. Our own lines are
+# no less ours where they name another PREFIX.
 named_in() {
     for file in "$@"; do
         [ -f "$file" ] || continue
         if grep -v '^[[:blank:]]*#' "$file" | grep -qF "$program"; then
             die "'$file' still names $program, so its users would be locked out; $advice"
         fi
+        if [ "$scope" = system ] && grep -qxF "$BEGIN" "$file"; then
+            die "'$file' still has the lines of --enable, so its users would be locked out; $advice"
+        fi
     done
 }
 
 check_unused() {
-    advice="remove that first"
+    advice="remove that line"
     if [ "$scope" = user ]; then
         named_in "$HOME/.ssh/authorized_keys"
         return 0
     fi
     [ -z "$DESTDIR" ] || return 0
-    advice="install.sh --disable, or remove that line"
-    named_in "$sshd_config" "${sshd_config%/*}/sshd_config.d"/* "${HOME:-/root}/.ssh/authorized_keys"
+    named_in "${HOME:-/root}/.ssh/authorized_keys"
     sshd=${SSHD:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd || :)}
-    [ -n "$sshd" ] && [ -f "$sshd_config" ] || return 0
-    if "$sshd" -T -f "$sshd_config" 2>/dev/null | grep -qxF "forcecommand $program"; then
-        die "sshd still runs $program; $advice"
-    fi
+    known_configs | while read -r known; do
+        advice="$(again --disable "$known"), or remove that line"
+        named_in "$known" "${known%/*}/sshd_config.d"/*
+        if [ -z "$sshd" ] || [ ! -f "$known" ]; then continue; fi
+        if "$sshd" -T -f "$known" 2>/dev/null | grep -qxF "forcecommand $program"; then
+            die "sshd still runs $program, says '$known'; $advice"
+        fi
+    done || exit 1
+}
+
+# Every configuration of an sshd that may have our lines: the one named, the
+# usual one, those of --enable, and those of the sshds that listen now.
+known_configs() {
+    {
+        readlink -f "$sshd_config" || :
+        readlink -f "$usual_sshd_config" || :
+        cat "$record" 2>/dev/null || :
+        listening_configs
+    } | awk 'NF && !seen[$0]++'
+}
+
+# Of root's only: nobody else's process should keep us from anything.
+listening_configs() {
+    find /proc -maxdepth 1 -name '[0-9]*' -user 0 2>/dev/null | while read -r process; do
+        read -r name 2>/dev/null <"$process/comm" || continue
+        [ "$name" = sshd ] || continue
+        tr '\0' ' ' 2>/dev/null <"$process/cmdline" | sed -n 's/.* -f *\(\/[^ ]*\).*/\1/p'
+    done
 }
 
 remove() {
-    if [ -e "$1" ] || [ -L "$1" ]; then run rm -f "$1"; fi
+    if [ -e "$1" ] || [ -L "$1" ]; then
+        removed=yes
+        run rm -f "$1"
+    fi
 }
 
 remove_user() {
@@ -652,6 +822,7 @@ remove_user() {
     *:"$USER_COMMENT":*)
         remover=userdel
         command -v userdel >/dev/null 2>&1 || remover=deluser
+        removed=yes
         # A login that is being asked in this moment keeps it busy.
         run "$remover" "$USER_NAME" || warn "the user '$USER_NAME' stays: $remover $USER_NAME, later"
         ;;
@@ -661,17 +832,27 @@ remove_user() {
 
 do_uninstall() {
     check_unused
+    was_there=''
     if [ -z "$DESTDIR" ] && [ -f "$program" ] && ! is_ours "$program"; then
         say "$program is another program and stays"
     else
         remove "$DESTDIR$program"
+        was_there=$removed
     fi
     if [ -z "$DESTDIR" ] && [ -f "$program.before" ]; then
         say "what was there before is still $program.before, not setuid"
     fi
     remove "$DESTDIR$PREFIX/share/man/man8/login_duo.8"
     remove "$DESTDIR$PREFIX/share/man/man5/login_duo.conf.5"
-    if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then remove_user; fi
+    if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then
+        remove "$record"
+        # An install elsewhere (PREFIX) needs it.
+        if [ -n "$was_there" ]; then
+            remove_user
+        elif getent passwd "$USER_NAME" >/dev/null; then
+            say "no login_duo was at $program, so the user '$USER_NAME' stays"
+        fi
+    fi
     if [ -n "$purge" ]; then
         remove "$DESTDIR$config"
         if [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ]; then
@@ -680,7 +861,11 @@ do_uninstall() {
     elif [ -e "$DESTDIR$config" ]; then
         say "$DESTDIR$config stays: --purge removes it"
     fi
-    [ -n "$dry" ] || say "uninstalled"
+    if [ -z "$removed" ]; then
+        say "nothing was installed"
+    elif [ -z "$dry" ]; then
+        say "uninstalled"
+    fi
 }
 
 read_options "$@"

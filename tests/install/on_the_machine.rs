@@ -46,6 +46,22 @@ pub const TESTS: &[Test] = &[
         uninstall_refuses,
     ),
     ("another_program_of_that_name_is_kept", strangers_program),
+    (
+        "an_sshd_with_a_configuration_of_its_own_is_not_forgotten",
+        other_configuration,
+    ),
+    (
+        "uninstall_refuses_while_an_install_elsewhere_is_enabled",
+        other_prefix,
+    ),
+    (
+        "an_exemption_that_the_group_overrides_is_told_of",
+        overridden_exemption,
+    ),
+    (
+        "after_enabling_the_check_has_no_complaint_of_sshd",
+        check_after,
+    ),
 ];
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
@@ -324,6 +340,7 @@ fn whole_way() {
         "allowtcpforwarding no",
         "allowstreamlocalforwarding no",
         "x11forwarding no",
+        "permituserrc no",
     ] {
         assert!(
             effective.lines().any(|it| it == line),
@@ -450,7 +467,12 @@ fn earlier_line_wins() {
     let before = state();
     let refused = install_sh_as(&["--enable"]).fails();
     assert!(
-        refused.contains("an earlier line of sshd's configuration wins"),
+        refused
+            .contains("an earlier line of sshd's configuration wins over AllowTcpForwarding no:"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("/etc/ssh/sshd_config:1: AllowTcpForwarding yes"),
         "{refused}"
     );
     assert_same(&before);
@@ -571,6 +593,129 @@ fn uninstall_refuses() {
     machine.uninstall();
     assert!(!Path::new("/usr/sbin/login_duo").exists() && !Path::new("/etc/duo").exists());
     assert!(!machine.is_asked(ALICE));
+}
+
+/// sshd with another file: it is running, or known from the time of --enable.
+fn other_configuration() {
+    let machine = Machine::new(DropIns::NotIncluded);
+    machine.install();
+    stop_sshd();
+    let other = "/etc/ssh/ldtest_config";
+    fs::rename(SSHD_CONFIG, other).expect("moved");
+    fs::write(SSHD_CONFIG, "UsePAM no\n").expect("the usual one");
+    let start = || {
+        succeed(Command::new("/usr/sbin/sshd").args(["-f", other, "-E", "/run/ldtest.log"]));
+        machine.wait_for_sshd();
+    };
+    start();
+    let before = state();
+
+    let way_back = format!("install.sh --disable --sshd-config {other}");
+    let said = install_sh_as(&["--enable", "--sshd-config", other]).succeeds();
+    assert!(said.contains(&way_back), "{said}");
+    assert_eq!(mode("/etc/duo/enabled-in"), (0o600, 0, 0));
+    let enabled = state();
+    let record = fs::read("/etc/duo/enabled-in").expect("read");
+    for (running, recorded) in [(true, false), (false, true)] {
+        match recorded {
+            true => fs::write("/etc/duo/enabled-in", &record).expect("written"),
+            false => fs::remove_file("/etc/duo/enabled-in").expect("removed"),
+        }
+        if !running {
+            stop_sshd();
+        }
+        for action in ["--disable", "--uninstall"] {
+            let refused = Ran::of(&mut install_sh(&[action])).fails();
+            assert!(refused.contains(&way_back), "{refused}");
+        }
+    }
+    fs::set_permissions("/etc/duo/enabled-in", fs::Permissions::from_mode(0o600)).expect("mode");
+    assert_same(&enabled);
+    start();
+    assert!(machine.is_asked(ALICE));
+
+    install_sh_as(&["--disable", "--sshd-config", other]).succeeds();
+    assert_same(&before);
+    let said = install_sh_as(&["--disable"]).succeeds();
+    assert!(said.contains("another file? --sshd-config"), "{said}");
+    machine.uninstall();
+    assert!(!machine.is_asked(ALICE));
+}
+
+fn other_prefix() {
+    let machine = Machine::new(DropIns::Included);
+    let elsewhere = |arguments: &[&str]| Ran::of(install_sh(arguments).env("PREFIX", "/usr/local"));
+    let said = elsewhere(&["--binary", PROGRAM]).succeeds();
+    assert!(
+        said.contains("then: PREFIX=/usr/local install.sh --enable"),
+        "{said}"
+    );
+    let written = machine
+        .duo
+        .write_config(machine.folder.path(), "")
+        .expect("a configuration");
+    fs::write(CONFIG, fs::read(written).expect("read")).expect("the configuration");
+    let said = elsewhere(&["--enable"]).succeeds();
+    assert!(
+        said.contains("PREFIX=/usr/local install.sh --disable"),
+        "{said}"
+    );
+    let before = state();
+    let refused = Ran::of(&mut install_sh(&["--uninstall"])).fails();
+    assert!(refused.contains("would be locked out"), "{refused}");
+    assert_same(&before);
+    elsewhere(&["--disable"]).succeeds();
+
+    let said = Ran::of(&mut install_sh(&["--uninstall"])).succeeds();
+    assert!(said.contains("so the user 'duo' stays"), "{said}");
+    let said = elsewhere(&["--uninstall", "--purge"]).succeeds();
+    assert!(said.contains("uninstalled"), "{said}");
+    let said = Ran::of(&mut install_sh(&["--uninstall"])).succeeds();
+    assert!(said.contains("nothing was installed"), "{said}");
+}
+
+fn overridden_exemption() {
+    let exemption = format!("Match User {ALICE},{BOB}\n    ForceCommand none\n");
+    for (drop_ins, arguments, expected) in [
+        (
+            DropIns::Included,
+            &["--group", GROUP][..],
+            [(ALICE, true), (BOB, false)],
+        ),
+        (DropIns::Included, &[], [(ALICE, false), (BOB, false)]),
+    ] {
+        let machine = Machine::new(drop_ins);
+        machine.install();
+        let plain = fs::read_to_string(SSHD_CONFIG).expect("read");
+        fs::write(SSHD_CONFIG, plain + &exemption).expect("written");
+        let said = Ran::of(install_sh(&["--enable"]).args(arguments)).succeeds();
+        for (name, asked) in expected {
+            let words = match asked {
+                true => "asked in spite of it:",
+                false => ": not asked:",
+            };
+            assert!(
+                said.lines()
+                    .any(|line| line.contains(words) && line.contains(name)),
+                "{said}"
+            );
+            assert_eq!(machine.is_asked(name), asked, "{name}");
+        }
+    }
+}
+
+fn check_after() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    install_sh_as(&["--enable"]).succeeds();
+    let checked = Ran::of(Command::new("/usr/sbin/login_duo").arg("--check"));
+    let of_sshd = checked.text.split("\nsshd\n").nth(1).expect("its section");
+    let complaints: Vec<_> = of_sshd
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| line.starts_with("warn") || line.starts_with("FAIL"))
+        .collect();
+    assert!(complaints.is_empty(), "{}", checked.text);
 }
 
 fn strangers_program() {

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("a_users_own_install_logs_in_and_leaves_again", own_install),
     ("options_that_make_no_sense_are_refused", wrong_options),
     ("without_root_it_says_so", without_root),
+    ("without_cargo_it_says_how_to_go_on", without_cargo),
 ];
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
@@ -46,7 +47,9 @@ fn packagers_root() {
     let root = folder();
     let accounts = fs::read("/etc/passwd").expect("the accounts");
     for _ in 0..2 {
-        in_root(root.path(), &["--binary", PROGRAM]).succeeds();
+        let said = in_root(root.path(), &["--binary", PROGRAM]).succeeds();
+        assert!(said.contains("must create the system user 'duo'"), "{said}");
+        assert!(!said.contains("--enable"), "{said}");
     }
     assert_eq!(mode(&root.path().join("usr/local/sbin/login_duo")), 0o4755);
     assert_eq!(mode(&root.path().join("etc/duo/login_duo.conf")), 0o600);
@@ -93,9 +96,11 @@ fn dry_run() {
     }
     let said = in_root(root.path(), &["--dry-run", "--binary", PROGRAM]).succeeds();
     assert!(
-        said.contains("/usr/local/sbin/login_duo, mode 4755"),
+        said.contains("would install") && said.contains("/usr/local/sbin/login_duo, mode 4755"),
         "{said}"
     );
+    let said = in_root(root.path(), &["--uninstall"]).succeeds();
+    assert!(said.contains("nothing was installed"), "{said}");
 }
 
 fn own_install() {
@@ -111,7 +116,8 @@ fn own_install() {
         program.display(),
         config.display()
     );
-    assert!(said.contains(&line), "{said}");
+    assert!(said.contains(&line) && said.contains("fill in"), "{said}");
+    assert!(said.contains("--check -c"), "{said}");
     assert_eq!((mode(&program), mode(&config)), (0o755, 0o600));
 
     // A configuration that is there is never touched.
@@ -122,7 +128,8 @@ fn own_install() {
         .write_config(folder.path(), "")
         .expect("a configuration");
     fs::copy(&written, &config).expect("copied");
-    own(&["--binary", PROGRAM]).succeeds();
+    let said = own(&["--binary", PROGRAM]).succeeds();
+    assert!(!said.contains("fill in"), "{said}");
     assert_eq!(
         fs::read(&config).expect("read"),
         fs::read(&written).expect("read")
@@ -155,6 +162,23 @@ fn own_install() {
     assert_eq!(before.len(), 1);
 }
 
+fn without_cargo() {
+    let home = folder();
+    for (argument, advice) in [
+        ("--user", "install Rust (rustup), or give --binary FILE"),
+        ("--yes", "build as yourself"),
+    ] {
+        let mut command = install_sh(&[argument, "--dry-run"]);
+        command
+            .env("HOME", home.path())
+            .env("CARGO", "/nonexistent/cargo");
+        let refused = Ran::of(&mut command).fails();
+        assert!(refused.contains(advice), "{refused}");
+    }
+    let short = Ran::of(&mut install_sh(&["-h"])).succeeds();
+    assert_eq!(short, Ran::of(&mut install_sh(&["--help"])).succeeds());
+}
+
 fn wrong_options() {
     for arguments in [
         &["--nonsense"][..],
@@ -165,6 +189,9 @@ fn wrong_options() {
         &["--enable", "--group", "a\nForceCommand none"],
         &["--enable", "--user-list", "a b"],
         &["--user", "--enable"],
+        &["--purge"],
+        &["--enable", "--purge"],
+        &["--disable", "--purge"],
     ] {
         let ran = Ran::of(&mut install_sh(arguments));
         assert_eq!(ran.status, 2, "{arguments:?}: {}", ran.text);
