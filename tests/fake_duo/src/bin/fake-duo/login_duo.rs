@@ -62,7 +62,7 @@ fn build(cargo: &OsStr, ours: &Path) -> io::Result<()> {
             command.env_remove(&name);
         }
     }
-    say("building login_duo");
+    say("building login_duo (some minutes the first time)");
     let status = command.status().map_err(|error| {
         io::Error::new(
             error.kind(),

@@ -8,7 +8,7 @@ use std::io;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Serves until INT or TERM.
+/// Serves until INT, TERM or HUP: each takes our files away.
 pub fn run(options: Serve) -> io::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -20,6 +20,7 @@ async fn serve(options: Serve) -> io::Result<ExitCode> {
     // Before anything is said, so that a script may stop us as soon as it has read that we are ready.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
 
     let mut folder = match options.dir.clone() {
         Some(dir) => Folder::at(dir)?,
@@ -38,6 +39,7 @@ async fn serve(options: Serve) -> io::Result<ExitCode> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
     Ok(ExitCode::SUCCESS)
 }
