@@ -178,3 +178,21 @@ fn the_readme_names_only_options_that_exist() {
         assert!(unknown.is_empty(), "{unknown:?} in: {line}");
     }
 }
+
+#[test]
+fn the_documents_show_the_lines_that_install_sh_writes() {
+    let script = document("install.sh");
+    let (_, lines) = script
+        .split_once("\nForceCommand $program\n")
+        .expect("the lines for sshd");
+    let (lines, _) = lines.split_once("\nTEXT\n").expect("their end");
+    assert!(lines.contains("PermitUserRC no"), "{lines}");
+    let with_indent = |indent: &str| {
+        let lines = lines.lines().map(|line| format!("{indent}{line}\n"));
+        format!("{indent}ForceCommand /usr/sbin/login_duo\n") + &lines.collect::<String>()
+    };
+    let readme = document("README.md");
+    assert!(readme.contains(&with_indent("    ")));
+    let page = document("man/login_duo.8");
+    assert!(page.contains(&with_indent("")) && page.contains(&with_indent("    ")));
+}
