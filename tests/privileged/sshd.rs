@@ -13,7 +13,7 @@ use crate::world::{Ended, World, run};
 
 /// What the documentation tells people to write beside `ForceCommand`.
 pub const DOCUMENTED: &str = "AllowTcpForwarding no\nAllowStreamLocalForwarding no\n\
-                              PermitTunnel no\nX11Forwarding no\n";
+                              PermitTunnel no\nX11Forwarding no\nPermitUserRC no\n";
 
 /// sshd, with `login_duo` as its forced command.
 pub struct Sshd {

@@ -82,6 +82,22 @@ fn serve_writes_a_configuration_logs_requests_and_cleans_up() {
 }
 
 #[test]
+fn serve_cleans_up_whichever_way_it_is_stopped() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut child = fake_duo(&["serve"]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.next().unwrap().unwrap();
+        let folder = Path::new(ready.split_once(" config=").unwrap().1)
+            .parent()
+            .unwrap();
+        assert!(folder.exists());
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
+        assert!(!folder.exists(), "{signal}");
+    }
+}
+
+#[test]
 fn serve_never_overwrites_a_configuration() {
     let folder = std::env::temp_dir().join(format!("fake-duo-real-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
