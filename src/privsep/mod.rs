@@ -96,8 +96,10 @@ fn told_to_leave(life: &OwnedFd, mut beat: impl FnMut() -> Option<Duration>) -> 
     while let Some(next) = beat() {
         let timeout = PollTimeout::try_from(next).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
-            break;
+        match poll(&mut fds, timeout) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            // An end, a goodbye, or a poll that fails at once for ever: reading waits too.
+            Ok(_) | Err(_) => break,
         }
     }
     let mut byte = [0];
