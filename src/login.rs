@@ -78,12 +78,12 @@ impl Login<'_> {
     /// A service error is the service's only if we were awake to hear it: a
     /// caller who freezes us must not pass for Duo being down.
     fn if_awake(&self, error: Error) -> Error {
-        match (error, self.clock.stood_still()) {
-            (Error::Service(text), Some(span)) => {
-                let span = span.as_millis();
-                Error::Fault(format!("this machine stood still for {span} ms: {text}"))
-            }
-            (error, _) => error,
+        match error {
+            Error::Service(text) => match self.clock.doubt() {
+                Some(doubt) => Error::Fault(format!("{doubt}: {text}")),
+                None => Error::Service(text),
+            },
+            error => error,
         }
     }
 

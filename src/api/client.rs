@@ -117,6 +117,8 @@ impl<'a> Client<'a> {
         notice: &'a dyn Fn(&Notice),
         names: Arc<dyn Names>,
     ) -> Result<Client<'a>, Error> {
+        clock.watch();
+        let until = clock.now() + deadlines.request;
         let own_name = OwnName::look_up(&names, deadlines.own_name)?;
         Ok(Client {
             line: Line::new(config, deadlines, names)?,
@@ -134,7 +136,7 @@ impl<'a> Client<'a> {
             notice,
             own_name: Some(own_name),
             hostname: String::new(),
-            until: clock.now() + deadlines.request,
+            until,
             offset: None,
             asked_the_time: false,
             answered: false,

@@ -5,20 +5,17 @@
 //! descriptors, ports or memory must not pass for a broken network.
 #![forbid(unsafe_code)]
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::names::{self, Names};
+use super::socket::Socket;
 use super::{tls, tunnel};
 use crate::clock::Deadlines;
 use crate::config::{Config, Host, Proxy};
@@ -36,12 +33,6 @@ pub struct Route {
     name: ServerName<'static>,
     names: Arc<dyn Names>,
     deadlines: Deadlines,
-}
-
-/// A socket that never outlasts its deadline.
-pub struct Socket {
-    stream: TcpStream,
-    deadline: Instant,
 }
 
 /// A connection that has proved to be Duo's.
@@ -133,109 +124,36 @@ impl Route {
                 Ok(left)
             }
         };
-        let connected = TcpStream::connect_timeout(&address, patience(self.deadlines.tcp)?);
-        let stream = connected.map_err(|error| match error.raw_os_error() {
-            Some(libc::EADDRNOTAVAIL) if leads_nowhere(address) => {
-                Error::Service(system_words(&error))
-            }
-            _ => failure(&error, &self.host.name),
-        })?;
-        // A request goes out as head and body; the second should not wait for
-        // an ACK. Where that cannot be had, it costs time only.
-        let _ = stream.set_nodelay(true);
-        let mut socket = Socket { stream, deadline };
+        let by = Instant::now() + patience(self.deadlines.tcp)?;
+        let mut socket =
+            Socket::connect(address, by).map_err(|error| match error.raw_os_error() {
+                Some(libc::EADDRNOTAVAIL) if leads_nowhere(address) => {
+                    Error::Service(system_words(&error))
+                }
+                _ => failure(&error, &self.host.name),
+            })?;
 
         if let Some(proxy) = &self.proxy {
             // The proxy makes a TCP connection of its own before it answers.
-            socket.deadline = Instant::now() + patience(self.deadlines.tcp)?;
+            socket.set_deadline(Instant::now() + patience(self.deadlines.tcp)?);
             tunnel::open(&mut socket, &self.host, proxy, |error| {
                 failure(error, &self.host.name)
             })?;
         }
-        socket.deadline = Instant::now() + patience(self.deadlines.tls)?;
+        socket.set_deadline(Instant::now() + patience(self.deadlines.tls)?);
         let mut tls = ClientConnection::new(self.tls.clone(), self.name.clone())
             .map_err(|error| tls::failure(&error, &self.host.name))?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)
                 .map_err(|error| failure(&error, &self.host.name))?;
         }
-        socket.deadline = deadline;
+        socket.set_deadline(deadline);
         Ok(StreamOwned::new(tls, socket))
     }
 
     /// The host's name, for the error text and the canonical request.
     pub fn host(&self) -> &Host {
         &self.host
-    }
-}
-
-impl Socket {
-    /// Sets when reading and writing end with `TimedOut`.
-    pub fn set_deadline(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-    }
-
-    /// This end's address.
-    pub fn own_address(&self) -> Option<IpAddr> {
-        Some(self.stream.local_addr().ok()?.ip())
-    }
-
-    /// Returns when there may be room, or `patience` is over.
-    fn wait_for_room(&self, patience: Duration) -> io::Result<()> {
-        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            Err(io::ErrorKind::TimedOut.into())
-        } else {
-            Ok(left)
-        }
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.stream.set_read_timeout(Some(self.left()?))?;
-            match self.stream.read(buffer) {
-                // A stopped and continued process: the time that passed counts.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read.map_err(timed_out),
-            }
-        }
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // There is nearly always room; a timeout would be one more system call.
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        loop {
-            let left = self.left()?;
-            match send(self.stream.as_raw_fd(), bytes, flags) {
-                Ok(written) => return Ok(written),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.wait_for_room(left)?,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-
-    /// A handshake's last two records leave together.
-    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        self.write(&whole)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -252,42 +170,23 @@ fn leads_nowhere(address: SocketAddr) -> bool {
     })
 }
 
-/// A socket whose time is up says "try again". So does `connect` where this
-/// machine has run out of something, so the words are told apart here.
-fn timed_out(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    }
-}
-
 /// Whether a connection may carry another request. Takes in what has come
 /// unasked, without waiting for more: a TLS ticket is harmless; an end, or an
 /// answer to nothing, is not.
 pub fn is_idle(connection: &mut Connection) -> bool {
-    let mut waiting = Waiting(&connection.sock.stream);
+    let mut arrived = connection.sock.arrived();
     for _ in 0..MOST_SMALL_TALK {
         match connection.conn.process_new_packets() {
             Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
             _ => return false,
         }
-        match connection.conn.read_tls(&mut waiting) {
+        match connection.conn.read_tls(&mut arrived) {
             Ok(1..) => {}
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             Ok(0) => return false,
         }
     }
     false
-}
-
-/// What a socket has for us already. The description may be shared, so the
-/// flag goes with the call.
-struct Waiting<'a>(&'a TcpStream);
-
-impl Read for Waiting<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
-    }
 }
 
 /// Sorts an I/O error: Duo's, if it is on the closed list, else this machine's.
@@ -326,6 +225,8 @@ pub fn failure(error: &io::Error, host: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use nix::poll::PollFlags;
+
     use super::*;
 
     fn sort(number: i32) -> Error {
@@ -391,12 +292,12 @@ mod tests {
         assert_eq!(address.to_string(), duo.address());
 
         // The server sends its tickets once the handshake is done.
-        assert!(connection.sock.stream.peek(&mut [0]).unwrap() > 0);
+        connection.sock.wait_for(PollFlags::POLLIN).unwrap();
         assert!(is_idle(&mut connection), "tickets are harmless");
         assert!(is_idle(&mut connection), "and so is silence");
         duo.stop();
-        // Blocks until the end, or a goodbye before it, is there.
-        let _ = connection.sock.stream.peek(&mut [0]);
+        // Until the end, or a goodbye before it, is there.
+        connection.sock.wait_for(PollFlags::POLLIN).unwrap();
         assert!(!is_idle(&mut connection), "an end is an end");
     }
 }

@@ -13,6 +13,7 @@ pub mod names;
 pub mod probe;
 pub mod reply;
 pub mod signing;
+pub mod socket;
 pub mod tls;
 pub mod told;
 pub mod transport;

@@ -10,12 +10,14 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use nix::libc;
 
+use crate::clock::in_steps;
 use crate::error::{Error, system_words};
 
 /// Room for a resolver's thread: NSS modules are not ours to measure.
@@ -101,15 +103,14 @@ fn look_up_once(
 ) -> Result<Vec<IpAddr>, Error> {
     let asked = name.to_owned();
     let answer = beside("lookup", names, move |names| names.addresses(&asked))?;
-    let left = deadline.saturating_duration_since(Instant::now());
     let failed = |words: &str| format!("Couldn't look up {name}: {words}");
-    match answer.recv_timeout(left) {
+    match receive(&answer, deadline) {
         Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
         Ok(Ok(_)) => Err(not_found(failed("name not found"))),
         Ok(Err(Unknown::Service(words))) => Err(not_found(failed(words))),
         Ok(Err(Unknown::Fault(words))) => Err(Error::Fault(failed(&words))),
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(not_found(failed("timed out"))),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Fault(failed("no answer"))),
+        Err(TryRecvError::Empty) => Err(not_found(failed("timed out"))),
+        Err(TryRecvError::Disconnected) => Err(Error::Fault(failed("no answer"))),
     }
 }
 
@@ -130,6 +131,16 @@ fn beside<T: Send + 'static>(
         })
         .map_err(|error| Error::fault("start a thread", system_words(&error)))?;
     Ok(answer)
+}
+
+/// Waits for an answer; one that is there already is taken at any time.
+fn receive<T>(answer: &mpsc::Receiver<T>, by: Instant) -> Result<T, TryRecvError> {
+    let waited = in_steps(by, |step| match answer.recv_timeout(step) {
+        Ok(found) => Some(Ok(found)),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(Err(TryRecvError::Disconnected)),
+    });
+    waited.unwrap_or_else(|| answer.try_recv())
 }
 
 fn not_found(text: String) -> Error {
@@ -203,8 +214,7 @@ impl OwnName {
 
     /// The full name; the short one if the full one is not known by now.
     pub fn name(self) -> String {
-        let left = self.by.saturating_duration_since(Instant::now());
-        match self.answer.recv_timeout(left) {
+        match receive(&self.answer, self.by) {
             Ok(Some(full)) => full,
             Ok(None) | Err(_) => self.short,
         }

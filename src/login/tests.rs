@@ -19,8 +19,8 @@ use crate::privsep::{End, FAULT_MARK, Report};
 struct Hands {
     start: Instant,
     now: Cell<Instant>,
-    /// For how long the machine stood still.
-    frozen: Cell<Option<Duration>>,
+    /// Whether the machine stood still.
+    frozen: Cell<bool>,
 }
 
 impl Hands {
@@ -47,8 +47,8 @@ impl Clock for Hands {
         self.now.set(self.now.get() + span);
     }
 
-    fn stood_still(&self) -> Option<Duration> {
-        self.frozen.get()
+    fn doubt(&self) -> Option<String> {
+        self.frozen.get().then(|| "this machine slept".to_owned())
     }
 
     fn rest(&self) {

@@ -21,6 +21,7 @@ mod inheritance;
 mod life;
 mod needs;
 mod sshd;
+mod standstill;
 #[path = "../suite/support/mod.rs"]
 #[allow(dead_code, reason = "the other suite uses the rest")]
 mod support;
@@ -103,6 +104,14 @@ fn everything() -> Vec<Test> {
             output_that_is_broken_on_both_sides_ends_the_login,
             a_caller_that_ignores_or_blocks_every_signal,
             the_session_has_no_zombie,
+        }
+        standstill: ["root"] {
+            duo_that_is_silent_while_we_are_awake_is_down,
+            a_frozen_child_does_not_take_its_own_silence_for_duos,
+            a_waiting_thread_stopped_alone_does_not_take_its_own_silence_for_duos,
+        }
+        standstill: ["root", "control groups"] {
+            a_thread_put_into_a_control_group_of_its_own_denies,
         }
         confinement: ["root", "python3"] {
             the_child_has_nothing_and_the_parent_only_what_the_user_has,

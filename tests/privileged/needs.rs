@@ -10,10 +10,14 @@ pub fn required() -> bool {
 }
 
 /// The first thing that is missing, in words; programs stand by name, and
-/// `root` for a root who may make mount namespaces.
+/// `root` for a root who may make mount namespaces, and `control groups` for one
+/// who may add to those.
 pub fn missing(programs: &[&str]) -> Option<String> {
     programs.iter().find_map(|program| match *program {
         "root" => (!may_make_namespaces()).then(|| "root, with its own mounts".to_owned()),
+        "control groups" => {
+            (!crate::standstill::may_make_groups()).then(|| "control groups to add to".to_owned())
+        }
         program => find(program).is_none().then(|| program.to_owned()),
     })
 }

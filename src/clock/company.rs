@@ -1,0 +1,90 @@
+//! Whether our threads are still in one another's company: a caller whose
+//! control groups we were born into may move a single thread into another one,
+//! and freeze or starve it there while the rest of us sees nothing.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Whether all threads of this process are in the same control groups, as far
+/// as the system says it.
+pub(super) fn together() -> bool {
+    same_groups(Path::new("/proc/self/task")).unwrap_or(false)
+}
+
+/// Whether each folder here holds the same `cgroup`.
+///
+/// # Errors
+/// If what is there cannot be read.
+fn same_groups(tasks: &Path) -> io::Result<bool> {
+    let mut first = None;
+    // Where there is no /proc, or a kernel without control groups, there is
+    // nothing to be told apart by; no caller can take either away.
+    for task in unless_missing(fs::read_dir(tasks))?.into_iter().flatten() {
+        let groups = unless_missing(fs::read(task?.path().join("cgroup")))?;
+        // A thread may end while we look.
+        if let Some(groups) = groups
+            && *first.get_or_insert_with(|| groups.clone()) != groups
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn unless_missing<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The folder of a process whose threads are in these groups; `None` is one
+    /// that ends while we look.
+    fn process(threads: &[Option<&str>]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, groups) in threads.iter().enumerate() {
+            let thread = folder.path().join(number.to_string());
+            fs::create_dir(&thread).unwrap();
+            if let Some(groups) = groups {
+                fs::write(thread.join("cgroup"), groups).unwrap();
+            }
+        }
+        folder
+    }
+
+    fn look(threads: &[Option<&str>]) -> bool {
+        same_groups(process(threads).path()).unwrap()
+    }
+
+    #[test]
+    fn threads_in_the_same_groups_are_together() {
+        assert!(look(&[Some("0::/user.slice\n")]));
+        assert!(look(&[Some("0::/a\n"), Some("0::/a\n"), None]));
+        assert!(look(&[None]));
+        assert!(together(), "as this test's own are");
+    }
+
+    #[test]
+    fn a_thread_in_a_group_of_its_own_is_seen() {
+        assert!(!look(&[Some("0::/a\n"), Some("0::/a/frozen\n")]));
+        let old = ["6:freezer:/\n1:cpu:/\n", "6:freezer:/x\n1:cpu:/\n"];
+        assert!(!look(&[Some(old[0]), None, Some(old[1]), Some(old[0])]));
+    }
+
+    #[test]
+    fn no_proc_tells_nothing_and_one_that_cannot_be_read_is_no_proof() {
+        assert!(same_groups(Path::new("/nonexistent")).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("task");
+        fs::write(&file, "").unwrap();
+        assert!(same_groups(&file).is_err());
+    }
+}
