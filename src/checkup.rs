@@ -85,7 +85,11 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
     let report = privsep::separate(standing, user.as_ref(), file, |file, ends| {
         child(wanted, file, &opened, start + CHILD, ends)
     });
-    let report = report.and_then(|parent| parent.wait());
+    let report = report.and_then(|mut parent| {
+        let report = parent.wait();
+        parent.finish();
+        report
+    });
     // From here on Ctrl-C ends the check.
     let _ = inherited.restore_signals();
     let settings = take(report, &mut findings);

@@ -35,7 +35,7 @@ use cli::{Caller, Invocation, Request};
 use config::Owners;
 use error::Error;
 use log::{Charset, Log, Who};
-use privsep::{Inherited, Report, Standing};
+use privsep::{Inherited, Parent, Standing};
 use session::Session;
 
 /// One login, from the command line to the session. Returns only if there is
@@ -74,7 +74,10 @@ pub fn run() -> ExitCode {
 fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) -> ExitCode {
     // The drop changes the child's.
     let caller = privsep::caller_id();
-    let report = ask_in_a_child(invocation, standing, caller);
+    let (report, parent) = match ask_in_a_child(invocation, standing, caller) {
+        Ok(mut parent) => (parent.wait(), Some(parent)),
+        Err(error) => (Err(error), None),
+    };
     // Nothing was logged and nobody looked up before the fork and the drop.
     let log = Log::open(invocation.sink, invocation.charset);
     // Also where nothing was forked: a directory's answer is never read as root.
@@ -89,10 +92,13 @@ fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) ->
         client: invocation.client.clone(),
     };
     let judgement = login::judge(report, otherwise);
+    log.line(judgement.verdict.outcome.label().1, &judgement.line());
+    if let Some(parent) = parent {
+        parent.finish();
+    }
     if judgement.left {
         conversation::finish_the_line(invocation.capable_terminal);
     }
-    log.line(judgement.verdict.outcome.label().1, &judgement.line());
 
     let (Some(allow), Ok(account)) = (judgement.allow, account) else {
         return ExitCode::from(1);
@@ -109,13 +115,13 @@ fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) ->
     complain(status, why)
 }
 
-/// Opens the configuration while privileged, forks, drops privileges on both
-/// sides, and waits.
+/// Opens the configuration while privileged, forks, and drops privileges on
+/// both sides.
 fn ask_in_a_child(
     invocation: &Invocation,
     standing: Standing,
     caller: u32,
-) -> Result<Report, Error> {
+) -> Result<Parent, Error> {
     let user = match standing {
         Standing::Plain => None,
         Standing::Setuid | Standing::Root => Some(privsep::privsep_user(standing)?),
@@ -136,10 +142,9 @@ fn ask_in_a_child(
         warning: user.as_ref().and_then(|user| user.warning.clone()),
         opened,
     };
-    let parent = privsep::separate(standing, user.as_ref(), file, |file, ends| {
+    privsep::separate(standing, user.as_ref(), file, |file, ends| {
         child::run(&start, file, ends)
-    })?;
-    parent.wait()
+    })
 }
 
 /// The message of the day, which sshd leaves to whoever it runs.

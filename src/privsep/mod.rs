@@ -168,10 +168,9 @@ pub fn separate(
         }
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, config));
-            let mut parent = Parent::of(child, verdict_read, life_write, signals);
+            let parent = Parent::of(child, verdict_read, life_write, signals);
             if let Err(error) = irrevocably_become_the_caller(standing) {
-                parent.let_go();
-                parent.reap();
+                parent.finish();
                 return Err(error);
             }
             Ok(parent)

@@ -40,7 +40,7 @@ pub enum End {
     Stuck,
 }
 
-/// What the parent knows once the child is gone.
+/// What the parent knows once the child, or the person, is gone.
 pub struct Report {
     /// What the child wrote on the verdict pipe.
     pub records: Vec<u8>,
@@ -66,28 +66,37 @@ impl Parent {
         }
     }
 
-    /// Waits until the child has ended or the person has gone, and reaps it.
+    /// Waits until the child has ended, and reaps it; or until the person has
+    /// gone. Then the child is there still, for [`Parent::finish`].
     ///
     /// # Errors
     /// [`Error::Fault`] if waiting itself fails.
-    pub fn wait(mut self) -> Result<Report, Error> {
+    pub fn wait(&mut self) -> Result<Report, Error> {
         let mut records = Vec::new();
-        let listened = self.listen(&mut records);
-        if listened != Ok(None) {
-            self.let_go();
+        if let Some(why) = self.listen(&mut records)? {
+            let end = End::Left(why);
+            return Ok(Report { records, end });
         }
         // A child that has said all ends by itself: told to go, it could not
         // choose its exit status.
         let (end, signalled) = self.reap();
         self.let_go();
         // A signal or a hang-up may have come together with the verdict.
-        let left = listened?
-            .or(signalled)
-            .or(self.look_around(PollTimeout::ZERO)?.left);
+        let left = signalled.or(self.look_around(PollTimeout::ZERO)?.left);
         Ok(Report {
             records,
             end: left.map_or(end, End::Left),
         })
+    }
+
+    /// Tells a child that is still there to go, and reaps it. For after the last
+    /// line of the log: while that is unwritten, the child would write one if
+    /// the user killed us.
+    pub fn finish(mut self) {
+        if self.life.is_some() {
+            self.let_go();
+            self.reap();
+        }
     }
 
     /// Collects records until the child closes its pipe; if the person goes
@@ -194,7 +203,7 @@ impl Parent {
     }
 
     /// Tells the child to go, quietly: the parent writes the last line.
-    pub(super) fn let_go(&mut self) {
+    fn let_go(&mut self) {
         if let Some(mut life) = self.life.take() {
             let _ = life.write_all(b".");
         }
@@ -203,7 +212,7 @@ impl Parent {
     /// Waits for the child's end, but not for ever: it may have been stopped by
     /// someone whom we cannot overrule. Also says why the person left, if a
     /// signal said so meanwhile.
-    pub(super) fn reap(&mut self) -> (End, Option<&'static str>) {
+    fn reap(&mut self) -> (End, Option<&'static str>) {
         let give_up = Instant::now() + REAPING;
         let mut left = None;
         loop {
