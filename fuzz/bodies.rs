@@ -11,6 +11,7 @@ use login_duo::account;
 use login_duo::api::factor::Factor;
 use login_duo::api::reply::{self, Auth, Preauth, Progress, Trouble};
 use login_duo::api::transport::Answer;
+use login_duo::api::validity::Certificate;
 use login_duo::api::{backoff, signing};
 use login_duo::config::{self, Failmode, Gecos};
 use login_duo::error::Error;
@@ -22,7 +23,7 @@ use login_duo::login;
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const BODIES: [Body; 9] = [
+pub const BODIES: [Body; 10] = [
     ("configuration", configuration),
     ("groups", groups),
     ("answer", answer),
@@ -32,6 +33,7 @@ pub const BODIES: [Body; 9] = [
     ("typed", typed),
     ("sanitiser", sanitiser),
     ("signing", signing),
+    ("certificate", certificate),
 ];
 
 /// A configuration file. A `failmode = secure` at its end is never overheard,
@@ -247,6 +249,43 @@ pub fn http_date(bytes: &[u8]) {
     assert_eq!(duos.strip_suffix("+0000"), again.strip_suffix("GMT"));
     if time <= SystemTime::now() {
         assert_eq!(wait(&again, ""), Duration::from_secs(1));
+    }
+}
+
+/// A certificate: what follows it does not count, what is cut off of it is
+/// missed, and its last day is one that four digits for the year can say.
+pub fn certificate(bytes: &[u8]) {
+    let Some(read) = Certificate::read(bytes) else {
+        return;
+    };
+    // 0000-01-00 to 9999-99-99, as careless as two digits can be.
+    let years = -62_170_000_000..=253_700_000_000;
+    assert!(years.contains(&read.not_after), "{}", read.not_after);
+    assert!(!read.subject.is_empty());
+
+    let longer = [bytes, b"\x30\x00"].concat();
+    assert_eq!(Certificate::read(&longer), Some(read));
+    let length = whole(bytes);
+    for end in [length - 1, length / 2, 2, 1, 0] {
+        let cut = bytes.get(..end.min(length - 1)).expect("a part of it");
+        assert_eq!(Certificate::read(cut), None, "{end} of {length}");
+    }
+}
+
+/// The length of the DER element that begins here. Source: X.690, 8.1.3.
+fn whole(bytes: &[u8]) -> usize {
+    let number = |digits: &[u8]| {
+        digits
+            .iter()
+            .fold(0, |length, digit| length << 8 | usize::from(*digit))
+    };
+    match bytes {
+        [_, short @ 0..0x80, ..] => 2 + usize::from(*short),
+        [_, long, rest @ ..] => {
+            let digits = usize::from(long & 0x7f);
+            2 + digits + number(rest.get(..digits).expect("the length's digits"))
+        }
+        _ => 0,
     }
 }
 

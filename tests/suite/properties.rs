@@ -197,3 +197,8 @@ fn sanitised_text_holds_no_order_and_no_forged_field() {
 fn signed_parameters_decode_to_what_they_were() {
     holds("signing");
 }
+
+#[test]
+fn certificates_are_read_to_their_end_and_no_further() {
+    holds("certificate");
+}
