@@ -269,7 +269,7 @@ fn take(report: Result<Report, Error>, findings: &mut Vec<Finding>) -> Option<(F
         End::Exited(status) => Some(format!("exit status {status}")),
         End::Killed(signal) => Some(format!("killed by {signal}")),
         End::Left(why) => Some(why.to_owned()),
-        End::Stuck => Some("it does not end".to_owned()),
+        End::Stuck | End::Stays => Some("it does not end".to_owned()),
     };
     let text = String::from_utf8_lossy(&report.records);
     for line in text.lines() {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::account::{self, Account};
 use crate::api::{Client, Notice, Person};
 use crate::cli::Invocation;
-use crate::clock::{Deadlines, WatchedClock};
+use crate::clock::{Clock, Deadlines, WatchedClock};
 use crate::config::{self, Config, Failmode, Gecos, Problem};
 use crate::conversation;
 use crate::error::Error;
@@ -42,15 +42,12 @@ pub fn run(start: &Start<'_>, file: Option<File>, mut ends: ChildEnds) -> i32 {
         invocation: start.invocation,
         log,
         clock: WatchedClock::start(),
+        last_words: LastWords::default(),
     };
     let said = match child.introduce(file, &mut ends) {
         Ok((named, settings)) => {
             let verdict = child.ask(&named, settings);
-            let status = i32::from(!verdict.outcome.opens());
-            serde_json::to_string(&verdict)
-                .map_err(|error| Error::fault("write the verdict", error))
-                .and_then(|record| ends.send(&record))
-                .map(|()| status)
+            child.say(&verdict, &named.who, ends)
         }
         Err(error) => ends.send(&format!("{FAULT_MARK}{error}")).map(|()| 1),
     };
@@ -62,7 +59,12 @@ struct Child<'a> {
     invocation: &'a Invocation,
     log: Log,
     clock: WatchedClock,
+    last_words: LastWords,
 }
+
+/// What goes into the log if the parent is killed: nobody else is left to
+/// write its last line.
+type LastWords = Arc<Mutex<Option<(Priority, String)>>>;
 
 /// What came of the configuration file.
 enum Settings {
@@ -79,19 +81,17 @@ impl Child<'_> {
         file: Option<File>,
         ends: &mut ChildEnds,
     ) -> Result<(Named, Settings), Error> {
-        let who = Arc::new(Mutex::new(None));
-        let (last_words, log) = (who.clone(), self.log);
+        let nobody = Who {
+            duo_user: "?".to_owned(),
+            client: None,
+        };
+        self.if_orphaned(&killed(), &nobody);
+        let (last_words, log) = (self.last_words.clone(), self.log);
         ends.watch_parent(self.clock.pulse(), move || {
-            let who = last_words
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            let nobody = Who {
-                duo_user: "?".to_owned(),
-                client: None,
-            };
-            let line = login_line("Aborted", &who.unwrap_or(nobody), "login_duo was killed");
-            log.line(Priority::Warning, &line);
+            let words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((priority, line)) = &*words {
+                log.line(*priority, line);
+            }
         })?;
 
         if let Some(warning) = &self.start.warning {
@@ -115,7 +115,7 @@ impl Child<'_> {
             duo_user,
             client: self.invocation.client.clone(),
         };
-        *who.lock().unwrap_or_else(PoisonError::into_inner) = Some(named.clone());
+        self.if_orphaned(&killed(), &named);
         let record =
             serde_json::to_string(&named).map_err(|error| Error::fault("write a record", error))?;
         ends.send(&record)?;
@@ -126,6 +126,27 @@ impl Child<'_> {
             },
             settings,
         ))
+    }
+
+    /// Sends the verdict, and says with which status to exit.
+    fn say(&self, verdict: &Verdict, who: &Who, mut ends: ChildEnds) -> Result<i32, Error> {
+        let record = serde_json::to_string(verdict)
+            .map_err(|error| Error::fault("write the verdict", error))?;
+        if verdict.outcome.opens() {
+            return ends.send(&record).map(|()| 0);
+        }
+        self.if_orphaned(verdict, who);
+        self.clock.rest();
+        match ends.send_and_stay(&record)? {}
+    }
+
+    /// From here on a login whose parent is killed ends with this line.
+    fn if_orphaned(&self, verdict: &Verdict, who: &Who) {
+        let line = (verdict.outcome.label().1, verdict.line(who));
+        *self
+            .last_words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(line);
     }
 
     /// Reads the configuration, and tells everything that is wrong with it.
@@ -264,6 +285,11 @@ impl Child<'_> {
             command: command.map(|command| String::from_utf8_lossy(command).into_owned()),
         }
     }
+}
+
+/// The verdict on a login in the middle of which the parent is killed.
+fn killed() -> Verdict {
+    Verdict::new(Outcome::Aborted, "login_duo was killed")
 }
 
 /// Who logs in: the account, and the names in the log.

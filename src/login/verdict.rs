@@ -129,6 +129,22 @@ impl Verdict {
         self.word == Word::Deny && !self.outcome.opens()
     }
 
+    /// The final line of the log, of a login that is `who`'s.
+    pub fn line(&self, who: &Who) -> String {
+        let Verdict {
+            outcome, detail, ..
+        } = self;
+        match outcome {
+            Outcome::Bypassed => {
+                format!(
+                    "User {} bypassed Duo 2FA due to user's UNIX group",
+                    log::quoted(detail)
+                )
+            }
+            _ => log::login_line(outcome.label().0, who, detail),
+        }
+    }
+
     /// The verdict on a login that ended in an error; see [`failmode`].
     pub fn of_error(error: &Error, duo_has_answered: bool, stated: Failmode) -> Verdict {
         Verdict::new(failmode(error, duo_has_answered, stated), error.to_string())
@@ -155,18 +171,7 @@ pub struct Judgement {
 impl Judgement {
     /// The final line of the log.
     pub fn line(&self) -> String {
-        let Verdict {
-            outcome, detail, ..
-        } = &self.verdict;
-        match outcome {
-            Outcome::Bypassed => {
-                format!(
-                    "User {} bypassed Duo 2FA due to user's UNIX group",
-                    log::quoted(detail)
-                )
-            }
-            _ => log::login_line(outcome.label().0, &self.who, detail),
-        }
+        self.verdict.line(&self.who)
     }
 }
 
@@ -196,7 +201,9 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
                     judgement.allow = Some(Allow(()));
                     judgement.verdict = verdict;
                 }
-                (End::Exited(1), Ok(verdict)) if verdict.denies() => judgement.verdict = verdict,
+                (End::Stays | End::Exited(1), Ok(verdict)) if verdict.denies() => {
+                    judgement.verdict = verdict;
+                }
                 (End::Exited(1), Err(why)) => judgement.verdict.detail = why,
                 (End::Exited(status), _) => {
                     judgement.verdict.detail =
@@ -204,6 +211,9 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
                 }
                 (End::Killed(signal), _) => {
                     judgement.verdict.detail = format!("the child was killed by {signal}");
+                }
+                (End::Stays, _) => {
+                    judgement.verdict.detail = "the child stays without having said no".to_owned();
                 }
                 (End::Stuck, _) => judgement.verdict.detail = "the child does not end".to_owned(),
             }

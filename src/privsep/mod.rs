@@ -17,6 +17,7 @@ mod limits;
 mod parent;
 mod standing;
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -55,6 +56,22 @@ impl ChildEnds {
         self.verdict
             .write_all(line.as_bytes())
             .map_err(|error| Error::fault("send a record", crate::error::system_words(&error)))
+    }
+
+    /// Sends the last record of a login that is denied, and stays until the
+    /// parent lets go. It does so once the log has its last line: a user who
+    /// stops their parent now, and kills it later, must not keep that back.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if the parent is gone. Else it never returns: whoever
+    /// watches the parent, see [`ChildEnds::watch_parent`], ends the process.
+    pub fn send_and_stay(mut self, record: &str) -> Result<Infallible, Error> {
+        self.send(record)?;
+        self.send(STAYS)?;
+        drop(self.verdict);
+        loop {
+            std::thread::park();
+        }
     }
 
     /// Ends this process as soon as its parent lets go of it, whatever it is
@@ -187,6 +204,9 @@ fn share_one_heap() {
         libc::mallopt(libc::M_ARENA_MAX, 1)
     };
 }
+
+/// The last line of a child that is still there when it has said all.
+const STAYS: &str = "stays";
 
 /// Begins the record of a child that could not even confine itself.
 pub const FAULT_MARK: &str = "fault: ";

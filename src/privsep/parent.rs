@@ -14,6 +14,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::STAYS;
 use crate::error::Error;
 
 /// The parent, waiting for the two keys.
@@ -27,7 +28,7 @@ pub struct Parent {
     on_terminal: bool,
 }
 
-/// How the child's life ended.
+/// How it ended with the child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// It exited with this status.
@@ -38,6 +39,8 @@ pub enum End {
     Left(&'static str),
     /// It neither ends nor can be ended.
     Stuck,
+    /// It is still there, and waits to be let go.
+    Stays,
 }
 
 /// What the parent knows once the child, or the person, is gone.
@@ -66,8 +69,8 @@ impl Parent {
         }
     }
 
-    /// Waits until the child has ended, and reaps it; or until the person has
-    /// gone. Then the child is there still, for [`Parent::finish`].
+    /// Waits until the child has ended, and reaps it; or until it has said no,
+    /// or the person has gone. Then it is there still, for [`Parent::finish`].
     ///
     /// # Errors
     /// [`Error::Fault`] if waiting itself fails.
@@ -77,10 +80,19 @@ impl Parent {
             let end = End::Left(why);
             return Ok(Report { records, end });
         }
-        // A child that has said all ends by itself: told to go, it could not
-        // choose its exit status.
-        let (end, signalled) = self.reap();
-        self.let_go();
+        let (end, signalled) = match records.strip_suffix(format!("{STAYS}\n").as_bytes()) {
+            Some(said) => {
+                records.truncate(said.len());
+                (End::Stays, None)
+            }
+            // A child that has said yes ends by itself: told to go, it could not
+            // choose its exit status.
+            None => {
+                let reaped = self.reap();
+                self.let_go();
+                reaped
+            }
+        };
         // A signal or a hang-up may have come together with the verdict.
         let left = signalled.or(self.look_around(PollTimeout::ZERO)?.left);
         Ok(Report {

@@ -100,6 +100,29 @@ pub fn a_killed_parent_leaves_a_line_and_no_process() {
     }
 }
 
+pub fn a_denial_is_logged_though_the_parent_is_stopped_and_then_killed() {
+    let world = World::new();
+    let (child, parent, sandboxed) = waiting(&world, Install::Setuid);
+    send(Signal::SIGSTOP, parent);
+    let pipes = || {
+        let open = std::fs::read_dir(format!("/proc/{sandboxed}/fd")).unwrap();
+        let targets = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        targets
+            .filter(|to| to.to_string_lossy().starts_with("pipe:"))
+            .count()
+    };
+    let before = pipes();
+    assert!(world.sandbox.duo.deny("manual"));
+    // It closes the one on which it has said no.
+    wait_until(|| pipes() < before, || "no verdict".to_owned());
+    send(Signal::SIGKILL, parent);
+    denied(
+        &world,
+        child,
+        "Failed Duo login for 'manual' from 192.0.2.7: ",
+    );
+}
+
 pub fn a_stopped_child_does_not_hold_the_parent_for_ever() {
     let world = World::new();
     let (mut child, parent, sandboxed) = waiting(&world, Install::Setuid);

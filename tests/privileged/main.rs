@@ -94,6 +94,7 @@ fn everything() -> Vec<Test> {
             signals_to_the_child_deny,
             the_users_own_signals_do_not_reach_the_child,
             a_killed_parent_leaves_a_line_and_no_process,
+            a_denial_is_logged_though_the_parent_is_stopped_and_then_killed,
             a_stopped_child_does_not_hold_the_parent_for_ever,
             a_stopped_parent_opens_nothing_by_itself,
             a_signal_that_comes_with_the_verdict_wins,

@@ -182,8 +182,10 @@ fn each_outcome_opens_or_denies_by_its_own_word() {
 
 #[test]
 fn a_denial_is_logged_as_the_child_put_it() {
-    let line = assert_denied(no().as_bytes(), End::Exited(1), "Failed");
-    assert_eq!(line, "Failed Duo login for 'alice' from 192.0.2.7: denied");
+    for end in [End::Exited(1), End::Stays] {
+        let line = assert_denied(no().as_bytes(), end, "Failed");
+        assert_eq!(line, "Failed Duo login for 'alice' from 192.0.2.7: denied");
+    }
 }
 
 #[test]
@@ -215,7 +217,9 @@ fn a_child_that_says_yes_and_is_killed_stuck_or_left_opens_nothing() {
         let line = assert_denied(yes().as_bytes(), End::Killed(signal), "Error in");
         assert!(line.contains(signal.as_str()), "{line}");
     }
-    assert_denied(yes().as_bytes(), End::Stuck, "Error in");
+    for end in [End::Stuck, End::Stays] {
+        assert_denied(yes().as_bytes(), end, "Error in");
+    }
     let line = assert_denied(yes().as_bytes(), End::Left("hung up"), "Aborted");
     assert!(line.ends_with("'alice' from 192.0.2.7: hung up"), "{line}");
     assert!(judged(b"", End::Left("hung up")).left);
