@@ -125,8 +125,9 @@ fn span(later: &UnixTime, earlier: &UnixTime) -> String {
     }
 }
 
-/// The common name in an X.501 name, or else its organisation. Source: RFC
-/// 5280, 4.1.2.4; `bytes` is the content of the outer SEQUENCE.
+/// The common name in an X.501 name, or else its organisation, unless that is
+/// empty. Source: RFC 5280, 4.1.2.4; `bytes` is the content of the outer
+/// SEQUENCE.
 pub(super) fn name(mut bytes: &[u8]) -> Option<String> {
     const SET: u8 = 0x31;
     const SEQUENCE: u8 = 0x30;
@@ -141,6 +142,7 @@ pub(super) fn name(mut bytes: &[u8]) -> Option<String> {
         let value = element(attribute).and_then(|(_, kind, rest)| Some((kind, element(rest)?.1)));
         let text = |value| cut(&String::from_utf8_lossy(value));
         match value {
+            Some((_, [])) => {}
             Some((COMMON_NAME, value)) => return Some(text(value)),
             Some((ORGANISATION, value)) => organisation = Some(text(value)),
             _ => {}
@@ -261,6 +263,13 @@ mod tests {
             Some("Org".into())
         );
         assert_eq!(name(&country), None);
+        // Found by fuzzing: nothing is no name.
+        let empty = attribute(3, "");
+        assert_eq!(name(&empty), None);
+        assert_eq!(
+            name(&[&*organisation, &empty].concat()).as_deref(),
+            Some("Org")
+        );
     }
 
     #[test]
