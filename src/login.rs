@@ -140,7 +140,11 @@ impl Login<'_> {
             return Ok(Attempt::Allowed(factor.name().to_owned()));
         }
         let why = or_else(message, "Duo denied this attempt");
-        tell_of_denial(person, &why, " To be asked again, run your command again.");
+        let advice = match status.progress {
+            Progress::LockedOut => "",
+            _ => " To be asked again, run your command again.",
+        };
+        tell_of_denial(person, &why, advice);
         Ok(Attempt::Denied(why))
     }
 

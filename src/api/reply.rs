@@ -193,6 +193,8 @@ pub enum Progress {
     Allow,
     /// No, or a word that we do not know: Duo says that new ones may come.
     Deny,
+    /// No, and no to whatever comes next.
+    LockedOut,
 }
 
 impl Response {
@@ -240,6 +242,7 @@ impl Response {
         let progress = match self.result()?.as_str() {
             "allow" => Progress::Allow,
             "waiting" => Progress::Waiting,
+            _ if text(self.fields(), "status") == Some("locked_out") => Progress::LockedOut,
             _ => Progress::Deny,
         };
         let message = text(self.fields(), "status_msg").map(str::to_owned);

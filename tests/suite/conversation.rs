@@ -682,6 +682,10 @@ fn a_headless_login_that_fails_says_why_in_one_line_and_what_to_do() {
                 format!("Login denied: Login timed out. {again}"),
             ),
             (
+                "lockedout",
+                "Login denied: Your account has been locked out.".to_owned(),
+            ),
+            (
                 "nulls",
                 format!("Login denied: Duo denied this attempt. {again}"),
             ),
