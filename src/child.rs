@@ -44,14 +44,17 @@ pub fn run(start: &Start<'_>, file: Option<File>, mut ends: ChildEnds) -> i32 {
         clock: WatchedClock::start(),
         last_words: LastWords::default(),
     };
-    let said = match child.introduce(file, &mut ends) {
+    match child.introduce(file, &mut ends) {
         Ok((named, settings)) => {
             let verdict = child.ask(&named, settings);
             child.say(&verdict, &named.who, ends)
         }
-        Err(error) => ends.send(&format!("{FAULT_MARK}{error}")).map(|()| 1),
-    };
-    said.unwrap_or(1)
+        Err(error) => {
+            // Perhaps nobody watches the parent yet.
+            let _ = ends.send(&format!("{FAULT_MARK}{error}"));
+            1
+        }
+    }
 }
 
 struct Child<'a> {
@@ -128,16 +131,21 @@ impl Child<'_> {
         ))
     }
 
-    /// Sends the verdict, and says with which status to exit.
-    fn say(&self, verdict: &Verdict, who: &Who, mut ends: ChildEnds) -> Result<i32, Error> {
-        let record = serde_json::to_string(verdict)
-            .map_err(|error| Error::fault("write the verdict", error))?;
-        if verdict.outcome.opens() {
-            return ends.send(&record).map(|()| 0);
+    /// Sends the verdict. A yes exits with the other key, 0; a no stays until it
+    /// is in the log.
+    fn say(&self, verdict: &Verdict, who: &Who, mut ends: ChildEnds) -> i32 {
+        let Ok(record) = serde_json::to_string(verdict) else {
+            return 1;
+        };
+        if !verdict.outcome.opens() {
+            self.if_orphaned(verdict, who);
         }
-        self.if_orphaned(verdict, who);
+        let sent = ends.send(&record);
+        if sent.is_ok() && verdict.outcome.opens() {
+            return 0;
+        }
         self.clock.rest();
-        match ends.send_and_stay(&record)? {}
+        ends.stay()
     }
 
     /// From here on a login whose parent is killed ends with this line.

@@ -17,7 +17,6 @@ mod limits;
 mod parent;
 mod standing;
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -58,16 +57,13 @@ impl ChildEnds {
             .map_err(|error| Error::fault("send a record", crate::error::system_words(&error)))
     }
 
-    /// Sends the last record of a login that is denied, and stays until the
-    /// parent lets go. It does so once the log has its last line: a user who
-    /// stops their parent now, and kills it later, must not keep that back.
-    ///
-    /// # Errors
-    /// [`Error::Fault`] if the parent is gone. Else it never returns: whoever
-    /// watches the parent, see [`ChildEnds::watch_parent`], ends the process.
-    pub fn send_and_stay(mut self, record: &str) -> Result<Infallible, Error> {
-        self.send(record)?;
-        self.send(STAYS)?;
+    /// Stays, all having been said, until whoever watches the parent (see
+    /// [`ChildEnds::watch_parent`]) ends this process. The parent lets go once
+    /// the log has its last line: a user who stops it now, and kills it later,
+    /// must not keep that line back.
+    pub fn stay(mut self) -> ! {
+        // A parent that is gone already has let go.
+        let _ = self.send(STAYS);
         drop(self.verdict);
         loop {
             std::thread::park();
