@@ -530,10 +530,25 @@ reload_sshd() {
         return 0
     fi
     say "kill -HUP $pid, the listening sshd"
-    kill -HUP "$pid" || return 1
-    # It keeps its process id; one that is gone could not start again.
-    sleep 1
-    kill -0 "$pid" 2>/dev/null
+    before=$(mktemp) || return 1
+    seconds=0 status=
+    kill -HUP "$pid" || status=1
+    # It keeps its process id, and writes it anew once it listens again; one that
+    # is gone could not start again.
+    while [ -z "$status" ]; do
+        sleep 1
+        seconds=$((seconds + 1))
+        if ! kill -0 "$pid" 2>/dev/null; then
+            status=1
+        elif [ -n "$(find "$pid_file" -newer "$before" 2>/dev/null || :)" ]; then
+            status=0
+        elif [ "$seconds" -ge 10 ]; then
+            warn "sshd does not say that it listens again; look whether a second session works"
+            status=0
+        fi
+    done
+    rm -f "$before"
+    return "$status"
 }
 
 # --- enable, disable --------------------------------------------------------
