@@ -289,6 +289,8 @@ fn invocation(matches: &ArgMatches, mut environment: Vec<CString>, caller: Calle
         .filter(|word| !word.is_empty())
         .map(<[u8]>::to_vec)
         .or_else(|| option("host").map(OsString::into_vec));
+    // A script's `-h "$CLIENT"` with nothing in it is no address, and no field of the log.
+    let client = client.filter(|client| !client.is_empty());
     let terminal = variable("TERM").unwrap_or_default();
 
     Invocation {
@@ -506,6 +508,9 @@ mod tests {
             login(&["-h", "x"], &["SSH_CONNECTION="]).client.as_deref(),
             Some("x")
         );
+        for environment in [&[][..], &["SSH_CONNECTION="]] {
+            assert_eq!(login(&["-h", ""], environment).client, None);
+        }
     }
 
     #[test]
