@@ -204,13 +204,13 @@ impl Response {
     /// [`Error::Service`] if `result` is not there.
     pub fn preauth(&self) -> Result<Preauth, Error> {
         let fields = self.fields();
-        let status = || text(fields, "status_msg").unwrap_or_default().to_owned();
+        let status = || message(fields, "status_msg").unwrap_or_default();
         let prompt = object(fields, "prompt");
         Ok(match self.result()?.as_str() {
             "auth" => Preauth::Auth(self.menu()),
             "allow" => Preauth::Allow(status()),
             "enroll" => Preauth::Enroll {
-                text: text(prompt, "text").map_or_else(status, str::to_owned),
+                text: message(prompt, "text").unwrap_or_else(status),
                 url: text(fields, "enroll_portal_url").map(str::to_owned),
             },
             "deny" => Preauth::Deny(status()),
@@ -245,7 +245,7 @@ impl Response {
             _ if text(self.fields(), "status") == Some("locked_out") => Progress::LockedOut,
             _ => Progress::Deny,
         };
-        let message = text(self.fields(), "status_msg").map(str::to_owned);
+        let message = message(self.fields(), "status_msg");
         Ok(Status { progress, message })
     }
 
@@ -290,6 +290,12 @@ fn missing(field: &str) -> Error {
 
 fn text<'a>(fields: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
     fields?.get(name)?.as_str()
+}
+
+/// A text for the person and the log, without the line end that Duo may put behind it: in the log
+/// that would be a `?`, right behind an address perhaps.
+fn message(fields: Option<&Map<String, Value>>, name: &str) -> Option<String> {
+    text(fields, name).map(|text| text.trim().to_owned())
 }
 
 fn object<'a>(
@@ -371,6 +377,14 @@ mod tests {
             response.status().map(|status| status.progress),
             Ok(Progress::Deny)
         );
+    }
+
+    #[test]
+    fn a_line_end_behind_a_text_is_no_part_of_it() {
+        let response = ok(r#"{"result":"deny","status_msg":" no\nwhy\r\n"}"#);
+        assert_eq!(response.preauth(), Ok(Preauth::Deny("no\nwhy".into())));
+        let message = response.status().unwrap().message;
+        assert_eq!(message.as_deref(), Some("no\nwhy"));
     }
 
     #[test]
