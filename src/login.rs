@@ -121,8 +121,8 @@ impl Login<'_> {
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
             Preauth::Enroll { text, url } => {
-                person.enrol(&enrolment(&text, url.as_deref()), url.as_deref());
                 let why = or_else(text, "Duo enrolment required");
+                person.enrol(&enrolment(&why, url.as_deref()), url.as_deref());
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
         };
@@ -186,8 +186,9 @@ impl Login<'_> {
         duo: &mut dyn Duo,
         person: &dyn Conversation,
     ) -> Result<Status, Error> {
-        // A passcode asks nothing more of the person, however slow Duo is.
-        if factor.name() != "passcode" {
+        // What was typed is a passcode as a rule, and asks nothing more of the person, however
+        // slow Duo is: only Duo knows better.
+        if !factor.is_typed() {
             person.waiting(Waiting::Begins);
         }
         let status = match duo.auth(factor) {
@@ -208,6 +209,7 @@ impl Login<'_> {
     ) -> Result<Status, Error> {
         let until = self.clock.now() + self.deadlines.person;
         let mut told = Vec::new();
+        let mut waits = false;
         loop {
             let asked = self.clock.now();
             if asked >= until {
@@ -219,6 +221,10 @@ impl Login<'_> {
             };
             if status.progress != Progress::Waiting {
                 return Ok(status);
+            }
+            if factor.is_typed() && !waits {
+                person.waiting(Waiting::Begins);
+                waits = true;
             }
             if let Some(message) = status.message.filter(|message| !told.contains(message)) {
                 // The code to type into the phone is part of it.
@@ -254,7 +260,7 @@ fn or_else(message: String, words: &str) -> String {
 fn enrolment(text: &str, url: Option<&str>) -> String {
     match url {
         Some(url) if !text.contains(url) => format!("{text}\n{url}"),
-        _ => or_else(text.to_owned(), "Duo enrolment required"),
+        _ => text.to_owned(),
     }
 }
 

@@ -42,6 +42,11 @@ impl Factor {
         }
     }
 
+    /// Whether it was typed and is not of the menu: a passcode, or the name of a factor.
+    pub fn is_typed(&self) -> bool {
+        self.name() == "passcode"
+    }
+
     /// Whether the code to type into the phone comes with a status.
     pub fn is_verified_push(&self) -> bool {
         matches!(self, Factor::Prompt { value, .. } if value.starts_with("verified_push"))

@@ -135,6 +135,21 @@ fn a_passcode_in_the_environment_is_nothing_unless_the_file_accepts_it() {
 }
 
 #[test]
+fn a_factor_that_was_typed_by_name_is_waited_for_and_a_passcode_is_not() {
+    let pushed = vec![waiting("Pushed"), waiting("Pushed"), allowed()];
+    for (typed, statuses, waits) in [
+        ("push", pushed, &[Waiting::Begins, Waiting::Ends][..]),
+        ("123456", vec![allowed()], &[Waiting::Ends]),
+    ] {
+        let person = Someone::typing(&[typed]);
+        attempt("", &With::default(), &person, |duo| {
+            duo.statuses = statuses.into();
+        });
+        assert_eq!(*person.waits.borrow(), waits, "{typed}");
+    }
+}
+
+#[test]
 fn a_passcode_is_never_the_logs() {
     let person = Someone::typing(&["987654"]);
     let (over, calls) = attempt("", &With::default(), &person, |duo| {
@@ -185,11 +200,21 @@ fn preauth_settles_a_login_at_once() {
         assert_eq!(person.asked.get(), 0);
         assert_eq!(person.must_hear(detail), !outcome.opens(), "{detail}");
     }
-    let headless = Someone::nobody();
-    attempt("", &With::default(), &headless, |duo| {
-        duo.preauths = [Some(Ok(enroll()))].into();
-    });
-    assert!(headless.must_hear("https://duo.example/enrol"));
+    for (text, words) in [
+        ("Enrol first", "Enrol first"),
+        ("", "Duo enrolment required"),
+    ] {
+        let headless = Someone::nobody();
+        let enroll = Preauth::Enroll {
+            text: text.into(),
+            url: Some("https://duo.example/enrol".into()),
+        };
+        attempt("", &With::default(), &headless, |duo| {
+            duo.preauths = [Some(Ok(enroll))].into();
+        });
+        let told = format!("{words}\nhttps://duo.example/enrol");
+        assert_eq!(*headless.told_always.borrow(), [told]);
+    }
 }
 
 #[test]
