@@ -119,6 +119,43 @@ pub fn without_a_command_it_is_a_login_shell() {
     assert_eq!(terminal.status(), 3);
 }
 
+pub fn the_message_of_the_day_is_for_a_shell_on_a_terminal() {
+    let world = World::with("motd = yes\ngroups = staff\n", |_| {});
+    let mut writing = world.inside();
+    writing.args(["sh", "-c", "echo 'the day has a message' >/etc/motd"]);
+    assert!(writing.status().unwrap().success());
+    let message = "the day has a message";
+    let size = TerminalSize {
+        rows: 40,
+        columns: 80,
+    };
+    // Whether Duo asks, what is typed at its menu, the command, and whether the message comes.
+    for (name, typed, command, shown) in [
+        ("push", "1\n", None, true),
+        ("push", "1\n", Some("true"), false),
+        ("push", "\x04", None, false),
+        // Not in the group.
+        ("allow", "", None, true),
+        ("allow", "", Some("true"), false),
+    ] {
+        let mut login = world.login(Install::Setuid, name);
+        login.env("TERM", "xterm").args(command);
+        let mut terminal = Terminal::start(&login, size);
+        if !typed.is_empty() {
+            terminal.wait_for_text("Passcode or option (1-3):");
+            terminal.send(typed);
+        }
+        if command.is_none() && typed != "\x04" {
+            terminal.send("exit\n");
+        }
+        terminal.wait();
+        let times = terminal.screen().matches(message).count();
+        assert_eq!(times, usize::from(shown), "{name} {command:?} {typed:?}");
+    }
+    let headless = run(world.login(Install::Setuid, "push"));
+    assert_eq!((headless.code(), headless.stdout.as_str()), (0, ""));
+}
+
 pub fn sudo_works_in_the_session() {
     // A setuid program of root's gets its privileges: no_new_privs is not set.
     let world = World::new();

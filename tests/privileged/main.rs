@@ -129,6 +129,7 @@ fn everything() -> Vec<Test> {
             every_disposition_and_the_mask_are_handed_on,
             the_shell_and_its_name,
             without_a_command_it_is_a_login_shell,
+            the_message_of_the_day_is_for_a_shell_on_a_terminal,
             sudo_works_in_the_session,
         }
         clients: ["root", "sshd", "ssh"] {
