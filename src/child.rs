@@ -14,7 +14,7 @@ use crate::api::{Client, Notice, Person};
 use crate::cli::Invocation;
 use crate::clock::{Clock, Deadlines, WatchedClock};
 use crate::config::{self, Config, Failmode, Gecos, Problem};
-use crate::conversation;
+use crate::conversation::{self, Conversation};
 use crate::error::Error;
 use crate::groups::{self, Gate, Reason};
 use crate::log::{self, Log, Priority, Who, login_line};
@@ -207,29 +207,32 @@ impl Child<'_> {
             Settings::Good(config) => config,
             Settings::Broken(error, stated) => return Verdict::of_error(&error, false, stated),
         };
-        match self.ask_duo(named, &config) {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                let verdict = Verdict::of_error(&error, false, config.failmode_if_broken);
-                if !verdict.outcome.opens() {
-                    let text = format!("login_duo: {error}");
-                    let line = format!("{}\n", log::one_line(&text, self.invocation.charset));
-                    let _ =
-                        log::write_patiently(io::stderr().as_fd(), line.as_bytes(), log::PATIENCE);
-                }
-                verdict
-            }
-        }
-    }
-
-    fn ask_duo(&self, named: &Named, config: &Config) -> Result<Verdict, Error> {
-        let Named { account, who } = named;
         let deadlines = Deadlines::default();
         let person = conversation::open(
             self.invocation.charset,
             self.invocation.capable_terminal,
             &deadlines,
         );
+        match self.ask_duo(named, &config, &*person, &deadlines) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let verdict = Verdict::of_error(&error, false, config.failmode_if_broken);
+                if !verdict.outcome.opens() {
+                    person.tell_always(&format!("Login denied: {error}"));
+                }
+                verdict
+            }
+        }
+    }
+
+    fn ask_duo(
+        &self,
+        named: &Named,
+        config: &Config,
+        person: &dyn Conversation,
+        deadlines: &Deadlines,
+    ) -> Result<Verdict, Error> {
+        let Named { account, who } = named;
         let motd = config.motd && person.interactive() && self.invocation.command.is_none();
         match groups::gate(config.groups.as_ref(), account) {
             Ok(Gate::Ask(Reason::Doubt(why))) => {
@@ -254,20 +257,20 @@ impl Child<'_> {
             )),
         };
         let whom = self.person(who, config);
-        let mut duo = Client::new(config, whom, &deadlines, &self.clock, &notice)?;
+        let mut duo = Client::new(config, whom, deadlines, &self.clock, &notice)?;
         let login = Login {
             config,
             user: &who.duo_user,
             passcode: self.invocation.passcode.as_ref(),
             original_command: self.invocation.original_command,
-            deadlines: &deadlines,
+            deadlines,
             clock: &self.clock,
         };
         let failed = |why: &str| {
             let (label, priority) = Outcome::Failed.label();
             self.log.line(priority, &login_line(label, who, why));
         };
-        Ok(login.run(&mut duo, &*person, &failed).with_motd(motd))
+        Ok(login.run(&mut duo, person, &failed).with_motd(motd))
     }
 
     /// Who logs in, as Duo is told.

@@ -35,6 +35,7 @@ use cli::{Caller, Invocation, Request};
 use config::Owners;
 use error::Error;
 use log::{Charset, Log, Who};
+use login::Unsaid;
 use privsep::{Inherited, Parent, Standing};
 use session::Session;
 
@@ -96,8 +97,14 @@ fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) ->
     if let Some(parent) = parent {
         parent.finish();
     }
-    if judgement.left {
-        conversation::finish_the_line(invocation.capable_terminal);
+    let capable = invocation.capable_terminal;
+    match judgement.unsaid {
+        Unsaid::Nothing => {}
+        Unsaid::LineEnd => conversation::finish_the_line(capable),
+        Unsaid::Reason => {
+            let why = &judgement.verdict.detail;
+            conversation::explain(invocation.charset, capable, &format!("Login denied: {why}"));
+        }
     }
 
     let (Some(allow), Ok(account)) = (judgement.allow, account) else {

@@ -6,7 +6,7 @@
 
 mod verdict;
 
-pub use verdict::{Allow, Judgement, Outcome, Verdict, failmode, judge};
+pub use verdict::{Allow, Judgement, Outcome, Unsaid, Verdict, failmode, judge};
 
 use crate::api::Duo;
 use crate::api::factor::{Factor, Menu};

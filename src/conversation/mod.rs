@@ -87,6 +87,13 @@ pub fn finish_the_line(capable: bool) {
     }
 }
 
+/// Tells why the login ends, where the child could not. For the parent; whatever
+/// the child left on the last line is ended first.
+pub fn explain(charset: Charset, capable: bool, text: &str) {
+    finish_the_line(capable);
+    open(charset, capable, &Deadlines::default()).tell_always(text);
+}
+
 /// Where a conversation is read from and written to, if there can be one:
 /// never stdout, which may be a file.
 fn the_terminal() -> Option<[File; 2]> {

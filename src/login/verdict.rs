@@ -164,8 +164,19 @@ pub struct Judgement {
     pub who: Who,
     /// The verdict, or what stands for one.
     pub verdict: Verdict,
-    /// Whether the person left in the middle.
-    pub left: bool,
+    /// What the child did not say any more.
+    pub unsaid: Unsaid,
+}
+
+/// What is left for the parent to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaid {
+    /// Nothing: the child told the person all there is.
+    Nothing,
+    /// The person left in the middle of a line.
+    LineEnd,
+    /// Why the login is denied: the child could not, or is not believed.
+    Reason,
 }
 
 impl Judgement {
@@ -184,7 +195,7 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
         allow: None,
         who: otherwise,
         verdict: Verdict::new(Outcome::Error, ""),
-        left: false,
+        unsaid: Unsaid::Reason,
     };
     match report.map(|report| (Records::read(&report.records), report.end)) {
         Err(error) => judgement.verdict.detail = error.to_string(),
@@ -194,14 +205,16 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
             }
             match (end, records.verdict) {
                 (End::Left(why), _) => {
-                    judgement.left = true;
+                    judgement.unsaid = Unsaid::LineEnd;
                     judgement.verdict = Verdict::new(Outcome::Aborted, why);
                 }
                 (End::Exited(0), Ok(verdict)) if verdict.allows() => {
                     judgement.allow = Some(Allow(()));
+                    judgement.unsaid = Unsaid::Nothing;
                     judgement.verdict = verdict;
                 }
                 (End::Stays | End::Exited(1), Ok(verdict)) if verdict.denies() => {
+                    judgement.unsaid = Unsaid::Nothing;
                     judgement.verdict = verdict;
                 }
                 (End::Exited(1), Err(why)) => judgement.verdict.detail = why,

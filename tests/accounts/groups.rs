@@ -67,6 +67,7 @@ pub fn a_group_id_without_a_name_is_denied() {
         ended.assert_denied();
         let line = "[3] Error in Duo login for 'carl' from 192.0.2.7: group id 62099 has no name";
         ended.assert_logged(line);
+        ended.assert_logged("Duo: Login denied: group id 62099 has no name");
         assert!(ended.requests.is_empty());
     }
 }

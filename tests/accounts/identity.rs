@@ -22,6 +22,7 @@ pub fn a_uid_without_an_account_is_denied() {
     ended.assert_denied();
     let line = "[3] Error in Duo login for '?' from 192.0.2.7: the user id 61099 has no account";
     ended.assert_logged(line);
+    ended.assert_logged("Duo: Login denied: the user id 61099 has no account");
     assert!(ended.requests.is_empty());
 }
 

@@ -275,6 +275,21 @@ fn ctrl_c_at_the_menu_leaves_a_clean_line() {
     assert_eq!(outcomes(&terminal.log()), line);
 }
 
+/// Told by the parent, since the child got no further.
+#[test]
+fn someone_who_is_denied_by_a_fault_of_this_machine_is_told_why() {
+    let sandbox = Sandbox::new();
+    let login = || {
+        let login = sandbox.login("alice").args(&["echo", "in"]);
+        login.through("ulimit -n 20; exec \"$@\"")
+    };
+    let why = "Login denied: RLIMIT_NOFILE is 20, and 64 is needed";
+    transcript(login().on_terminal(), &[], 1, &["", why]);
+    let ended = login().run();
+    assert_eq!((ended.status(), ended.stdout().as_str()), (1, ""));
+    assert_eq!(ended.told(), format!("Duo: {why}\n"));
+}
+
 /// A shell that is still there when login_duo is not: what it prints shows
 /// where the cursor was left.
 const AND_THEN: &str = "trap : INT; \"$@\"; trap - INT; echo the prompt";

@@ -162,7 +162,7 @@ fn no() -> String {
 #[test]
 fn both_keys_open() {
     let judgement = judged(yes().as_bytes(), End::Exited(0));
-    assert!(judgement.allow.is_some() && !judgement.left);
+    assert!(judgement.allow.is_some() && judgement.unsaid == Unsaid::Nothing);
     assert_eq!(
         judgement.line(),
         "Successful Duo login for 'alice' from 192.0.2.7: push1"
@@ -222,7 +222,31 @@ fn a_child_that_says_yes_and_is_killed_stuck_or_left_opens_nothing() {
     }
     let line = assert_denied(yes().as_bytes(), End::Left("hung up"), "Aborted");
     assert!(line.ends_with("'alice' from 192.0.2.7: hung up"), "{line}");
-    assert!(judged(b"", End::Left("hung up")).left);
+    let left = judged(b"", End::Left("hung up"));
+    assert_eq!(left.unsaid, Unsaid::LineEnd);
+}
+
+#[test]
+fn who_is_denied_without_the_childs_word_is_told_why_by_the_parent() {
+    for end in [End::Exited(1), End::Stays] {
+        let denied = judged(no().as_bytes(), end);
+        assert_eq!(denied.unsaid, Unsaid::Nothing);
+    }
+    let fault = format!("{FAULT_MARK}no room\n");
+    for (said, end) in [
+        (fault.as_str(), End::Exited(1)),
+        ("", End::Exited(1)),
+        (&yes(), End::Exited(1)),
+        (&no(), End::Exited(0)),
+        (&yes(), End::Killed(Signal::SIGKILL)),
+        (&no(), End::Stuck),
+        (&yes(), End::Stays),
+    ] {
+        let judgement = judged(said.as_bytes(), end.clone());
+        assert_eq!(judgement.unsaid, Unsaid::Reason, "{said:?} {end:?}");
+    }
+    let unborn = judge(Err(Error::Fault("couldn't fork".into())), otherwise());
+    assert_eq!(unborn.unsaid, Unsaid::Reason);
 }
 
 #[test]
