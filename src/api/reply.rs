@@ -242,7 +242,7 @@ impl Response {
         let progress = match self.result()?.as_str() {
             "allow" => Progress::Allow,
             "waiting" => Progress::Waiting,
-            _ if text(self.fields(), "status") == Some("locked_out") => Progress::LockedOut,
+            _ if is(text(self.fields(), "status"), "locked_out") => Progress::LockedOut,
             _ => Progress::Deny,
         };
         let message = message(self.fields(), "status_msg");
@@ -292,6 +292,11 @@ fn text<'a>(fields: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a st
     fields?.get(name)?.as_str()
 }
 
+/// Duo's words compare without regard to case.
+fn is(found: Option<&str>, word: &str) -> bool {
+    found.is_some_and(|found| found.eq_ignore_ascii_case(word))
+}
+
 /// A text for the person and the log, without the line end that Duo may put behind it: in the log
 /// that would be a `?`, right behind an address perhaps.
 fn message(fields: Option<&Map<String, Value>>, name: &str) -> Option<String> {
@@ -332,9 +337,7 @@ fn device_menu(devices: Option<&Value>) -> Menu {
     for (capability, label, make) in kinds {
         for device in &devices {
             let able = match device.get("capabilities") {
-                Some(Value::Array(list)) => {
-                    list.iter().any(|word| word.as_str() == Some(capability))
-                }
+                Some(Value::Array(list)) => list.iter().any(|word| is(word.as_str(), capability)),
                 _ => false,
             };
             if let (true, Some(id)) = (able, text(Some(device), "device")) {
@@ -404,6 +407,14 @@ mod tests {
             response.status().map(|status| status.progress),
             Ok(Progress::Allow)
         );
+        let locked = ok(r#"{"result":"Deny","status":"Locked_Out"}"#).status();
+        assert_eq!(locked.unwrap().progress, Progress::LockedOut);
+        let device = r#"{"device":"D1","capabilities":["Push"]}"#;
+        let response = ok(&format!(r#"{{"result":"AUTH","devices":[{device}]}}"#));
+        let Ok(Preauth::Auth(menu)) = response.preauth() else {
+            panic!("asks")
+        };
+        assert_eq!(menu.default_factor(), Some(Factor::Push("D1".into())));
     }
 
     #[test]
