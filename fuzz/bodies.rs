@@ -163,6 +163,7 @@ pub fn answer(bytes: &[u8]) {
         Err(_) => return,
     };
     assert!((200..300).contains(&http));
+    let result = result.or_else(|| denied_by_code(body));
     assert_eq!(response.has_result(), result.is_some());
     let says = |word: &str| result.as_deref() == Some(word);
 
@@ -203,6 +204,14 @@ fn duos_result(body: &[u8]) -> Option<String> {
     let result = answer.get("response")?.get("result")?.as_str()?;
     stat.eq_ignore_ascii_case("ok")
         .then(|| result.to_ascii_lowercase())
+}
+
+/// `deny`, if that is what a `stat: FAIL` of this code means: any but five digits.
+fn denied_by_code(body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let stat = answer.get("stat")?.as_str()?;
+    let code = answer.get("code")?.as_u64()?;
+    (stat.eq_ignore_ascii_case("fail") && code.to_string().len() != 5).then(|| "deny".to_owned())
 }
 
 /// A `Retry-After` and the server's `Date`, a line each: a number of seconds is

@@ -5,7 +5,7 @@
 //! a "deny" is still a deny, and never an error that failmode could forgive.
 #![forbid(unsafe_code)]
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::factor::{Factor, Menu};
 use crate::error::Error;
@@ -38,7 +38,7 @@ pub fn judge(http: u16, body: &[u8]) -> Result<Response, Trouble> {
         200..=299 => match envelope {
             Err(why) => Err(Trouble::Error(Error::Service(why))),
             Ok(Envelope::Ok(response)) => Ok(response),
-            Ok(Envelope::Fail(failure)) => Err(failure.under_200()),
+            Ok(Envelope::Fail(failure)) => failure.under_200(),
         },
         401 => match envelope {
             Ok(Envelope::Fail(failure)) => Err(failure.unauthorized()),
@@ -99,13 +99,14 @@ impl Envelope {
 }
 
 impl Failure {
-    /// The first three digits of a five-digit code are the HTTP status it means.
-    fn under_200(self) -> Trouble {
+    /// The first three digits of a five-digit code are the HTTP status it means;
+    /// any other code denies the attempt.
+    fn under_200(self) -> Result<Response, Trouble> {
         let Some(code) = self.code else {
             let why = "invalid response: FAIL without a code".to_owned();
-            return Trouble::Error(Error::Service(why));
+            return Err(Trouble::Error(Error::Service(why)));
         };
-        match code {
+        Err(match code {
             40_100..=40_199 => self.unauthorized(),
             42_900..=42_999 => Trouble::RateLimited,
             30_000..=39_999 | 50_000..=59_999 => Trouble::Error(Error::Service(format!(
@@ -118,8 +119,8 @@ impl Failure {
                 code / 100,
                 self.text()
             ))),
-            _ => Trouble::Error(Error::Refused(self.text())),
-        }
+            _ => return Ok(Response::denial(self.text())),
+        })
     }
 
     fn unauthorized(self) -> Trouble {
@@ -198,6 +199,11 @@ pub enum Progress {
 }
 
 impl Response {
+    /// Duo's no, in these words.
+    fn denial(why: String) -> Response {
+        Response(json!({"result": "deny", "status_msg": why}))
+    }
+
     /// Reads preauth's answer.
     ///
     /// # Errors
@@ -496,10 +502,20 @@ mod tests {
     fn a_fail_under_200_is_judged_by_its_code() {
         let body = |code: u32| format!(r#"{{"stat":"FAIL","code":{code},"message":"m"}}"#);
         assert!(is_refused(&trouble(200, &body(40301))));
-        assert!(is_refused(&trouble(200, &body(7))));
         assert!(is_service(&trouble(200, &body(50000))));
         assert_eq!(trouble(200, &body(42901)), Trouble::RateLimited);
         assert_eq!(trouble(200, &body(40105)), Trouble::Clock);
+        // No status at all: an attempt that is denied, in Duo's words.
+        for code in [7, 9_999, 100_000] {
+            let response = judge(200, body(code).as_bytes()).unwrap();
+            let why = format!("{code}: m");
+            assert_eq!(response.preauth(), Ok(Preauth::Deny(why.clone())));
+            let denied = Status {
+                progress: Progress::Deny,
+                message: Some(why),
+            };
+            assert_eq!(response.auth(), Ok(Auth::Settled(denied)));
+        }
     }
 
     #[test]

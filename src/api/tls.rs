@@ -2,10 +2,13 @@
 //! for. Nothing in the environment has a say.
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::libc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -21,6 +24,10 @@ use crate::error::{Error, system_words};
 
 /// Mozilla's roots under which Duo's servers are signed.
 pub(super) const ROOTS: &[u8] = include_bytes!("roots.pem");
+
+/// A `cafile` is at most this long, in bytes; the largest of a system is a
+/// fortieth of it.
+const LARGEST_BUNDLE: u64 = 16 * 1024 * 1024;
 
 /// What the TLS library needs to know, from the configuration.
 ///
@@ -63,15 +70,36 @@ fn pinned() -> RootCertStore {
     roots
 }
 
+/// What is in a regular file, if that is what is there: a fifo and a device may
+/// have no end.
+fn regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_BUNDLE + 1).read_to_end(&mut bytes)?;
+    let fits = u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST_BUNDLE);
+    Ok(fits.then_some(bytes))
+}
+
 fn bundle(path: &Path) -> Result<RootCertStore, Error> {
     let name = path.display();
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = regular(path).map_err(|error| {
         let text = format!("couldn't read cafile '{name}': {}", system_words(&error));
         match is_a_mistake(&error) {
             true => Error::Configuration(text),
             false => Error::Fault(text),
         }
     })?;
+    let Some(bytes) = bytes else {
+        let why = format!("cafile '{name}' is not a regular file of at most 16 MiB");
+        return Err(Error::Configuration(why));
+    };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).flatten());
     if roots.is_empty() {
@@ -288,7 +316,6 @@ mod tests {
 
     #[test]
     fn a_cafile_that_a_caller_has_made_unreadable_is_no_mistake() {
-        use nix::libc;
         let sort = |number| is_a_mistake(&io::Error::from_raw_os_error(number));
         for number in [libc::ENOENT, libc::EACCES, libc::ENOTDIR, libc::EISDIR] {
             assert!(sort(number), "{number}");
@@ -318,6 +345,12 @@ mod tests {
                 matches!(bundle(&path), Err(Error::Configuration(_))),
                 "{content}"
             );
+        }
+        let fifo = dir.path().join("fifo.pem");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for endless in [&fifo, Path::new("/dev/zero"), dir.path()] {
+            let error = bundle(endless).unwrap_err();
+            assert!(matches!(error, Error::Configuration(_)), "{error}");
         }
         let path = dir.path().join("good.pem");
         std::fs::write(&path, ROOTS).unwrap();
