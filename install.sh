@@ -137,6 +137,8 @@ check_options() {
     case $group$user_list in
     *[!A-Za-z0-9._@,\\*?!+-]*) wrong "a name with a character that does not belong in one" ;;
     esac
+    # Without its folder, PATH would say which program is looked at.
+    case $binary in '' | /*) ;; *) binary=./$binary ;; esac
     if [ "$scope" = user ]; then
         # These go between the quotes of command="...".
         case $HOME in
@@ -144,13 +146,25 @@ check_options() {
         esac
         PREFIX=$HOME/.local
         CONFDIR=$HOME/.config/duo
-    elif [ -z "$DESTDIR" ] && [ -z "$dry" ] && [ "$(id -u)" -ne 0 ]; then
-        die "this needs root: run it with sudo, or with --user for an install of your own"
+    else
+        plain_folder PREFIX "$PREFIX"
+        plain_folder CONFDIR "$CONFDIR"
+        if [ -z "$DESTDIR" ] && [ -z "$dry" ] && [ "$(id -u)" -ne 0 ]; then
+            die "this needs root: run it with sudo, or with --user for an install of your own"
+        fi
     fi
     program=$PREFIX/sbin/login_duo
     config=$CONFDIR/login_duo.conf
     # The configurations of sshd, other than the usual one, that have our lines.
     record=$CONFDIR/enabled-in
+}
+
+# A shell starts what ForceCommand names, in the user's home folder: of anything
+# else it would find no program, and everybody would be locked out.
+plain_folder() {
+    case $2 in
+    /*[!A-Za-z0-9/._@+-]* | [!/]*) wrong "$1 must be an absolute path of letters, digits and /._@+-, not '$2'" ;;
+    esac
 }
 
 is_usual() {
@@ -168,7 +182,7 @@ quoted() {
 # The command that does $1 to the same install and the sshd that reads $2.
 again() {
     is_usual "$2" || set -- "$1 --sshd-config $(quoted "$2")"
-    set -- "install.sh $1"
+    set -- "$(quoted "$here/install.sh") $1"
     [ -z "${SSHD:-}" ] || set -- "SSHD=$(quoted "$SSHD") $1"
     [ "$CONFDIR" = /etc/duo ] || set -- "CONFDIR=$(quoted "$CONFDIR") $1"
     [ "$PREFIX" = /usr ] || set -- "PREFIX=$(quoted "$PREFIX") $1"
@@ -776,8 +790,8 @@ do_disable() {
 named_in() {
     for file in "$@"; do
         [ -f "$file" ] || continue
-        if grep -v '^[[:blank:]]*#' "$file" | grep -qF "$program"; then
-            die "'$file' still names $program, so its users would be locked out; $advice"
+        if grep -v '^[[:blank:]]*#' "$file" | grep -qF "$used"; then
+            die "'$file' still names $used, so its users would be locked out; $advice"
         fi
         if [ "$scope" = system ] && grep -qxF "$BEGIN" "$file"; then
             die "'$file' still has the lines of --enable, so its users would be locked out; $advice"
@@ -787,21 +801,38 @@ named_in() {
 
 check_unused() {
     advice="remove that line"
+    used=$program
     if [ "$scope" = user ]; then
         named_in "$HOME/.ssh/authorized_keys"
         return 0
     fi
     [ -z "$DESTDIR" ] || return 0
-    named_in "${HOME:-/root}/.ssh/authorized_keys"
+    { printf '%s\n' "${HOME:-/root}" && cut -d: -f6 /etc/passwd; } | sort -u | while read -r home; do
+        named_in "$home/.ssh/authorized_keys"
+    done || exit 1
     sshd=${SSHD:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd || :)}
+    # The configuration serves a program under another PREFIX too.
+    [ -z "$purge" ] || used=/login_duo
     known_configs | while read -r known; do
         advice="$(again --disable "$known"), or remove that line"
-        named_in "$known" "${known%/*}/sshd_config.d"/*
+        # shellcheck disable=SC2046 # patterns, to be expanded
+        named_in "$known" "${known%/*}/sshd_config.d"/* $(included_by "$known")
         if [ -z "$sshd" ] || [ ! -f "$known" ]; then continue; fi
-        if "$sshd" -T -f "$known" 2>/dev/null | grep -qxF "forcecommand $program"; then
-            die "sshd still runs $program, says '$known'; $advice"
+        if "$sshd" -T -f "$known" 2>/dev/null | grep '^forcecommand ' | grep -qF "$used"; then
+            die "sshd still runs $used, says '$known'; $advice"
         fi
     done || exit 1
+}
+
+# The files that this configuration includes; sshd looks in /etc/ssh for the rest.
+included_by() {
+    [ -f "$1" ] || return 0
+    awk 'tolower($1) == "include" {
+        for (i = 2; i <= NF; i++) {
+            gsub(/"/, "", $i)
+            print ($i ~ /^\//) ? $i : "/etc/ssh/" $i
+        }
+    }' "$1"
 }
 
 # Every configuration of an sshd that may have our lines: the one named, the
@@ -847,9 +878,10 @@ remove_user() {
 
 do_uninstall() {
     check_unused
-    was_there=''
+    was_there='' stranger=''
     if [ -z "$DESTDIR" ] && [ -f "$program" ] && ! is_ours "$program"; then
         say "$program is another program and stays"
+        stranger=yes
     else
         remove "$DESTDIR$program"
         was_there=$removed
@@ -868,7 +900,10 @@ do_uninstall() {
             say "no login_duo was at $program, so the user '$USER_NAME' stays"
         fi
     fi
-    if [ -n "$purge" ]; then
+    if [ -n "$purge" ] && [ -n "$stranger" ]; then
+        # Duo's C program reads this file too, and lets everybody in without it.
+        say "$config stays too: remove it yourself, if $program does not read it"
+    elif [ -n "$purge" ]; then
         remove "$DESTDIR$config"
         if [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ]; then
             rmdir "$DESTDIR$CONFDIR" 2>/dev/null || say "$DESTDIR$CONFDIR is not empty and stays"

@@ -45,6 +45,10 @@ pub const TESTS: &[Test] = &[
         "uninstall_refuses_while_sshd_names_the_program",
         uninstall_refuses,
     ),
+    (
+        "uninstall_refuses_whoever_else_would_be_locked_out",
+        uninstall_refuses_for_others,
+    ),
     ("another_program_of_that_name_is_kept", strangers_program),
     (
         "an_sshd_with_a_configuration_of_its_own_is_not_forgotten",
@@ -64,6 +68,8 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
+/// As a command that works in any folder.
+const INSTALL_SH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
 const CONFIG: &str = "/etc/duo/login_duo.conf";
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
@@ -595,6 +601,50 @@ fn uninstall_refuses() {
     assert!(!machine.is_asked(ALICE));
 }
 
+/// Named where --enable wrote nothing: a key's own command, a file that sshd's configuration
+/// includes, and, for the configuration, a program in another place.
+fn uninstall_refuses_for_others() {
+    let machine = Machine::new(DropIns::NotIncluded);
+    machine.install();
+    let included = "/etc/ldtest_ssh/one.conf";
+    let mut usual = fs::read_to_string(SSHD_CONFIG).expect("read");
+    usual = format!("Include /etc/ldtest_ssh/*.conf\n{usual}");
+    fs::write(SSHD_CONFIG, usual).expect("written");
+    let key = format!("/home/{ALICE}/.ssh/authorized_keys");
+    let of_alice = |program| format!("Match User {ALICE}\n    ForceCommand {program}\n");
+    let uses = [
+        (
+            key.as_str(),
+            "command=\"/usr/sbin/login_duo -f a\" ssh-ed25519 AAAA\n".to_owned(),
+            &["--uninstall"][..],
+        ),
+        (
+            included,
+            of_alice("/usr/sbin/login_duo"),
+            &["--uninstall"][..],
+        ),
+        (
+            included,
+            of_alice("/opt/sbin/login_duo"),
+            &["--uninstall", "--purge"][..],
+        ),
+    ];
+    for (file, text, arguments) in uses {
+        fs::create_dir_all(Path::new(file).parent().expect("a folder")).expect("made");
+        fs::write(file, text).expect("written");
+        let before = state();
+        let refused = Ran::of(&mut install_sh(arguments)).fails();
+        assert!(
+            refused.contains("would be locked out") && refused.contains(file),
+            "{refused}"
+        );
+        assert_same(&before);
+        fs::remove_file(file).expect("removed");
+    }
+    machine.uninstall();
+    assert!(!Path::new("/etc/duo").exists());
+}
+
 /// sshd with another file: it is running, or known from the time of --enable.
 fn other_configuration() {
     let machine = Machine::new(DropIns::NotIncluded);
@@ -610,7 +660,7 @@ fn other_configuration() {
     start();
     let before = state();
 
-    let way_back = format!("install.sh --disable --sshd-config {other}");
+    let way_back = format!("{INSTALL_SH} --disable --sshd-config {other}");
     let said = install_sh_as(&["--enable", "--sshd-config", other]).succeeds();
     assert!(said.contains(&way_back), "{said}");
     assert_eq!(mode("/etc/duo/enabled-in"), (0o600, 0, 0));
@@ -647,7 +697,7 @@ fn other_prefix() {
     let elsewhere = |arguments: &[&str]| Ran::of(install_sh(arguments).env("PREFIX", "/usr/local"));
     let said = elsewhere(&["--binary", PROGRAM]).succeeds();
     assert!(
-        said.contains("then: PREFIX=/usr/local install.sh --enable"),
+        said.contains(&format!("then: PREFIX=/usr/local {INSTALL_SH} --enable")),
         "{said}"
     );
     let written = machine
@@ -657,7 +707,7 @@ fn other_prefix() {
     fs::write(CONFIG, fs::read(written).expect("read")).expect("the configuration");
     let said = elsewhere(&["--enable"]).succeeds();
     assert!(
-        said.contains("PREFIX=/usr/local install.sh --disable"),
+        said.contains(&format!("PREFIX=/usr/local {INSTALL_SH} --disable")),
         "{said}"
     );
     let before = state();
@@ -732,5 +782,6 @@ fn strangers_program() {
     assert!(refused.contains("reads another file"), "{refused}");
     fs::rename("/usr/sbin/login_duo.before", stranger).expect("put back");
     machine.uninstall();
-    assert!(Path::new(stranger).exists());
+    // Duo's C program would let everybody in without its configuration.
+    assert!(Path::new(stranger).exists() && Path::new(CONFIG).exists());
 }

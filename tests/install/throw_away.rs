@@ -17,6 +17,14 @@ pub const TESTS: &[Test] = &[
     ("a_dry_run_says_much_and_does_nothing", dry_run),
     ("a_users_own_install_logs_in_and_leaves_again", own_install),
     ("options_that_make_no_sense_are_refused", wrong_options),
+    (
+        "a_place_that_a_shell_would_not_find_is_refused",
+        unusable_places,
+    ),
+    (
+        "a_program_named_without_its_folder_is_not_looked_for_in_path",
+        program_without_folder,
+    ),
     ("without_root_it_says_so", without_root),
     ("without_cargo_it_says_how_to_go_on", without_cargo),
 ];
@@ -196,6 +204,41 @@ fn wrong_options() {
         let ran = Ran::of(&mut install_sh(arguments));
         assert_eq!(ran.status, 2, "{arguments:?}: {}", ran.text);
     }
+}
+
+/// sshd would say yes to such a ForceCommand, and nobody could log in.
+fn unusable_places() {
+    let root = folder();
+    for name in ["PREFIX", "CONFDIR"] {
+        for place in ["usr/local", "/opt/two words", "/opt/$(id)", "/opt/a;b"] {
+            let mut command = install_sh(&["--binary", PROGRAM]);
+            command
+                .env("DESTDIR", root.path())
+                .env(name, place)
+                .current_dir(root.path());
+            let ran = Ran::of(&mut command);
+            assert_eq!(ran.status, 2, "{name}={place}: {}", ran.text);
+            assert_eq!(tree(&[root.path()]).len(), 1, "{name}={place}");
+        }
+    }
+}
+
+/// What was looked at and what is installed must be one file: it gets the setuid bit.
+fn program_without_folder() {
+    let home = folder();
+    let here = home.path().join("login_duo");
+    fs::write(&here, "#!/bin/sh\nexit 0\n").expect("written");
+    fs::set_permissions(&here, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let known = Path::new(PROGRAM).parent().expect("its folder");
+    let path = std::env::var("PATH").expect("a path");
+    let mut command = install_sh(&["--user", "--binary", "login_duo"]);
+    command
+        .env("HOME", home.path())
+        .env("PATH", format!("{}:{path}", known.display()))
+        .current_dir(home.path());
+    let refused = Ran::of(&mut command).fails();
+    assert!(refused.contains("is not this login_duo"), "{refused}");
+    assert!(!home.path().join(".local").exists());
 }
 
 fn without_root() {
