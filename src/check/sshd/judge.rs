@@ -108,13 +108,25 @@ fn force_command(forced: &[(&Case, Forced)], facts: &Facts<'_>, path: &Path) -> 
             _ => Level::Fail,
         };
         let text = match forced {
-            Forced::Us => return Finding::ok(ID, format!("sshd runs login_duo for {who}")),
+            Forced::Us => return found_by_sshd(&case.settings, facts.program, &who),
             Forced::Other(command) => format!("sshd runs another program for {who}: {command}"),
             Forced::Nothing => format!("no ForceCommand for {who}: not asked"),
         };
         Finding::new(level, ID, text).mend(&*line)
     };
     forced.iter().map(finding).collect()
+}
+
+/// sshd changes its root before it runs a forced command.
+fn found_by_sshd(settings: &Settings, program: &Path, who: &str) -> Finding {
+    const ID: &str = "sshd.force_command";
+    let root = settings.value("chrootdirectory");
+    let inside = Path::new(root).join(program.strip_prefix("/").unwrap_or(program));
+    if matches!(root, "" | "none") || inside.is_file() {
+        return Finding::ok(ID, format!("sshd runs login_duo for {who}"));
+    }
+    let text = format!("login_duo is not inside ChrootDirectory {root}: locked out, {who}");
+    Finding::fail(ID, text).mend("ChrootDirectory none, or ForceCommand internal-sftp, for them")
 }
 
 /// A way past a forced command.
@@ -491,6 +503,23 @@ mod tests {
         assert_eq!(forced(["none", "none", "none"]), [Level::Fail; 3]);
         assert_eq!(forced(["/bin/cat", "/bin/cat", "sh"]), [Level::Fail; 3]);
         assert_eq!(forced(["exec /bin/sh -d", US, US]), [Level::Ok; 3]);
+    }
+
+    #[test]
+    fn whoever_would_be_sent_to_us_where_we_are_not_is_locked_out() {
+        for (root, expected) in [
+            ("none", Level::Ok),
+            ("/", Level::Ok),
+            ("/nonexistent", Level::Fail),
+            ("%h", Level::Fail),
+        ] {
+            let lines = format!("chrootdirectory {root}");
+            assert_eq!(
+                level("sshd.force_command", &lines, &facts()),
+                [expected; 2],
+                "{root}"
+            );
+        }
     }
 
     #[test]
