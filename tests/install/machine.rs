@@ -27,6 +27,7 @@ mount -t tmpfs -o mode=755 tmpfs /home
 # An install of the machine's own.
 userdel duo 2>/dev/null || :
 rm -rf /etc/duo /etc/ssh/sshd_config.d/00-login_duo.conf /usr/sbin/login_duo
+rm -f /usr/sbin/login_duo.before /usr/share/man/man8/login_duo.8 /usr/share/man/man5/login_duo.conf.5
 shift
 exec "$@"
 "#;

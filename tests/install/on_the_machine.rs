@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fake_duo::{FakeDuo, Script};
+use fake_duo::{Endpoint, FakeDuo, Fault, Script, Times};
 
 use crate::Test;
 use crate::machine::{Ran, install_sh, tree};
@@ -50,6 +50,16 @@ pub const TESTS: &[Test] = &[
         uninstall_refuses_for_others,
     ),
     ("another_program_of_that_name_is_kept", strangers_program),
+    (
+        "an_account_of_that_name_stays_and_must_not_be_root",
+        strangers_account,
+    ),
+    (
+        "a_folder_that_others_can_write_to_is_told_of",
+        writable_folder,
+    ),
+    ("a_dry_run_of_enable_and_disable_changes_nothing", dry_runs),
+    ("a_test_login_that_duo_did_not_allow_is_none", test_login),
     (
         "an_sshd_with_a_configuration_of_its_own_is_not_forgotten",
         other_configuration,
@@ -570,9 +580,11 @@ fn not_enabled() {
     install_sh_as(&["--disable"]).succeeds();
     assert_same(&before);
 
-    machine.duo.set_script(ALICE, Script::Deny);
-    let refused = install_sh_as(&["--enable"]).fails();
-    assert!(refused.contains("the test login was denied"), "{refused}");
+    let program = Path::new("/usr/sbin/login_duo");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let refused = Ran::of(&mut install_sh(&["--enable"])).fails();
+    assert!(refused.contains("is not setuid root"), "{refused}");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o4755)).expect("its mode");
     assert_same(&before);
 
     // failmode would let people in, but nobody asked for that.
@@ -583,6 +595,71 @@ fn not_enabled() {
         "{refused}"
     );
     assert_same(&before);
+}
+
+/// Denied, let in by failmode, not asked: nothing of it shows that Duo works.
+fn test_login() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    let before = state();
+    let refused = |expected: &str| {
+        let said = install_sh_as(&["--enable"]).fails();
+        assert!(said.contains(expected), "{said}");
+        assert!(!Path::new(DROP_IN).exists());
+    };
+    machine.duo.set_script(ALICE, Script::Deny);
+    refused("the test login was denied");
+    machine.duo.set_script(ALICE, Script::Push);
+    let ill = Fault::Bare { status: 503 };
+    machine.duo.fault(Endpoint::Preauth, ill, Times::Always);
+    refused("'failmode' let the test login in");
+    assert_same(&before);
+    let text = fs::read_to_string(CONFIG).expect("read");
+    fs::write(CONFIG, text + "groups = root\n").expect("written");
+    refused("is not asked, because of 'groups'");
+}
+
+fn dry_runs() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    let before = state();
+    let said = Ran::of(&mut install_sh(&["--dry-run", "--enable"])).succeeds();
+    assert!(
+        said.contains("would run") && said.contains(DROP_IN),
+        "{said}"
+    );
+    assert_same(&before);
+    install_sh_as(&["--enable"]).succeeds();
+    let before = state();
+    let said = Ran::of(&mut install_sh(&["--dry-run", "--disable"])).succeeds();
+    assert!(said.contains(&format!("would remove {DROP_IN}")), "{said}");
+    assert_same(&before);
+    assert!(machine.is_asked(ALICE));
+}
+
+fn writable_folder() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    fs::set_permissions("/etc/duo", fs::Permissions::from_mode(0o777)).expect("its mode");
+    let said = Ran::of(&mut install_sh(&["--binary", PROGRAM])).succeeds();
+    assert!(said.contains("can be written to by others"), "{said}");
+}
+
+fn strangers_account() {
+    let _machine = Machine::new(DropIns::Included);
+    succeed(Command::new("useradd").args(["-s", "/bin/sh", "-c", "a person", "duo"]));
+    let entry = || Ran::of(Command::new("getent").args(["passwd", "duo"])).succeeds();
+    let before = entry();
+    let said = Ran::of(&mut install_sh(&["--binary", PROGRAM])).succeeds();
+    assert!(said.contains("has a login shell"), "{said}");
+    let said = Ran::of(&mut install_sh(&["--uninstall", "--purge"])).succeeds();
+    assert!(said.contains("was not created by install.sh"), "{said}");
+    assert_eq!(entry(), before);
+
+    succeed(Command::new("usermod").args(["-g", "0", "duo"]));
+    let refused = Ran::of(&mut install_sh(&["--binary", PROGRAM])).fails();
+    assert!(refused.contains("has root's user or group id"), "{refused}");
+    assert!(!Path::new("/usr/sbin/login_duo").exists());
 }
 
 fn uninstall_refuses() {
