@@ -252,35 +252,38 @@ make_folder() {
 install_program() {
     to=$DESTDIR$program
     make_folder 755 "${to%/*}"
+    kept=''
     keep_a_strangers_program "$to"
     say "$installing $to, mode $1"
     [ -n "$dry" ] && return 0
     new=$to.new.$$
-    trap 'rm -f "$new"' EXIT
+    trap 'rm -f "$new" ${kept:+"$kept"}' EXIT
     cp "$binary" "$new"
     if [ "$(id -u)" -eq 0 ] && [ -z "$DESTDIR" ] && [ "$scope" = system ]; then chown 0:0 "$new"; fi
     chmod "$1" "$new"
     mv -f "$new" "$to"
     trap - EXIT
+    if [ -n "$kept" ]; then run chmod u-s,g-s "$kept"; fi
     if [ -z "$DESTDIR" ] && command -v restorecon >/dev/null 2>&1; then restorecon "$to" || :; fi
 }
 
-# Duo's C program, most likely. It stays beside ours, without its setuid bit.
+# Duo's C program, most likely, and sshd may run it now: it stays in its place until ours
+# takes that, by a second link, and beside ours without its setuid bit.
 keep_a_strangers_program() {
     [ -z "$DESTDIR" ] && [ -f "$1" ] || return 0
     is_ours "$1" && return 0
     for owner in "dpkg -S" "rpm -qf"; do
         # shellcheck disable=SC2086 # two words
         if command -v ${owner% *} >/dev/null 2>&1 && package=$($owner "$1" 2>/dev/null); then
-            die "'$1' belongs to a package (${package%%:*}): remove that first, or install beside it with PREFIX=/usr/local"
+            die "'$1' belongs to a package (${package%%:*}): install beside it with PREFIX=/usr/local, or remove that first, once no sshd names it"
         fi
     done
     if [ -e "$1.before" ]; then
         die "'$1' is another program, and so is '$1.before': move one of them away"
     fi
     say "'$1' is another program: it is kept as $1.before, without setuid"
-    run mv "$1" "$1.before"
-    run chmod u-s,g-s "$1.before"
+    run ln "$1" "$1.before"
+    kept=$1.before
 }
 
 install_config() {

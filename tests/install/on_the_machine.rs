@@ -852,6 +852,15 @@ fn strangers_program() {
     fs::set_permissions(stranger, fs::Permissions::from_mode(0o4755)).expect("its mode");
     let refused = Ran::of(&mut install_sh(&["--binary", stranger])).fails();
     assert!(refused.contains("is not this login_duo"), "{refused}");
+    // sshd may be running it: it is never gone, whatever fails.
+    let full_disk = machine.path("cp");
+    fs::write(&full_disk, "#!/bin/sh\nexit 1\n").expect("written");
+    fs::set_permissions(&full_disk, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let path = std::env::var("PATH").expect("a path");
+    let path = format!("{}:{path}", machine.folder.path().display());
+    Ran::of(install_sh(&["--binary", PROGRAM]).env("PATH", path)).fails();
+    assert_eq!(mode(stranger), (0o4755, 0, 0));
+    assert!(!Path::new("/usr/sbin/login_duo.before").exists());
     machine.install();
     assert_eq!(mode("/usr/sbin/login_duo.before"), (0o755, 0, 0));
     let refused =
