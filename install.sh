@@ -783,7 +783,12 @@ do_disable() {
     forget
     sshd_accepts || die "disabled, but sshd does not accept its configuration, so it was not reloaded: $complaint"
     reload_sshd || die "disabled, but sshd could not be reloaded: do it by hand"
-    say "disabled: sshd asks for no second factor any more"
+    others=$(grep -ls "^[^#]*$program" "$sshd_config" "$drop_ins"/*.conf | paste -sd ' ' - || :)
+    if [ -n "$others" ]; then
+        warn "disabled, but another line names $program, and whom it is for is still asked: $others"
+    else
+        say "disabled: sshd asks for no second factor any more"
+    fi
 }
 
 # --- uninstall --------------------------------------------------------------

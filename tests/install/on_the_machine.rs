@@ -51,6 +51,10 @@ pub const TESTS: &[Test] = &[
     ),
     ("another_program_of_that_name_is_kept", strangers_program),
     (
+        "disable_tells_of_a_line_by_hand_that_still_asks",
+        line_by_hand,
+    ),
+    (
         "an_account_of_that_name_stays_and_must_not_be_root",
         strangers_account,
     ),
@@ -376,7 +380,11 @@ fn whole_way() {
         denied.text
     );
 
-    install_sh_as(&["--disable"]).succeeds();
+    let said = install_sh_as(&["--disable"]).succeeds();
+    assert!(
+        said.contains("asks for no second factor any more"),
+        "{said}"
+    );
     assert_same(&before);
     assert!(!machine.is_asked(BOB));
     session.still_answers();
@@ -843,6 +851,21 @@ fn check_after() {
         .filter(|line| line.starts_with("warn") || line.starts_with("FAIL"))
         .collect();
     assert!(complaints.is_empty(), "{}", checked.text);
+}
+
+fn line_by_hand() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    let plain = fs::read_to_string(SSHD_CONFIG).expect("read");
+    let by_hand = format!("Match User {BOB}\n    ForceCommand /usr/sbin/login_duo\n");
+    fs::write(SSHD_CONFIG, plain + &by_hand).expect("written");
+    install_sh_as(&["--enable"]).succeeds();
+    let said = install_sh_as(&["--disable"]).succeeds();
+    assert!(
+        said.contains("is still asked: /etc/ssh/sshd_config") && !said.contains("any more"),
+        "{said}"
+    );
+    assert!(machine.is_asked(BOB) && !machine.is_asked(ALICE));
 }
 
 fn strangers_program() {
