@@ -808,7 +808,7 @@ named_in() {
 }
 
 check_unused() {
-    advice="remove that line"
+    advice='take command="..." out of that line, and leave the key in it'
     used=$program
     if [ "$scope" = user ]; then
         named_in "$HOME/.ssh/authorized_keys"

@@ -159,7 +159,10 @@ fn own_install() {
     )
     .expect("written");
     let refused = own(&["--uninstall"]).fails();
-    assert!(refused.contains("would be locked out"), "{refused}");
+    assert!(
+        refused.contains("would be locked out") && refused.contains("leave the key"),
+        "{refused}"
+    );
     assert!(program.exists());
 
     fs::remove_dir_all(home.path().join(".ssh")).expect("removed");
