@@ -672,6 +672,8 @@ do_enable() {
     remember
     replace "$place" write_place
     if ! sshd_accepts || ! takes_effect; then die "taking it back: $complaint"; fi
+    # Whoever interrupts this must not leave an sshd that has read it.
+    trap 'undo; reload_sshd || :; say "$place is as it was"' EXIT
     if ! reload_sshd; then
         undo
         trap - EXIT

@@ -40,6 +40,10 @@ pub const TESTS: &[Test] = &[
         reload_fails,
     ),
     ("with_systemd_the_unit_is_reloaded", with_systemd),
+    (
+        "an_enable_that_is_interrupted_leaves_no_sshd_that_asks",
+        interrupted,
+    ),
     ("what_would_not_work_is_not_enabled", not_enabled),
     (
         "uninstall_refuses_while_sshd_names_the_program",
@@ -537,18 +541,7 @@ fn reload_fails() {
 fn with_systemd() {
     let machine = Machine::new(DropIns::Included);
     machine.install();
-    // What systemd would do, and a note of it.
-    let log = machine.path("systemctl.log");
-    let stand_in = format!(
-        "#!/bin/sh\necho \"$*\" >>{}\ncase $* in\n*'is-active ssh.service') exit 3 ;;\n\
-         'reload sshd.service') pid=$(cat /run/sshd.pid); rm /run/sshd.pid; kill -HUP $pid\n\
-         while [ ! -e /run/sshd.pid ]; do sleep 0.1; done ;;\nesac\n",
-        log.display()
-    );
-    let _ = fs::remove_file("/usr/bin/systemctl");
-    fs::write("/usr/bin/systemctl", stand_in).expect("written");
-    fs::set_permissions("/usr/bin/systemctl", fs::Permissions::from_mode(0o755)).expect("its mode");
-    fs::create_dir_all("/run/systemd/system").expect("a folder");
+    let log = systemctl(&machine, "");
     install_sh_as(&["--enable"]).succeeds();
     let calls = fs::read_to_string(&log).expect("the calls");
     assert!(
@@ -556,6 +549,39 @@ fn with_systemd() {
         "{calls}"
     );
     assert!(machine.is_asked(ALICE));
+}
+
+fn interrupted() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    let before = state();
+    // As Ctrl-C would, once sshd has read the new lines.
+    let log = systemctl(
+        &machine,
+        "[ -e /run/ldtest ] || { : >/run/ldtest; kill -TERM $PPID; }",
+    );
+    let said = install_sh_as(&["--enable"]).fails();
+    assert!(said.contains("is as it was"), "{said}");
+    assert_same(&before);
+    assert!(!machine.is_asked(ALICE), "{said}");
+    let calls = fs::read_to_string(&log).expect("the calls");
+    assert_eq!(calls.matches("reload").count(), 2, "{calls}");
+}
+
+/// What systemd would do, a note of it, and what happens then; where the note is.
+fn systemctl(machine: &Machine, then: &str) -> PathBuf {
+    let log = machine.path("systemctl.log");
+    let stand_in = format!(
+        "#!/bin/sh\necho \"$*\" >>{}\ncase $* in\n*'is-active ssh.service') exit 3 ;;\n\
+         'reload sshd.service') pid=$(cat /run/sshd.pid); rm /run/sshd.pid; kill -HUP $pid\n\
+         while [ ! -e /run/sshd.pid ]; do sleep 0.1; done\n{then} ;;\nesac\n",
+        log.display()
+    );
+    let _ = fs::remove_file("/usr/bin/systemctl");
+    fs::write("/usr/bin/systemctl", stand_in).expect("written");
+    fs::set_permissions("/usr/bin/systemctl", fs::Permissions::from_mode(0o755)).expect("its mode");
+    fs::create_dir_all("/run/systemd/system").expect("a folder");
+    log
 }
 
 fn not_enabled() {
