@@ -22,15 +22,32 @@ fn same_groups(tasks: &Path) -> io::Result<bool> {
     // Where there is no /proc, or a kernel without control groups, there is
     // nothing to be told apart by; no caller can take either away.
     for task in unless_missing(fs::read_dir(tasks))?.into_iter().flatten() {
-        let groups = unless_missing(fs::read(task?.path().join("cgroup")))?;
-        // A thread may end while we look.
-        if let Some(groups) = groups
+        let task = task?.path();
+        let groups = unless_missing(fs::read(task.join("cgroup")))?;
+        // A thread may end while we look. In hierarchies of the first version it
+        // is then said to be at the root, wherever it was. Read second: who ends
+        // never lives again.
+        let stat = unless_missing(fs::read(task.join("stat")))?;
+        if let (Some(groups), Some(stat)) = (groups, stat)
+            && !ends(&stat)
             && *first.get_or_insert_with(|| groups.clone()) != groups
         {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether this is the `stat` of a thread that is about to be gone.
+fn ends(stat: &[u8]) -> bool {
+    // The kernel's PF_EXITING, in the seventh field after the name, which may
+    // hold anything, brackets too.
+    const EXITING: u32 = 4;
+    let after_name = stat.rsplit(|byte| *byte == b')').next();
+    let flags = after_name
+        .and_then(|rest| std::str::from_utf8(rest).ok())
+        .and_then(|rest| rest.split_whitespace().nth(6)?.parse::<u32>().ok());
+    flags.is_some_and(|flags| flags & EXITING != 0)
 }
 
 fn unless_missing<T>(read: io::Result<T>) -> io::Result<Option<T>> {
@@ -46,8 +63,10 @@ fn unless_missing<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 mod tests {
     use super::*;
 
+    const LIVES: u32 = 0x0040_0140;
+
     /// The folder of a process whose threads are in these groups; `None` is one
-    /// that ends while we look.
+    /// that is gone while we look.
     fn process(threads: &[Option<&str>]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (number, groups) in threads.iter().enumerate() {
@@ -55,9 +74,17 @@ mod tests {
             fs::create_dir(&thread).unwrap();
             if let Some(groups) = groups {
                 fs::write(thread.join("cgroup"), groups).unwrap();
+                set_flags(&folder, number, LIVES);
             }
         }
         folder
+    }
+
+    fn set_flags(process: &tempfile::TempDir, thread: usize, flags: u32) {
+        let mut stat = b"7 (a) R 4 \xff) S 1 7 7 0 -1 ".to_vec();
+        stat.extend(format!("{flags} 102 0 0\n").bytes());
+        let path = process.path().join(thread.to_string()).join("stat");
+        fs::write(path, stat).unwrap();
     }
 
     fn look(threads: &[Option<&str>]) -> bool {
@@ -77,6 +104,22 @@ mod tests {
         assert!(!look(&[Some("0::/a\n"), Some("0::/a/frozen\n")]));
         let old = ["6:freezer:/\n1:cpu:/\n", "6:freezer:/x\n1:cpu:/\n"];
         assert!(!look(&[Some(old[0]), None, Some(old[1]), Some(old[0])]));
+    }
+
+    /// Else a login at which the resolver's thread happens to end is denied while
+    /// Duo is down.
+    #[test]
+    fn a_thread_that_ends_is_not_apart_though_it_is_shown_at_the_root() {
+        let groups = ["1:cpu:/\n0::/a\n", "1:cpu:/x\n0::/a\n"];
+        for (ending, threads) in [
+            (0, [groups[0], groups[1], groups[1]]),
+            (2, [groups[1], groups[1], groups[0]]),
+        ] {
+            let process = process(&threads.map(Some));
+            assert!(!same_groups(process.path()).unwrap(), "all of them live");
+            set_flags(&process, ending, LIVES | 4);
+            assert!(same_groups(process.path()).unwrap());
+        }
     }
 
     #[test]
