@@ -230,13 +230,18 @@ impl<'a> Probe<'a> {
         };
         let parameters = Parameters::new(&[]);
         let date = signing::date(shifted(SystemTime::now(), offset));
-        let host = &self.config.host.name;
         let outgoing = Outgoing {
             method: Method::Get,
             path,
             parameters: &parameters,
             date: &date,
-            authorization: &keys.authorization(&date, "GET", host, path, &parameters),
+            authorization: &keys.authorization(
+                &date,
+                "GET",
+                &line.signed_host(),
+                path,
+                &parameters,
+            ),
         };
         let start = Instant::now();
         let answer = line

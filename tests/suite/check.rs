@@ -144,6 +144,19 @@ fn what_failmode_makes_of_it_is_told() {
 }
 
 #[test]
+fn an_address_of_either_kind_is_asked_as_at_a_login() {
+    for host in ["127.0.0.1", "[::1]"] {
+        let sandbox = Sandbox::with(FakeDuo::builder().bind(&["127.0.0.1", "::1"]));
+        let port = sandbox.duo.port();
+        sandbox.edit_config(&sandbox.duo.host(), &format!("{host}:{port}"));
+        let found = check(&sandbox, &["--as", "root", "-f", "push"]);
+        found.is("network.name", "ok", "no name is looked up");
+        found.is("network.keys", "ok", "");
+        found.is("user.duo", "ok", "Duo would ask");
+    }
+}
+
+#[test]
 fn nobody_at_the_address() {
     let sandbox = Sandbox::new();
     sandbox.duo.stop();
