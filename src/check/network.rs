@@ -225,13 +225,19 @@ fn meaning(code: u64) -> Option<(&'static str, &'static str)> {
 /// What all that means for a login.
 fn outcome(config: &Config, walk: &Result<(), Error>) -> Finding {
     const ID: &str = "network.outcome";
-    match (walk, config.failmode) {
+    let stated = match walk {
+        // `cafile`: only a failmode that is written down forgives a mistake.
+        Err(Error::Configuration(_)) => config.failmode_if_broken,
+        Err(Error::Service(_)) => config.failmode,
+        _ => Failmode::Secure,
+    };
+    match (walk, stated) {
         (Ok(()), _) => Finding::ok(ID, "a login can ask Duo"),
-        (Err(Error::Service(_)), Failmode::Safe) => Finding::fail(
+        (Err(_), Failmode::Safe) => Finding::fail(
             ID,
             "as things are, everybody passes without Duo (failmode = safe)",
         ),
-        (Err(_), _) => Finding::fail(ID, "as things are, everybody is denied"),
+        (Err(_), Failmode::Secure) => Finding::fail(ID, "as things are, everybody is denied"),
     }
 }
 

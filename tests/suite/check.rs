@@ -349,12 +349,18 @@ fn a_proxy_is_named_and_its_refusal_told_but_not_its_password() {
 }
 
 #[test]
-fn a_bundle_that_cannot_be_read_denies() {
+fn a_bundle_that_cannot_be_read_is_told_and_what_failmode_makes_of_it() {
     let sandbox = Sandbox::new();
     fs::remove_file(sandbox.path().join("ca.pem")).unwrap();
     let found = check(&sandbox, &[]);
     found.is("network.roots", "fail", "ca.pem': no such file");
     found.is("network.outcome", "fail", "everybody is denied");
+    // A login forgives the mistake where the file says so.
+    sandbox.configure("failmode = safe\n");
+    fs::remove_file(sandbox.path().join("ca.pem")).unwrap();
+    let found = check(&sandbox, &[]);
+    found.is("network.outcome", "fail", "everybody passes without Duo");
+    assert_eq!(sandbox.login("push").args(&["true"]).run().status(), 0);
 }
 
 #[test]
