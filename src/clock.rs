@@ -98,3 +98,24 @@ impl Clock for SystemClock {
         std::thread::sleep(span);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the protocol's notes and the manual have them: every other test
+    /// passes values of its own.
+    #[test]
+    fn a_login_waits_as_long_as_is_promised_and_no_longer() {
+        let seconds = Duration::from_secs;
+        let all = Deadlines::default();
+        assert_eq!((all.tcp, all.tls), (seconds(10), seconds(5)));
+        assert_eq!((all.request, all.person), (seconds(60), seconds(300)));
+        assert_eq!(all.retries, [1, 2].map(seconds));
+        assert_eq!((all.idle, all.poll), (seconds(15), seconds(75)));
+        assert_eq!(all.between_polls, seconds(1) / 2);
+        assert_eq!((all.longest_backoff, all.backoffs), (seconds(32), 5));
+        assert_eq!((all.own_name, all.output), (seconds(1), seconds(1)));
+        assert_eq!((all.menu, all.headless_notice), (seconds(120), seconds(2)));
+    }
+}

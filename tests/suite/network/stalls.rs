@@ -108,6 +108,7 @@ fn this_hosts_own_name_never_delays_a_login_by_more_than_its_second() {
     bench.names = Arc::new(Given(None));
     let came = bench.log_in("push");
     assert_eq!(came.outcome, Outcome::Successful, "{came:?}");
+    assert!(came.took < super::IN_TIME, "{came:?}");
     let short = nix::unistd::gethostname().unwrap();
     assert_eq!(
         bench.duo().requests()[0].param("hostname"),
