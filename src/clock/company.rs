@@ -7,10 +7,25 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Whether all threads of this process are in the same control groups, as far
-/// as the system says it.
-pub(super) fn together() -> bool {
-    same_groups(Path::new("/proc/self/task")).unwrap_or(false)
+use crate::error::system_words;
+
+/// What speaks against all threads of this process being in the same control
+/// groups, if anything does.
+pub(super) fn apart() -> Option<String> {
+    apart_in(Path::new("/proc/self/task"))
+}
+
+fn apart_in(tasks: &Path) -> Option<String> {
+    match same_groups(tasks) {
+        Ok(true) => None,
+        Ok(false) => Some("a thread was moved to another control group".to_owned()),
+        Err(error) => {
+            let why = system_words(&error);
+            Some(format!(
+                "couldn't read this process's control groups: {why}"
+            ))
+        }
+    }
 }
 
 /// Whether each folder here holds the same `cgroup`.
@@ -96,7 +111,7 @@ mod tests {
         assert!(look(&[Some("0::/user.slice\n")]));
         assert!(look(&[Some("0::/a\n"), Some("0::/a\n"), None]));
         assert!(look(&[None]));
-        assert!(together(), "as this test's own are");
+        assert_eq!(apart(), None, "as this test's own are");
     }
 
     #[test]
@@ -128,6 +143,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("task");
         fs::write(&file, "").unwrap();
-        assert!(same_groups(&file).is_err());
+        assert_eq!(
+            apart_in(&file).as_deref(),
+            Some("couldn't read this process's control groups: not a directory")
+        );
     }
 }

@@ -121,8 +121,8 @@ pub struct WatchedClock {
 /// What the idle thread has seen.
 struct Beside {
     beats: Beats,
-    /// Whether another thread was seen in a control group of its own.
-    apart: bool,
+    /// What was seen of another thread in a control group of its own, if it was.
+    apart: Option<String>,
     resting: bool,
 }
 
@@ -131,7 +131,7 @@ impl WatchedClock {
     pub fn start() -> WatchedClock {
         let beside = Beside {
             beats: Beats::new(Instant::now()),
-            apart: false,
+            apart: None,
             resting: false,
         };
         WatchedClock {
@@ -146,10 +146,10 @@ impl WatchedClock {
         let mut looks = false;
         move || {
             // Not at the first beat: most logins are over before the second.
-            let apart = std::mem::replace(&mut looks, true) && !company::together();
+            let apart = std::mem::replace(&mut looks, true).then(company::apart);
             let mut beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
             beside.beats.beat(Instant::now(), BEAT);
-            beside.apart |= apart;
+            beside.apart = beside.apart.take().or(apart.flatten());
             (!beside.resting).then_some(BEAT)
         }
     }
@@ -181,8 +181,8 @@ impl Clock for WatchedClock {
         if beside.resting {
             return None;
         }
-        if beside.apart || !company::together() {
-            return Some("a thread was moved to another control group".to_owned());
+        if let Some(apart) = beside.apart.clone().or_else(company::apart) {
+            return Some(apart);
         }
         let now = self.now();
         let idle = beside.beats.stood_still(now);
