@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::connect::Route;
 use super::names::SystemNames;
-use super::reply;
+use super::reply::{self, Preauth};
 use super::signing::{self, Keys, Parameters};
 use super::transport::{Line, Method, Outgoing};
 use super::{connect, tls};
@@ -252,6 +252,11 @@ impl<'a> Probe<'a> {
         let time = judged.as_ref().ok().map(reply::Response::time);
         let error = match (judged, &time) {
             (Err(trouble), _) => Some(error_of(trouble)),
+            // A FAIL whose code is no status.
+            (Ok(response), _) if response.has_result() => match response.preauth() {
+                Ok(Preauth::Deny(why)) => Some(Error::Refused(why)),
+                _ => Some(Error::Refused("an answer to another question".to_owned())),
+            },
             (_, Some(Err(error))) => Some(error.clone()),
             _ => None,
         };

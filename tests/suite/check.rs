@@ -296,6 +296,13 @@ fn what_duo_says_of_the_keys_is_put_into_words() {
             "HTTP 500",
         ),
         (Fault::RateLimited(RetryAfter::Absent), "too many requests"),
+        (
+            Fault::Fail {
+                code: Some(7),
+                message: "no".into(),
+            },
+            "7: no",
+        ),
         (Fault::Garbage, "not a JSON object"),
         (Fault::Bare { status: 401 }, "invalid ikey or skey"),
     ] {
@@ -308,7 +315,7 @@ fn what_duo_says_of_the_keys_is_put_into_words() {
         found.is("network.keys", "fail", words);
         let denies = matches!(
             fault,
-            Fault::Status { status: 403, .. } | Fault::RateLimited(_)
+            Fault::Status { status: 403, .. } | Fault::RateLimited(_) | Fault::Fail { .. }
         );
         let outcome = if denies {
             "everybody is denied"
