@@ -47,8 +47,7 @@ pub struct Inherited {
 /// [`Error::Fault`] if a signal cannot be set.
 pub fn take_over() -> Result<Inherited, Error> {
     let environment = take_environment();
-    // SAFETY: the name is static; this opens nothing before the first line is logged.
-    unsafe { libc::openlog(c"login_duo".as_ptr(), libc::LOG_PID, libc::LOG_AUTHPRIV) };
+    name_us_to_syslog(0);
     let mut mask = SigSet::empty();
     sigprocmask(
         SigmaskHow::SIG_BLOCK,
@@ -78,6 +77,23 @@ pub fn take_over() -> Result<Inherited, Error> {
         mask,
         dispositions,
     })
+}
+
+/// Connects to syslog now rather than at the first line: for a process whose
+/// descriptors the user may take away with prlimit(2) before it has one.
+pub(super) fn connect_to_syslog() {
+    name_us_to_syslog(libc::LOG_NDELAY);
+}
+
+fn name_us_to_syslog(when: libc::c_int) {
+    // SAFETY: the name is static.
+    unsafe {
+        libc::openlog(
+            c"login_duo".as_ptr(),
+            libc::LOG_PID | when,
+            libc::LOG_AUTHPRIV,
+        )
+    };
 }
 
 impl Inherited {

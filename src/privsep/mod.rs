@@ -32,8 +32,8 @@ use nix::unistd::{ForkResult, fork, pipe2};
 use crate::error::Error;
 use confine::confine;
 pub use ids::irrevocably_become_the_caller;
-use inherited::watched_signals;
 pub use inherited::{Inherited, take_over};
+use inherited::{connect_to_syslog, watched_signals};
 pub use parent::{End, Parent, Report};
 pub use standing::{
     PRIVSEP_USER, PrivsepUser, Standing, caller_id, privsep_user, standing, user_id,
@@ -181,6 +181,8 @@ pub fn separate(
         }
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, config));
+            // While the limits are out of the user's reach still.
+            connect_to_syslog();
             let parent = Parent::of(child, verdict_read, life_write, signals);
             if let Err(error) = irrevocably_become_the_caller(standing) {
                 parent.finish();

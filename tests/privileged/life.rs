@@ -123,6 +123,32 @@ pub fn a_denial_is_logged_though_the_parent_is_stopped_and_then_killed() {
     );
 }
 
+/// The parent is the user's own process, so prlimit(2) works on it.
+pub fn descriptors_taken_from_the_parent_do_not_keep_its_line_out_of_the_log() {
+    let take = |world: &World, parent: i32| {
+        let mut take = world.as_user("manual");
+        take.args(["prlimit", "--pid", &parent.to_string(), "--nofile=0:"]);
+        assert_eq!(run(take).code(), 0);
+    };
+    let world = World::new();
+    let (child, parent, _) = waiting(&world, Install::Setuid);
+    take(&world, parent);
+    assert!(world.sandbox.duo.deny("manual"));
+    denied(&world, child, "Error in Duo login for '");
+
+    // Also one that was allowed: without descriptors there is no account either.
+    let world = World::new();
+    let (child, parent, _) = waiting(&world, Install::Setuid);
+    take(&world, parent);
+    assert!(world.sandbox.duo.approve("manual"));
+    let uid = world.uid("manual");
+    denied(
+        &world,
+        child,
+        &format!("couldn't look up the user id {uid}: "),
+    );
+}
+
 pub fn a_stopped_child_does_not_hold_the_parent_for_ever() {
     let world = World::new();
     let (mut child, parent, sandboxed) = waiting(&world, Install::Setuid);

@@ -89,12 +89,13 @@ fn everything() -> Vec<Test> {
             groups_that_cannot_be_looked_up_never_pass,
             without_its_user_it_takes_sshds_and_without_that_it_denies,
         }
-        life: ["root", "perl"] {
+        life: ["root", "perl", "prlimit"] {
             signals_to_the_parent_end_the_login,
             signals_to_the_child_deny,
             the_users_own_signals_do_not_reach_the_child,
             a_killed_parent_leaves_a_line_and_no_process,
             a_denial_is_logged_though_the_parent_is_stopped_and_then_killed,
+            descriptors_taken_from_the_parent_do_not_keep_its_line_out_of_the_log,
             a_stopped_child_does_not_hold_the_parent_for_ever,
             a_stopped_parent_opens_nothing_by_itself,
             a_signal_that_comes_with_the_verdict_wins,
