@@ -2,7 +2,8 @@
 //! each within its deadline, each failure kept for the error text.
 //!
 //! A failure is Duo's only if it is on the closed list: a caller who uses up
-//! descriptors, ports or memory must not pass for a broken network.
+//! descriptors, ports, memory or the firewall's table must not pass for a broken
+//! network.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -16,7 +17,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::names::{self, Names};
 use super::socket::Socket;
-use super::{tls, tunnel};
+use super::{tls, tracking, tunnel};
 use crate::clock::Deadlines;
 use crate::config::{Config, Host, Proxy};
 use crate::error::{Error, system_words};
@@ -98,6 +99,10 @@ impl Route {
                     reasons.push(format!("{error} ({address})"));
                 }
             }
+        }
+        if let Err(full) = tracking::has_room() {
+            ours = true;
+            reasons.push(format!("and {}", system_words(&full)));
         }
         let through = match &self.proxy {
             Some(proxy) => format!(" through the proxy {}", proxy.host),

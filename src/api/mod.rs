@@ -1,7 +1,7 @@
 //! Duo's Auth API v2, as a login sees it: the trait [`Duo`], and the real one,
 //! [`Client`]; and `probe`, which looks at the way there. Below that, what is
 //! said (`reply`, `factor`, `told`, `signing`), and how it gets there (`backoff`, `transport`, `wire`, `connect`, `tunnel`,
-//! `tls`, `validity`, `certificate`, `names`).
+//! `tls`, `validity`, `certificate`, `names`, `tracking`).
 #![forbid(unsafe_code)]
 
 pub mod backoff;
@@ -16,6 +16,7 @@ pub mod signing;
 pub mod socket;
 pub mod tls;
 pub mod told;
+mod tracking;
 pub mod transport;
 pub mod tunnel;
 pub mod validity;

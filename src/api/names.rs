@@ -1,9 +1,9 @@
 //! Names into addresses, and this host's own full name, each in a thread of its
 //! own, since the system's resolver knows no deadline.
 //!
-//! Whoever uses up descriptors or ports makes the resolver say "not found": such
-//! an answer counts as the network's only if a file, a socket and a port can
-//! still be had.
+//! Whoever uses up descriptors, ports or the firewall's table makes the resolver
+//! say "not found": such an answer counts as the network's only if a file, a
+//! socket, a port and a place in that table can still be had.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use nix::libc;
 
+use super::tracking;
 use crate::clock::in_steps;
 use crate::error::{Error, system_words};
 
@@ -149,6 +150,7 @@ fn not_found(text: String) -> Error {
         UnixDatagram::unbound().map(drop),
         a_port_is_free(Ipv4Addr::UNSPECIFIED.into()),
         a_port_is_free(Ipv6Addr::UNSPECIFIED.into()),
+        tracking::has_room(),
     ];
     match proofs.into_iter().find_map(Result::err) {
         None => Error::Service(text),

@@ -237,6 +237,40 @@ pub fn no_port_left_to_ask_from_is_not_taken_for_duo_being_down() {
     }
 }
 
+/// Any user can fill the firewall's table of connections, with two sockets and
+/// all of 127.0.0.0/8; whatever is new is then dropped. Here the table says so,
+/// and nobody answers.
+pub fn a_full_table_of_connections_is_not_taken_for_duo_being_down() {
+    let inside = |world: &World, script: &str| {
+        let mut command = world.inside();
+        command.args(["sh", "-e", "-c", script]);
+        let ended = run(command);
+        assert_eq!(ended.code(), 0, "{ended:?}");
+    };
+    for host in ["localhost:1", "api-1.duosecurity.example"] {
+        let world = safe();
+        world.sandbox.edit_config(&world.sandbox.duo.host(), host);
+        inside(
+            &world,
+            "mount -t tmpfs none /proc/sys/net; cd /proc/sys/net; mkdir netfilter; \
+             echo 262144 >netfilter/nf_conntrack_max",
+        );
+        let full = "260000 of 262144 connections are tracked";
+        for (count, start, end) in [
+            (7, "Failsafe Duo login for 'push'", ""),
+            (260_000, "Error in Duo login for 'push'", full),
+        ] {
+            let path = "/proc/sys/net/netfilter/nf_conntrack_count";
+            inside(&world, &format!("echo {count} >{path}"));
+            let ended = run(canary(world.login(Install::Setuid, "push")));
+            let line = world.final_line();
+            assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+            assert_eq!(ended.stdout.is_empty(), !end.is_empty(), "{ended:?}");
+            world.clear_log();
+        }
+    }
+}
+
 pub fn closed_descriptors_in_every_combination() {
     let world = safe();
     for install in INSTALLS {

@@ -72,6 +72,7 @@ fn everything() -> Vec<Test> {
             a_soft_limit_is_raised_for_the_child_and_kept_for_the_session,
             a_timer_slack_of_the_callers_does_not_stretch_the_childs_deadlines,
             no_port_left_to_ask_from_is_not_taken_for_duo_being_down,
+            a_full_table_of_connections_is_not_taken_for_duo_being_down,
             closed_descriptors_in_every_combination,
             descriptors_that_are_no_pipe_or_terminal,
             full_pipes_do_not_hold_the_login_up,
