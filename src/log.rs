@@ -218,7 +218,7 @@ const CHUNK: usize = 128;
 /// it: waits for room, at most `patience` in all, and drops what is left then.
 ///
 /// # Errors
-/// The system's, or `TimedOut`.
+/// The system's, `TimedOut`, or `WriteZero`.
 pub fn write_patiently(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<()> {
     let end = Instant::now() + patience;
     for chunk in bytes.chunks(CHUNK) {
@@ -226,8 +226,10 @@ pub fn write_patiently(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> 
         while !left.is_empty() {
             wait_for_room(to, end)?;
             match nix::unistd::write(to, left) {
+                // What a caller gives us may always have room, and never take a byte.
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => left = left.get(written..).unwrap_or_default(),
-                Err(nix::Error::EINTR | nix::Error::EAGAIN) => {}
+                Err(nix::Error::EINTR | nix::Error::EAGAIN) if Instant::now() < end => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -307,5 +309,22 @@ mod tests {
         let much = vec![b'x'; 1 << 20];
         let error = write_patiently(writer.as_fd(), &much, Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn what_never_takes_a_byte_does_not_hold_a_line_up_for_ever() {
+        let mut other = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let memory = std::fs::File::options()
+            .write(true)
+            .open(format!("/proc/{}/mem", other.id()))
+            .unwrap();
+        drop(other.stdin.take());
+        other.wait().unwrap();
+        // The memory of a process that is no more: poll sees room, write takes nothing.
+        let error = write_patiently(memory.as_fd(), b"x", PATIENCE).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     }
 }
