@@ -523,7 +523,10 @@ fn reload_fails() {
     // It is called sshd, and a hang-up ends it.
     let stand_in = machine.path("sshd");
     fs::copy("/bin/sleep", &stand_in).expect("copied");
-    let mut process = Command::new(&stand_in)
+    // Whoever runs the tests may ignore hang-ups, and that is inherited.
+    let mut process = Command::new("env")
+        .arg("--default-signal=HUP")
+        .arg(&stand_in)
         .arg("600")
         .spawn()
         .expect("it starts");
