@@ -307,10 +307,11 @@ impl<'a> Client<'a> {
     }
 
     fn address(&self) -> Option<String> {
-        let own_instead = self.person.own_address_instead;
-        let own = || self.line.own_address().filter(|_| own_instead);
-        let address = self.person.address.or_else(own)?;
-        Some(address.to_string())
+        let address = match self.person.address {
+            None if self.person.own_address_instead => self.line.own_address(),
+            told => told,
+        };
+        address.map(|address| address.to_string())
     }
 }
 

@@ -78,13 +78,15 @@ fn regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
-    if !file.metadata()?.is_file() {
+    let status = file.metadata()?;
+    if !status.is_file() || status.len() > LARGEST_BUNDLE {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_BUNDLE + 1).read_to_end(&mut bytes)?;
-    let fits = u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST_BUNDLE);
-    Ok(fits.then_some(bytes))
+    // With room for one more, the end is found without growing.
+    let length = usize::try_from(status.len()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(length + 1);
+    file.take(LARGEST_BUNDLE).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 fn bundle(path: &Path) -> Result<RootCertStore, Error> {
