@@ -51,7 +51,15 @@ pub fn run() -> ExitCode {
         Standing::Setuid => Caller::Untrusted,
         Standing::Root | Standing::Plain => Caller::Trusted,
     };
-    match cli::read(std::mem::take(&mut inherited.environment), caller) {
+    let request = cli::read(std::mem::take(&mut inherited.environment), caller);
+    // The caller chose what descriptors 1 and 2 are, and part of the text too:
+    // where a write goes can depend on whose it is.
+    if !matches!(request, Request::Login(_) | Request::Check(_))
+        && let Err(error) = privsep::irrevocably_become_the_caller(standing)
+    {
+        return complain(1, error);
+    }
+    match request {
         Request::Show(text) => {
             // A closed stdout is not an event.
             let _ = io::stdout().write_all(text.as_bytes());

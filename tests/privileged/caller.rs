@@ -551,6 +551,24 @@ pub fn a_user_by_hand_chooses_neither_configuration_nor_name() {
     assert!(world.sandbox.duo.paths().is_empty());
 }
 
+pub fn nothing_is_written_as_root_to_what_the_caller_chose() {
+    let world = safe();
+    let trace = world.sandbox.path().join("trace");
+    let id = world.uid("push");
+    let dropped = format!("setresuid({id}, {id}, {id}) = 0");
+    for option in ["--help", "--version", "--nonsense", "--config=/etc/shadow"] {
+        let mut login = world.inside();
+        login.args(["strace", "-u", "push", "-e", "trace=setresuid,write", "-o"]);
+        login.arg(&trace).args(["/srv/bin/login_duo", option]);
+        let ended = run(login);
+        assert!(!ended.stdout.is_empty() || !ended.stderr.is_empty());
+        let calls = fs::read_to_string(&trace).unwrap();
+        let place = |what: &str| calls.lines().position(|line| line.starts_with(what));
+        assert!(place(&dropped) < place("write("), "{option}: {calls}");
+        assert!(place(&dropped).is_some(), "{option}: {calls}");
+    }
+}
+
 pub fn without_the_setuid_bits_force_the_configuration_stays_closed() {
     let world = safe();
     // no_new_privs takes the setuid bit's effect away: nothing can be read then.

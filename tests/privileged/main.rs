@@ -90,6 +90,9 @@ fn everything() -> Vec<Test> {
             groups_that_cannot_be_looked_up_never_pass,
             without_its_user_it_takes_sshds_and_without_that_it_denies,
         }
+        caller: ["root", "strace"] {
+            nothing_is_written_as_root_to_what_the_caller_chose,
+        }
         life: ["root", "perl", "prlimit"] {
             signals_to_the_parent_end_the_login,
             signals_to_the_child_deny,
