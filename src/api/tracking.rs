@@ -10,19 +10,24 @@ use std::path::Path;
 /// Whether a new connection can be tracked.
 ///
 /// # Errors
-/// There is no room, in words.
+/// There is no room, in words; or it cannot be known, in the system's.
 pub(super) fn has_room() -> io::Result<()> {
     has_room_as_told(Path::new("/proc/sys/net/netfilter"))
 }
 
 fn has_room_as_told(folder: &Path) -> io::Result<()> {
-    // Where nothing is tracked, the kernel has no such numbers; no caller can
-    // take them away.
-    let number = |name: &str| {
-        let text = fs::read_to_string(folder.join(name)).ok()?;
-        text.trim().parse::<u64>().ok()
+    let number = |name: &str| match fs::read_to_string(folder.join(name)) {
+        Ok(text) => text
+            .trim()
+            .parse::<u64>()
+            .map(Some)
+            .map_err(io::Error::other),
+        // Where nothing is tracked, the kernel has no such numbers; no caller can
+        // take them away. Descriptors, to read them with, a caller can.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     };
-    match (number("nf_conntrack_count"), number("nf_conntrack_max")) {
+    match (number("nf_conntrack_count")?, number("nf_conntrack_max")?) {
         // Some have run out since; 0 is no limit.
         (Some(count), Some(most)) if most > 0 && count >= most - most / 10 => Err(
             io::Error::other(format!("{count} of {most} connections are tracked")),
@@ -57,5 +62,13 @@ mod tests {
         assert_eq!(look("0\n", "262144\n"), None);
         assert_eq!(look("7\n", "0\n"), None);
         assert!(has_room_as_told(Path::new("/nonexistent")).is_ok());
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_no_proof_of_room() {
+        assert!(look("many\n", "262144\n").is_some());
+        // As where a caller has left no descriptor: an error, and not "no such file".
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(has_room_as_told(file.path()).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::sshd::{DOCUMENTED, Sshd};
 use crate::support::{PATIENCE, Terminal, TerminalSize, lines};
@@ -274,23 +274,28 @@ pub fn a_passcode_sent_along_as_a_variable() {
     assert!(world.final_line().ends_with(": passcode"));
 }
 
-pub fn sessions_that_share_a_connection_are_each_asked() {
-    let world = World::new();
-    let sshd = Sshd::start(&world, "");
+/// A connection for many sessions, and the option that leads to it.
+fn connection_to_share(world: &World, sshd: &Sshd) -> (String, Child) {
     let control = format!("-oControlPath={}/control", world.sandbox.path().display());
     let mut master = sshd.client("ssh");
     master.args(["-M", "-N", &control, "push@127.0.0.1"]);
-    let mut master = start(master);
+    let master = start(master);
     wait_until(
         || world.sandbox.path().join("control").exists(),
         || "no control socket".to_owned(),
     );
+    (control, master)
+}
+
+pub fn sessions_that_share_a_connection_are_each_asked() {
+    let world = World::new();
+    let sshd = Sshd::start(&world, "");
+    let (control, mut master) = connection_to_share(&world, &sshd);
     for number in 1..=3 {
         let mut ssh = sshd.client("ssh");
         ssh.args([&control, "push@127.0.0.1", "echo", "in"]);
         assert_eq!(run(ssh).stdout, "in\n");
-        let paths = world.sandbox.duo.paths();
-        assert_eq!(paths.iter().filter(|path| *path == "auth").count(), number);
+        assert_eq!(world.sandbox.duo.asked("auth"), number);
     }
     master.kill().unwrap();
     master.wait().unwrap();
@@ -300,14 +305,7 @@ pub fn sessions_that_share_a_connection_are_each_asked() {
 pub fn a_hundred_logins_at_once() {
     let world = World::new();
     let sshd = Sshd::start(&world, "");
-    let control = format!("-oControlPath={}/control", world.sandbox.path().display());
-    let mut master = sshd.client("ssh");
-    master.args(["-M", "-N", &control, "push@127.0.0.1"]);
-    let mut master = start(master);
-    wait_until(
-        || world.sandbox.path().join("control").exists(),
-        || "no control socket".to_owned(),
-    );
+    let (control, mut master) = connection_to_share(&world, &sshd);
     // Over one connection: it is the logins that are many, not the key exchanges.
     let sessions: Vec<_> = (0..100)
         .map(|number| {

@@ -523,15 +523,7 @@ fn as_a_user_names_the_pattern_that_decides() {
     let found = check(&sandbox, &["--as", "root"]);
     found.is("user.gate", "warn", "not asked");
     assert!(found.of("user.duo").is_empty());
-    assert_eq!(
-        sandbox
-            .duo
-            .paths()
-            .iter()
-            .filter(|path| *path == "preauth")
-            .count(),
-        1
-    );
+    assert_eq!(sandbox.duo.asked("preauth"), 1);
 }
 
 #[test]

@@ -320,15 +320,7 @@ fn prompts_out_of_range_are_the_nearest_bound() {
     terminal.wait_for_text("Passcode or option");
     terminal.send("000000\n");
     assert_eq!(terminal.status(), 1, "{}", terminal.log());
-    assert_eq!(
-        sandbox
-            .duo
-            .paths()
-            .iter()
-            .filter(|path| *path == "preauth")
-            .count(),
-        1
-    );
+    assert_eq!(sandbox.duo.asked("preauth"), 1);
 }
 
 /// What Duo was told of the client's address, and the log.

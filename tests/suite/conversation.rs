@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fake_duo::{Endpoint, FakeDuo, Fault, RetryAfter, SMS_PASSCODE, Script, Shape, Times};
 
-use crate::support::{Sandbox, Terminal, TerminalSize, lines};
+use crate::support::{Login, Sandbox, Terminal, TerminalSize, lines};
 
 /// Tall enough for every attempt of a login.
 const TALL: TerminalSize = TerminalSize {
@@ -32,6 +32,11 @@ fn menu(user: &str, typed: &str) -> String {
     )
     .trim_end()
     .to_owned()
+}
+
+/// A login that says `welcome` to whoever it lets in.
+fn welcome(sandbox: &Sandbox, user: &str) -> Login {
+    sandbox.login(user).args(&["echo", "welcome"])
 }
 
 /// Waits for the `number`th menu, and answers it.
@@ -61,10 +66,7 @@ fn outcomes(log: &str) -> String {
 #[test]
 fn a_push_that_is_approved() {
     let sandbox = Sandbox::new();
-    let terminal = sandbox
-        .login("alice")
-        .args(&["echo", "welcome"])
-        .on_terminal();
+    let terminal = welcome(&sandbox, "alice").on_terminal();
     let screen = [
         &menu("alice", "1"),
         "Pushed a login request to your device...",
@@ -77,10 +79,7 @@ fn a_push_that_is_approved() {
 #[test]
 fn a_phone_call() {
     let sandbox = Sandbox::new();
-    let terminal = sandbox
-        .login("alice")
-        .args(&["echo", "welcome"])
-        .on_terminal();
+    let terminal = welcome(&sandbox, "alice").on_terminal();
     let screen = [
         &menu("alice", "2"),
         "Dialing XXX-XXX-1234...",
@@ -94,10 +93,7 @@ fn a_phone_call() {
 #[test]
 fn codes_by_sms_and_then_one_of_them() {
     let sandbox = Sandbox::new();
-    let terminal = sandbox
-        .login("alice")
-        .args(&["echo", "welcome"])
-        .on_terminal_of(TALL);
+    let terminal = welcome(&sandbox, "alice").on_terminal_of(TALL);
     let screen = [
         &menu("alice", "3"),
         "New SMS passcodes sent",
@@ -113,10 +109,7 @@ fn codes_by_sms_and_then_one_of_them() {
 #[test]
 fn a_wrong_passcode_and_then_the_right_one_pasted_with_blanks() {
     let sandbox = Sandbox::new();
-    let terminal = sandbox
-        .login("alice")
-        .args(&["echo", "welcome"])
-        .on_terminal_of(TALL);
+    let terminal = welcome(&sandbox, "alice").on_terminal_of(TALL);
     let screen = [
         &menu("alice", "000000"),
         "Incorrect passcode. Please try again.",
@@ -151,10 +144,7 @@ fn three_wrong_passcodes() {
 fn autopush_fails_and_then_a_passcode() {
     let sandbox = Sandbox::new();
     sandbox.configure("autopush = yes\n");
-    let terminal = sandbox
-        .login("pushdeny")
-        .args(&["echo", "welcome"])
-        .on_terminal();
+    let terminal = welcome(&sandbox, "pushdeny").on_terminal();
     let screen = [
         "Autopushing login request to phone...",
         "Pushed a login request to your device...",
@@ -185,7 +175,7 @@ fn autopush_has_one_attempt_where_sshd_was_given_a_command() {
 fn autopush_without_a_default_factor_is_the_menu_at_once() {
     let sandbox = Sandbox::new();
     sandbox.configure("autopush = yes\n");
-    let login = sandbox.login("token").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "token");
     let mut terminal = login.on_terminal();
     terminal.wait_for_text("Enter a passcode:");
     terminal.send("123456\n");
@@ -203,7 +193,7 @@ fn autopush_without_a_default_factor_is_the_menu_at_once() {
 fn the_code_of_a_verified_push_is_not_overlooked() {
     let sandbox = Sandbox::new();
     sandbox.configure("verified_push = yes\n");
-    let login = sandbox.login("verified").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "verified");
     let screen = [
         &menu("verified", ""),
         "",
@@ -229,7 +219,7 @@ fn someone_who_is_denied_is_told_why() {
 #[test]
 fn someone_who_needs_no_factor_is_told_why() {
     let sandbox = Sandbox::new();
-    let login = sandbox.login("allow").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "allow");
     let screen = ["Account is set to bypass two-factor", "welcome"];
     transcript(login.on_terminal(), &[], 0, &screen);
 }
@@ -359,7 +349,7 @@ fn what_is_typed_ahead_is_the_shells() {
 #[test]
 fn the_counter_leaves_no_trace_in_what_can_be_read_afterwards() {
     let sandbox = Sandbox::new();
-    let login = sandbox.login("manual").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "manual");
     let mut terminal = login.on_terminal();
     answer(&mut terminal, 1, "1\n");
     let screen = terminal.wait_for_text("waiting for your approval… 2 s, Ctrl-C gives up");
@@ -381,7 +371,7 @@ fn the_counter_leaves_no_trace_in_what_can_be_read_afterwards() {
 #[test]
 fn a_narrow_terminal_is_not_littered_by_the_counter() {
     let sandbox = Sandbox::new();
-    let login = sandbox.login("manual").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "manual");
     let mut terminal = login.on_terminal_of(NARROW);
     answer(&mut terminal, 1, "1\n");
     terminal.wait_for_text("waiting… 2 s, Ctrl-C gives up");
@@ -404,7 +394,7 @@ fn a_narrow_terminal_is_not_littered_by_the_counter() {
 fn a_dumb_terminal_gets_plain_lines() {
     let sandbox = Sandbox::new();
     sandbox.configure("verified_push = yes\n");
-    let login = sandbox.login("verified").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "verified");
     let login = login.env("TERM", "dumb");
     let screen = [
         &menu("verified", "1"),
@@ -423,7 +413,7 @@ fn escapes_in_duos_texts_do_nothing_to_a_terminal() {
     for locale in ["C.UTF-8", "C"] {
         for shape in [Shape::Prompt, Shape::Devices] {
             let sandbox = Sandbox::with(FakeDuo::builder().shape(shape));
-            let login = sandbox.login("escapes").args(&["echo", "welcome"]);
+            let login = welcome(&sandbox, "escapes");
             let login = login.env("TERM", "dumb").env("LANG", locale);
             let mut terminal = login.on_terminal_of(TALL);
             answer(&mut terminal, 1, "1\n");
@@ -458,7 +448,7 @@ fn nothing_of_the_conversation_goes_to_a_redirected_stdout() {
 #[test]
 fn a_terminal_that_can_only_be_read_is_written_to_by_its_name() {
     let sandbox = Sandbox::new();
-    let login = sandbox.login("alice").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "alice");
     let terminal = login.through("exec \"$@\" < /dev/tty").on_terminal();
     let screen = [
         &menu("alice", "123456"),
@@ -471,7 +461,7 @@ fn a_terminal_that_can_only_be_read_is_written_to_by_its_name() {
 #[test]
 fn what_cannot_be_a_passcode_is_refused_without_asking_duo() {
     let sandbox = Sandbox::new();
-    let login = sandbox.login("alice").args(&["echo", "welcome"]);
+    let login = welcome(&sandbox, "alice");
     let mut terminal = login.on_terminal_of(TALL);
     answer(&mut terminal, 1, &format!("{}\n", "x".repeat(300)));
     // Ctrl-V takes the next character as it is.
@@ -495,12 +485,7 @@ fn what_cannot_be_a_passcode_is_refused_without_asking_duo() {
         "welcome",
     ];
     transcript(terminal, &[], 0, &screen);
-    let auths = sandbox
-        .duo
-        .paths()
-        .iter()
-        .filter(|path| *path == "auth")
-        .count();
+    let auths = sandbox.duo.asked("auth");
     assert_eq!(auths, 1);
 }
 

@@ -117,6 +117,16 @@ impl FakeDuo {
             .collect()
     }
 
+    /// How often this endpoint was asked.
+    #[must_use]
+    pub fn asked(&self, endpoint: &str) -> usize {
+        let requests = self.requests();
+        requests
+            .iter()
+            .filter(|request| request.endpoint() == endpoint)
+            .count()
+    }
+
     /// TCP connections accepted, whether or not they sent a byte.
     #[must_use]
     pub fn connections(&self) -> usize {
