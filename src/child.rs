@@ -44,16 +44,17 @@ pub fn run(start: &Start<'_>, file: Option<File>, mut ends: ChildEnds) -> i32 {
         clock: WatchedClock::start(),
         last_words: LastWords::default(),
     };
+    if let Err(error) = child.watch_parent(&ends) {
+        // Nobody would end a child that stays.
+        let _ = ends.send(&format!("{FAULT_MARK}{error}"));
+        return 1;
+    }
     match child.introduce(file, &mut ends) {
         Ok((named, settings)) => {
             let verdict = child.ask(&named, settings);
             child.say(&verdict, &named.who, ends)
         }
-        Err(error) => {
-            // Perhaps nobody watches the parent yet.
-            let _ = ends.send(&format!("{FAULT_MARK}{error}"));
-            1
-        }
+        Err(error) => child.fail(&error, ends),
     }
 }
 
@@ -77,6 +78,18 @@ enum Settings {
 }
 
 impl Child<'_> {
+    /// From here on the parent's end is this process's, with a last line.
+    fn watch_parent(&self, ends: &ChildEnds) -> Result<(), Error> {
+        self.if_orphaned(&killed(), &nobody());
+        let (last_words, log) = (self.last_words.clone(), self.log);
+        ends.watch_parent(self.clock.pulse(), move || {
+            let words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((priority, line)) = &*words {
+                log.line(*priority, line);
+            }
+        })
+    }
+
     /// Finds out who this is and tells the parent, so that every log line can
     /// name them.
     fn introduce(
@@ -84,19 +97,6 @@ impl Child<'_> {
         file: Option<File>,
         ends: &mut ChildEnds,
     ) -> Result<(Named, Settings), Error> {
-        let nobody = Who {
-            duo_user: "?".to_owned(),
-            client: None,
-        };
-        self.if_orphaned(&killed(), &nobody);
-        let (last_words, log) = (self.last_words.clone(), self.log);
-        ends.watch_parent(self.clock.pulse(), move || {
-            let words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((priority, line)) = &*words {
-                log.line(*priority, line);
-            }
-        })?;
-
         if let Some(warning) = &self.start.warning {
             self.log.warning(warning);
         }
@@ -143,6 +143,17 @@ impl Child<'_> {
         let sent = ends.send(&record);
         if sent.is_ok() && verdict.outcome.opens() {
             return 0;
+        }
+        self.clock.rest();
+        ends.stay()
+    }
+
+    /// Sends why it could not even be said whose login this is, and stays as a
+    /// no does.
+    fn fail(&self, error: &Error, mut ends: ChildEnds) -> ! {
+        if ends.send(&format!("{FAULT_MARK}{error}")).is_ok() {
+            let fault = Verdict::new(Outcome::Error, error.to_string());
+            self.if_orphaned(&fault, &nobody());
         }
         self.clock.rest();
         ends.stay()
@@ -295,6 +306,14 @@ impl Child<'_> {
             own_address_instead,
             command: command.map(|command| String::from_utf8_lossy(command).into_owned()),
         }
+    }
+}
+
+/// Who logs in, before that is known.
+fn nobody() -> Who {
+    Who {
+        duo_user: "?".to_owned(),
+        client: None,
     }
 }
 

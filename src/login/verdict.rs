@@ -217,7 +217,7 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
                     judgement.unsaid = Unsaid::Nothing;
                     judgement.verdict = verdict;
                 }
-                (End::Exited(1), Err(why)) => judgement.verdict.detail = why,
+                (End::Stays | End::Exited(1), Err(why)) => judgement.verdict.detail = why,
                 (End::Exited(status), _) => {
                     judgement.verdict.detail =
                         format!("the child's exit status {status} does not fit what it said");
