@@ -7,23 +7,26 @@
 
 use std::time::{Duration, SystemTime};
 
-use login_duo::account;
-use login_duo::api::factor::Factor;
-use login_duo::api::reply::{self, Auth, Preauth, Progress, Trouble};
-use login_duo::api::transport::Answer;
-use login_duo::api::validity::Certificate;
-use login_duo::api::{backoff, signing};
-use login_duo::config::{self, Failmode, Gecos};
-use login_duo::error::Error;
-use login_duo::groups::Groups;
-use login_duo::log::{self, Charset, Who};
-use login_duo::login;
+use duo_net::http::Answer;
+use duo_net::{backoff, tls};
+use duo_policy::api::menu::Factor;
+use duo_policy::api::reply::{self, Auth, Kind, Preauth, Progress};
+use duo_policy::api::signing;
+use duo_policy::config::{self, Failmode, Gecos};
+use duo_policy::error::Error;
+use duo_policy::groups::Groups;
+use duo_policy::login;
+use duo_policy::text::{self, Charset};
+use duo_policy::verdict::{self, End, Report};
+use duo_system::account;
+use duo_wire::{Outcome, Record, Verdict, Who};
+use rustls::pki_types::CertificateDer;
 
 /// A body, and the name of its fuzz target and of its folder of seeds.
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const BODIES: [Body; 10] = [
+pub const BODIES: [Body; 11] = [
     ("configuration", configuration),
     ("groups", groups),
     ("answer", answer),
@@ -34,6 +37,7 @@ pub const BODIES: [Body; 10] = [
     ("sanitiser", sanitiser),
     ("signing", signing),
     ("certificate", certificate),
+    ("records", records),
 ];
 
 /// A configuration file. A `failmode = secure` at its end is never overheard,
@@ -155,12 +159,13 @@ pub fn answer(bytes: &[u8]) {
     let result = duos_result(body);
     let response = match reply::judge(http, body) {
         Ok(response) => response,
-        Err(Trouble::Error(Error::Service(text))) => {
-            assert_eq!(result, None, "HTTP {http} is a service error: {text}");
-            assert!(!matches!(http, 400 | 403 | 429), "HTTP {http}: {text}");
+        Err(trouble) => {
+            if let (Kind::Final, Error::Service(text)) = (trouble.kind, trouble.error) {
+                assert_eq!(result, None, "HTTP {http} is a service error: {text}");
+                assert!(!matches!(http, 400 | 403 | 429), "HTTP {http}: {text}");
+            }
             return;
         }
-        Err(_) => return,
     };
     assert!((200..300).contains(&http));
     let result = result.or_else(|| denied_by_code(body));
@@ -261,40 +266,36 @@ pub fn http_date(bytes: &[u8]) {
     }
 }
 
-/// A certificate: what follows it does not count, what is cut off of it is
-/// missed, and its last day is one that four digits for the year can say.
+/// A root's name: what `duoctl check` shows of a certificate's bytes is not
+/// empty and not long.
 pub fn certificate(bytes: &[u8]) {
-    let Some(read) = Certificate::read(bytes) else {
-        return;
-    };
-    // 0000-01-00 to 9999-99-99, as careless as two digits can be.
-    let years = -62_170_000_000..=253_700_000_000;
-    assert!(years.contains(&read.not_after), "{}", read.not_after);
-    assert!(!read.subject.is_empty());
-
-    let longer = [bytes, b"\x30\x00"].concat();
-    assert_eq!(Certificate::read(&longer), Some(read));
-    let length = whole(bytes);
-    for end in [length - 1, length / 2, 2, 1, 0] {
-        let cut = bytes.get(..end.min(length - 1)).expect("a part of it");
-        assert_eq!(Certificate::read(cut), None, "{end} of {length}");
+    if let Some(name) = tls::name_of(&CertificateDer::from(bytes)) {
+        assert!((1..=100).contains(&name.chars().count()), "{name}");
     }
 }
 
-/// The length of the DER element that begins here. Source: X.690, 8.1.3.
-fn whole(bytes: &[u8]) -> usize {
-    let number = |digits: &[u8]| {
-        digits
-            .iter()
-            .fold(0, |length, digit| length << 8 | usize::from(*digit))
-    };
-    match bytes {
-        [_, short @ 0..0x80, ..] => 2 + usize::from(*short),
-        [_, long, rest @ ..] => {
-            let digits = usize::from(long & 0x7f);
-            2 + digits + number(rest.get(..digits).expect("the length's digits"))
-        }
-        _ => 0,
+/// What a child may write on the verdict pipe, were it taken over: nothing
+/// opens but the three records of a yes, and whatever is read is written again
+/// as it was.
+pub fn records(bytes: &[u8]) {
+    let read = Record::read_all(bytes);
+    if let Some(records) = &read {
+        let again: String = records.iter().map(Record::to_line).collect();
+        assert_eq!(Record::read_all(again.as_bytes()).as_ref(), Some(records));
+    }
+    for status in [0, 1] {
+        let report = Report {
+            records: bytes.to_vec(),
+            left: None,
+            end: End::Exited(status),
+        };
+        let judgement = verdict::judge(Ok(report), Who::unknown());
+        let is_yes = matches!(
+            read.as_deref(),
+            Some([Record::Who(_), Record::Logged, Record::Verdict(verdict)])
+                if verdict.outcome.opens()
+        );
+        assert_eq!(judgement.allow.is_some(), is_yes && status == 0);
     }
 }
 
@@ -348,11 +349,11 @@ pub fn typed(bytes: &[u8]) {
 /// Any text, as it reaches a terminal or the log: no control character, no
 /// change of direction, one line, and no field that its writer forged.
 pub fn sanitiser(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
+    let given = &*String::from_utf8_lossy(bytes);
     for charset in [Charset::Utf8, Charset::Ascii] {
-        let line = log::one_line(&text, charset);
+        let line = text::one_line(given, charset);
         assert!(!line.contains(is_an_order), "{line:?}");
-        let screen = log::for_terminal(&text, charset).replace(['\n', '\t'], "");
+        let screen = text::for_terminal(given, charset).replace(['\n', '\t'], "");
         assert!(!screen.contains(is_an_order), "{screen:?}");
         for shown in [&*line, &screen] {
             assert!(charset == Charset::Utf8 || shown.is_ascii());
@@ -360,14 +361,19 @@ pub fn sanitiser(bytes: &[u8]) {
         }
     }
 
-    let (name, client) = text.split_once('\n').unwrap_or((&text, ""));
+    let (name, client) = given.split_once('\n').unwrap_or((given, ""));
     let who = Who {
         duo_user: name.to_owned(),
         client: Some(client.to_owned()),
     };
-    let line = log::login_line("Failed", &who, "why");
-    let line = log::one_line(&line, Charset::Ascii);
-    if line.chars().count() < 1_000 {
+    let line = verdict::line(&Verdict::new(Outcome::Failed, "why"), &who);
+    let line = text::for_log(&line);
+    assert!(
+        line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+        "{line}"
+    );
+    assert!(line.len() <= 1_003);
+    if line.len() < 1_000 {
         let fields = line.strip_prefix("Failed Duo login for '");
         let fields = after_the_quote(fields.expect("the line's start"));
         let client = fields.strip_prefix(" from ").expect("a client");
@@ -389,7 +395,7 @@ fn after_the_quote(text: &str) -> &str {
     panic!("the name has no end: {text}")
 }
 
-/// As behaviour.md lists them, "Sanitising".
+/// As docs/behaviour.md lists them, *The conversation*.
 fn is_an_order(letter: char) -> bool {
     letter.is_control()
         || matches!(u32::from(letter),

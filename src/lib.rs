@@ -1,61 +1,49 @@
 //! login_duo: what sshd runs in place of the user's shell. It asks Duo for the
 //! second factor and, on yes, becomes the shell or the command.
 //!
-//! [`run`] tells the story: the parent's half here, the child's in [`child`].
-//! Each module has one job, and uses only those below it: `child`, `checkup`,
-//! `session`, `login`, `privsep`, `check`, `conversation`, `api`, `groups`, `account`, `config`,
-//! `cli`, `log`, `clock`, `error`, `secret`.
-#![deny(unsafe_code)]
+//! [`run`] tells the story, the parent's half; the child's is in `duo-ask`.
+#![forbid(unsafe_code)]
 
-pub mod account;
-pub mod api;
-pub mod check;
-pub mod checkup;
-pub mod child;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod conversation;
-pub mod error;
-pub mod groups;
-pub mod ini;
-pub mod log;
-pub mod login;
-pub mod privsep;
-pub mod secret;
-pub mod session;
+mod cli;
+mod conversation;
+mod session;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use account::Account;
-use cli::{Caller, Invocation, Request};
-use config::Owners;
-use error::Error;
-use log::{Charset, Log, Who};
-use login::Unsaid;
-use privsep::{Inherited, Parent, Standing};
+use duo_policy::clock::Deadlines;
+use duo_policy::error::Error;
+use duo_policy::text::{self, Charset};
+use duo_policy::verdict::{self, Unsaid};
+use duo_system::account::Account;
+use duo_system::configuration::{self, Owners};
+use duo_system::log::Log;
+use duo_system::output::{PATIENCE, write_patiently};
+use duo_system::privsep::{self, Caller, Inherited, Parent, Standing};
+use duo_wire::Who;
+
+use cli::{Invocation, Request};
+use conversation::{Reader, Surroundings};
 use session::Session;
 
 /// One login, from the command line to the session. Returns only if there is
 /// none: 1 denied, 2 wrong usage, 126 or 127 if the session cannot start.
 pub fn run() -> ExitCode {
-    let started = privsep::take_over().and_then(|inherited| Ok((inherited, privsep::standing()?)));
+    let started = privsep::take_over(c"login_duo")
+        .and_then(|inherited| Ok((inherited, privsep::standing()?)));
     let (mut inherited, standing) = match started {
         Ok(started) => started,
         Err(error) => return complain(1, error),
     };
-    let caller = match standing {
-        Standing::Setuid => Caller::Untrusted,
-        Standing::Root | Standing::Plain => Caller::Trusted,
-    };
-    let request = cli::read(std::mem::take(&mut inherited.environment), caller);
+    let caller = Caller::of_this_process();
+    let environment = std::mem::take(&mut inherited.environment);
+    let request = cli::read(environment, standing, caller);
     // The caller chose what descriptors 1 and 2 are, and part of the text too:
     // where a write goes can depend on whose it is.
-    if !matches!(request, Request::Login(_) | Request::Check(_))
-        && let Err(error) = privsep::irrevocably_become_the_caller(standing)
+    if !matches!(request, Request::Login(_))
+        && let Err(error) = privsep::irrevocably_become_the_caller(standing, caller)
     {
         return complain(1, error);
     }
@@ -66,64 +54,56 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Request::Usage(text) => {
-            let text = log::for_terminal(&text, Charset::Ascii).into_owned();
-            let _ = log::write_patiently(io::stderr().as_fd(), text.as_bytes(), log::PATIENCE);
+            let text = text::for_terminal(&text, Charset::Ascii).into_owned();
+            let _ = write_patiently(io::stderr().as_fd(), text.as_bytes(), PATIENCE);
             ExitCode::from(2)
         }
         Request::Forbidden(text) => complain(1, text),
-        Request::Check(wanted) => checkup::run(&wanted, &inherited, standing),
         Request::Login(mut invocation) => {
             inherited.environment = std::mem::take(&mut invocation.environment);
-            log_in(&invocation, &inherited, standing)
+            log_in(&invocation, &inherited, standing, caller)
         }
     }
 }
 
-/// Ask in a child; judge what it says; log; become the session.
-fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) -> ExitCode {
-    // The drop changes the child's.
-    let caller = privsep::caller_id();
-    let (report, parent) = match ask_in_a_child(invocation, standing, caller) {
-        Ok(mut parent) => (parent.wait(), Some(parent)),
-        Err(error) => (Err(error), None),
-    };
-    // Nothing was logged and nobody looked up before the fork and the drop.
-    let log = Log::open(invocation.sink, invocation.charset);
+/// Ask in a child; judge what it says; become the session.
+fn log_in(
+    invocation: &Invocation,
+    inherited: &Inherited,
+    standing: Standing,
+    caller: Caller,
+) -> ExitCode {
+    let report = ask_in_a_child(invocation, standing, caller).and_then(Parent::wait);
     // Also where nothing was forked: a directory's answer is never read as root.
-    let account =
-        privsep::irrevocably_become_the_caller(standing).and_then(|()| Account::of(caller));
+    let account = privsep::irrevocably_become_the_caller(standing, caller)
+        .and_then(|()| Account::of(caller.uid.as_raw()));
     let report = account.as_ref().map_err(Error::clone).and(report);
     let otherwise = Who {
         duo_user: account
             .as_ref()
             .map_or("?", |account| &account.name)
             .to_owned(),
-        client: invocation.client.clone(),
+        client: invocation.claim.client.clone(),
     };
-    let judgement = login::judge(report, otherwise);
-    log.line(judgement.verdict.outcome.label().1, &judgement.line());
-    if let Some(parent) = parent {
-        parent.finish();
+    let judgement = verdict::judge(report, otherwise);
+    if let Some((verdict, who)) = &judgement.unlogged {
+        Log::open(invocation.sink).verdict(verdict, who);
     }
-    let capable = invocation.capable_terminal;
     match judgement.unsaid {
         Unsaid::Nothing => {}
-        Unsaid::LineEnd => conversation::finish_the_line(capable),
-        Unsaid::Reason => {
-            let why = &judgement.verdict.detail;
-            conversation::explain(invocation.charset, capable, &format!("Login denied: {why}"));
-        }
+        Unsaid::LineEnd => conversation::finish_the_line(surroundings(invocation)),
+        Unsaid::Reason(why) => conversation::explain(surroundings(invocation), why),
     }
 
     let (Some(allow), Ok(account)) = (judgement.allow, account) else {
         return ExitCode::from(1);
     };
-    if judgement.verdict.motd {
+    if judgement.motd {
         show_motd();
     }
     let session = Session {
         shell: &account.shell,
-        command: invocation.command.as_deref(),
+        command: invocation.claim.command.as_deref(),
         from_sshd: invocation.command_from_sshd,
     };
     let (status, why) = session::become_session(allow, &session, inherited);
@@ -135,42 +115,57 @@ fn log_in(invocation: &Invocation, inherited: &Inherited, standing: Standing) ->
 fn ask_in_a_child(
     invocation: &Invocation,
     standing: Standing,
-    caller: u32,
+    caller: Caller,
 ) -> Result<Parent, Error> {
-    let user = match standing {
-        Standing::Plain => None,
-        Standing::Setuid | Standing::Root => Some(privsep::privsep_user(standing)?),
-    };
-    let owners = Owners {
-        privsep: user.as_ref().map(|user| user.uid.as_raw()),
-        // Where it cannot be looked up, its files are refused: the stricter answer.
-        sshd: Some(|| privsep::user_id("sshd").unwrap_or_default()),
-        caller: (standing != Standing::Setuid).then_some(caller),
-    };
-    let (file, opened) = match config::open(&invocation.config, &owners) {
+    privsep::become_root_alone(standing)?;
+    let user = privsep::privsep_user(standing)?;
+    let owners = Owners::of(standing, user.as_ref(), caller);
+    let (file, opened) = match configuration::open(&invocation.config, &owners) {
         Ok(opened) => (Some(opened.file), Ok(opened.warning)),
         Err(problem) => (None, Err(problem)),
     };
-    let start = child::Start {
-        invocation,
-        caller,
+    let start = duo_ask::Start {
+        claim: &invocation.claim,
+        log: Log::open(invocation.sink),
         warning: user.as_ref().and_then(|user| user.warning.clone()),
+        path: &invocation.config,
         opened,
     };
-    privsep::separate(standing, user.as_ref(), file, |file, ends| {
-        child::run(&start, file, ends)
+    privsep::separate(standing, caller, user.as_ref(), file, |confined, ends| {
+        duo_ask::run(&start, confined, ends, |config, waiter| {
+            let around = match config.prompt_for_commands {
+                true => Surroundings {
+                    reader: Reader::Person,
+                    ..surroundings(invocation)
+                },
+                false => surroundings(invocation),
+            };
+            conversation::open(around, &Deadlines::default(), waiter)
+        })
     })
+}
+
+/// The client's terminal, as far as the caller describes it.
+fn surroundings(invocation: &Invocation) -> Surroundings {
+    Surroundings {
+        charset: invocation.charset,
+        capable: invocation.capable_terminal,
+        reader: match invocation.original_command {
+            true => Reader::Program,
+            false => Reader::Person,
+        },
+    }
 }
 
 /// The message of the day, which sshd leaves to whoever it runs.
 fn show_motd() {
     if let Ok(text) = std::fs::read("/etc/motd") {
-        let _ = log::write_patiently(io::stdout().as_fd(), &text, log::PATIENCE);
+        let _ = write_patiently(io::stdout().as_fd(), &text, PATIENCE);
     }
 }
 
 fn complain(status: u8, text: impl Display) -> ExitCode {
     let line = format!("login_duo: {text}\n");
-    let _ = log::write_patiently(io::stderr().as_fd(), line.as_bytes(), log::PATIENCE);
+    let _ = write_patiently(io::stderr().as_fd(), line.as_bytes(), PATIENCE);
     ExitCode::from(status)
 }

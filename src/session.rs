@@ -2,27 +2,17 @@
 //!
 //! It has nothing to decide: whoever calls [`become_session`] holds an
 //! [`Allow`], and only the verdict makes one.
-#![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use duo_policy::text::{self, Charset};
+use duo_policy::verdict::Allow;
+use duo_system::privsep::Inherited;
+use duo_system::sftp::sftp_server;
 use nix::errno::Errno;
 use nix::unistd::execve;
-
-use crate::log::{self, Charset};
-use crate::login::Allow;
-use crate::privsep::Inherited;
-
-/// Where distributions put sftp-server: Debian, Fedora, SUSE, Arch, Alpine.
-const SFTP_SERVERS: [&str; 5] = [
-    "/usr/lib/openssh/sftp-server",
-    "/usr/libexec/openssh/sftp-server",
-    "/usr/lib/ssh/sftp-server",
-    "/usr/libexec/sftp-server",
-    "/usr/lib/sftp-server",
-];
 
 /// What to become.
 pub struct Session<'a> {
@@ -66,14 +56,8 @@ pub fn become_session(_yes: Allow, session: &Session<'_>, inherited: &Inherited)
     let missing = matches!(errno, Errno::ENOENT | Errno::ENOTDIR)
         && std::fs::symlink_metadata(session.shell).is_err();
     let status = if missing { 127 } else { 126 };
-    let name = log::one_line(&session.shell.to_string_lossy(), Charset::Ascii).into_owned();
+    let name = text::one_line(&session.shell.to_string_lossy(), Charset::Ascii).into_owned();
     (status, format!("{name}: {}", errno.desc()))
-}
-
-/// This machine's sftp-server.
-pub fn sftp_server() -> Option<&'static str> {
-    let mut servers = SFTP_SERVERS.into_iter();
-    servers.find(|path| Path::new(OsStr::new(path)).is_file())
 }
 
 /// `internal-sftp` is built into sshd, which a forced command cannot ask for:

@@ -1,10 +1,9 @@
 //! What the person sees and types: on a terminal, or, where nobody can be
 //! asked (scp, sftp, rsync, git, cron), a line or two on stderr.
 //!
-//! Everything shown passes `log`'s sanitising; nothing waits for a reader that
+//! Everything shown passes [`duo_policy::text`]; nothing waits for a reader that
 //! has stopped reading; the terminal's settings are never touched, so there is
 //! no exit, however violent, after which they would have to be put back.
-#![forbid(unsafe_code)]
 
 mod headless;
 mod qr;
@@ -15,83 +14,69 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use duo_policy::clock::Deadlines;
+use duo_policy::conversation::Conversation;
+use duo_policy::text::Charset;
+use duo_system::output::{PATIENCE, write_patiently};
+use duo_system::wait::{SystemClock, Waiter};
+use duo_wire::{Message, Next};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use zeroize::Zeroizing;
 
 use self::headless::Headless;
 use self::terminal::Terminal;
-use crate::clock::Deadlines;
-use crate::error::Error;
-use crate::log::{Charset, PATIENCE, write_patiently};
 
-/// The person at the other end, if there is one.
-pub trait Conversation {
-    /// Whether a question can be answered.
-    fn interactive(&self) -> bool;
-
-    /// Tells something that Duo or we have to say. Headless, it stays unsaid.
-    fn tell(&self, text: &str);
-
-    /// Tells what must be told even where nobody can be asked: why it failed.
-    fn tell_always(&self, text: &str);
-
-    /// Shows a text with the code to type into the phone, so that it is not
-    /// overlooked; even where nobody can be asked.
-    fn show_code(&self, text: &str) {
-        self.tell_always(text);
-    }
-
-    /// Tells how to enrol; `address` is where, if that is known apart from
-    /// `text`. Even where nobody can be asked.
-    fn enrol(&self, text: &str, address: Option<&str>) {
-        let _ = address;
-        self.tell_always(text);
-    }
-
-    /// Shows `menu` and takes one line, without its end.
-    ///
-    /// # Errors
-    /// [`Error::GaveUp`] at the end of input, or without input for too long.
-    fn ask(&self, menu: &str) -> Result<Zeroizing<Vec<u8>>, Error>;
-
-    /// Whether Duo waits for the person, from here on.
-    fn waiting(&self, state: Waiting);
+/// What the client's terminal is, and whether a person sits in front of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings {
+    /// What the terminal's locale takes.
+    pub charset: Charset,
+    /// Whether the terminal can move its cursor.
+    pub capable: bool,
+    /// Who is likely to read a question.
+    pub reader: Reader,
 }
 
-/// Whether a request of Duo's to the person is open.
+/// Who reads what is written to the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// It is.
-    Begins,
-    /// It is not any more.
-    Ends,
+pub enum Reader {
+    /// A person, who can be asked.
+    Person,
+    /// A program, as likely as not: the client asked sshd for a command and a
+    /// terminal (mosh, Ansible, paramiko). A question would wait for ever, and
+    /// a notice stand in the middle of the program's output.
+    Program,
 }
 
-/// Opens the conversation that descriptors 0 and 2 allow. `capable` says that
-/// a terminal can move its cursor.
-pub fn open(charset: Charset, capable: bool, deadlines: &Deadlines) -> Box<dyn Conversation> {
-    match the_terminal() {
-        Some(ends) => Box::new(Terminal::new(ends, charset, capable, deadlines)),
-        None => Box::new(Headless::new(charset, deadlines)),
+/// Opens the conversation that descriptors 0 and 2 allow.
+pub fn open<'w>(
+    around: Surroundings,
+    deadlines: &Deadlines,
+    waiter: &'w Waiter<'w>,
+) -> Box<dyn Conversation + 'w> {
+    match (the_terminal(), around.reader) {
+        (Some(ends), Reader::Person) => Box::new(Terminal::new(ends, around, deadlines, waiter)),
+        _ => Box::new(Headless::new(around.charset, deadlines)),
     }
 }
 
 /// Ends the line at which the person left: what they typed there stays, what
-/// we were counting goes. For the parent, since a Ctrl-C ends the child at once.
-pub fn finish_the_line(capable: bool) {
-    if let Some([_, output]) = the_terminal() {
+/// was being counted goes. For the parent, since the child may be gone by then.
+pub fn finish_the_line(around: Surroundings) {
+    if let (Some([_, output]), Reader::Person) = (the_terminal(), around.reader) {
         // The counter leaves the cursor at its line's start, and at the menu
         // nothing stands to the right of it: see `ticker`.
-        let text: &[u8] = if capable { b"\x1b[K\n" } else { b"\n" };
+        let text: &[u8] = if around.capable { b"\x1b[K\n" } else { b"\n" };
         let _ = write_patiently(output.as_fd(), text, PATIENCE);
     }
 }
 
 /// Tells why the login ends, where the child could not. For the parent; whatever
 /// the child left on the last line is ended first.
-pub fn explain(charset: Charset, capable: bool, text: &str) {
-    finish_the_line(capable);
-    open(charset, capable, &Deadlines::default()).tell_always(text);
+pub fn explain(around: Surroundings, why: String) {
+    finish_the_line(around);
+    let waiter = Waiter::new(&SystemClock, None);
+    let next = Next::Nothing;
+    open(around, &Deadlines::default(), &waiter).show(&Message::Denied { why, next });
 }
 
 /// Where a conversation is read from and written to, if there can be one:

@@ -4,7 +4,6 @@
 //! The address is Duo's text, so it is judged first: what is drawn is what
 //! stands above it in plain letters, and nothing that a phone could take for
 //! anything but an address.
-#![forbid(unsafe_code)]
 
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};

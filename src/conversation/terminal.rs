@@ -2,24 +2,29 @@
 //!
 //! Of what is typed, not a byte beyond the line is taken: the rest belongs to
 //! the shell, which the person may be typing to already.
-#![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use duo_policy::clock::Deadlines;
+use duo_policy::conversation::Conversation;
+use duo_policy::error::Error;
+use duo_policy::text::{Charset, for_terminal};
+use duo_system::output::write_patiently;
+use duo_system::system_words;
+use duo_system::wait::{Waited, Waiter};
+use duo_wire::{Message, Next, Waiting};
+use nix::poll::PollFlags;
 use zeroize::Zeroizing;
 
 use super::ticker::Ticker;
-use super::{Conversation, Waiting, qr};
-use crate::clock::Deadlines;
-use crate::error::{Error, system_words};
-use crate::log::{Charset, for_terminal, write_patiently};
+use super::{Surroundings, qr};
 
 /// The conversation on a terminal.
-pub struct Terminal {
+pub struct Terminal<'w> {
+    waiter: &'w Waiter<'w>,
     input: File,
     output: File,
     charset: Charset,
@@ -28,6 +33,8 @@ pub struct Terminal {
     ticker: RefCell<Option<Ticker>>,
     /// Whether a menu needs a blank line above it.
     begun: Cell<bool>,
+    /// Questions that were asked.
+    asked: Cell<u32>,
 }
 
 /// How large a terminal is, in characters.
@@ -48,22 +55,24 @@ pub fn size(of: &File) -> Option<Size> {
     })
 }
 
-impl Terminal {
-    /// Hears from `input`, speaks to `output`. `capable`: it can move its cursor.
+impl<'w> Terminal<'w> {
+    /// Hears from `input`, speaks to `output`.
     pub fn new(
         [input, output]: [File; 2],
-        charset: Charset,
-        capable: bool,
+        around: Surroundings,
         deadlines: &Deadlines,
-    ) -> Terminal {
+        waiter: &'w Waiter<'w>,
+    ) -> Terminal<'w> {
         Terminal {
+            waiter,
             input,
             output,
-            charset,
-            capable,
+            charset: around.charset,
+            capable: around.capable,
             deadlines: deadlines.clone(),
             ticker: RefCell::default(),
             begun: Cell::new(false),
+            asked: Cell::new(0),
         }
     }
 
@@ -92,11 +101,7 @@ impl Terminal {
     }
 }
 
-impl Conversation for Terminal {
-    fn interactive(&self) -> bool {
-        true
-    }
-
+impl Terminal<'_> {
     fn tell(&self, text: &str) {
         let text = for_terminal(text, self.charset);
         let text = text.trim_end();
@@ -105,8 +110,17 @@ impl Conversation for Terminal {
         }
     }
 
-    fn tell_always(&self, text: &str) {
-        self.tell(text);
+    fn deny(&self, why: &str, next: Next) {
+        match next {
+            Next::Attempt => self.tell(why),
+            Next::Login => {
+                self.tell(why);
+                if self.asked.get() > 1 {
+                    self.tell("Login denied: that was the last attempt");
+                }
+            }
+            Next::Nothing => self.tell(&format!("Login denied: {why}")),
+        }
     }
 
     fn show_code(&self, text: &str) {
@@ -130,21 +144,7 @@ impl Conversation for Terminal {
         }
     }
 
-    fn ask(&self, menu: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-        if self.begun.get() {
-            self.write("\n");
-        }
-        self.write(&for_terminal(menu, self.charset));
-        read_line(self.input.as_fd(), self.deadlines.menu).map_err(|unread| {
-            self.write("\n");
-            if unread == Unread::Late {
-                self.tell(&format!("Login denied: {NO_INPUT}"));
-            }
-            unread.into()
-        })
-    }
-
-    fn waiting(&self, state: Waiting) {
+    fn wait(&self, state: Waiting) {
         let _ = self.ticker.take().map(Ticker::stop);
         if state == Waiting::Begins {
             self.count(Instant::now());
@@ -152,29 +152,64 @@ impl Conversation for Terminal {
     }
 }
 
-/// Why there is no line.
+impl Conversation for Terminal<'_> {
+    fn is_interactive(&self) -> bool {
+        true
+    }
+
+    fn show(&self, message: &Message) {
+        match message {
+            Message::Tell(text) => self.tell(text),
+            Message::Denied { why, next } => self.deny(why, *next),
+            Message::Code(text) => self.show_code(text),
+            Message::Enrol { text, address } => self.enrol(text, address.as_deref()),
+            Message::Waiting(state) => self.wait(*state),
+        }
+    }
+
+    fn ask(&self, question: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if self.begun.get() {
+            self.write("\n");
+        }
+        self.asked.set(self.asked.get() + 1);
+        self.write(&for_terminal(question, self.charset));
+        let end = self.waiter.now() + self.deadlines.menu;
+        match read_line(self.input.as_fd(), end, self.waiter)? {
+            Reading::Line(line) => Ok(line),
+            unread => {
+                self.write("\n");
+                let why = unread.why();
+                if matches!(unread, Reading::Late) {
+                    self.deny(&why, Next::Nothing);
+                }
+                Err(Error::GaveUp(why))
+            }
+        }
+    }
+}
+
+/// What came of waiting for a line.
 #[derive(Debug, PartialEq, Eq)]
-enum Unread {
+enum Reading {
+    /// The line.
+    Line(Zeroizing<Vec<u8>>),
     /// The person ended their input.
     Ended,
     /// They typed nothing, or no end of the line.
     Late,
     /// The terminal is gone: the system's words.
     Broken(String),
-    /// Waiting itself failed: the system's words.
-    Fault(String),
 }
 
-const NO_INPUT: &str = "no input at the menu";
-
-impl From<Unread> for Error {
-    fn from(unread: Unread) -> Error {
-        Error::GaveUp(match unread {
-            Unread::Ended => "end of input".to_owned(),
-            Unread::Late => NO_INPUT.to_owned(),
-            Unread::Broken(words) => format!("the terminal cannot be read: {words}"),
-            Unread::Fault(words) => return Error::fault("wait for a line", words),
-        })
+impl Reading {
+    /// Why there is no line.
+    fn why(&self) -> String {
+        match self {
+            Reading::Line(_) => String::new(),
+            Reading::Ended => "end of input".to_owned(),
+            Reading::Late => "no input at the menu".to_owned(),
+            Reading::Broken(words) => format!("the terminal cannot be read: {words}"),
+        }
     }
 }
 
@@ -182,28 +217,24 @@ impl From<Unread> for Error {
 const LONGEST_LINE: usize = 4096;
 
 /// Takes one line from a terminal, byte by byte: what follows stays there.
-fn read_line(from: BorrowedFd<'_>, patience: Duration) -> Result<Zeroizing<Vec<u8>>, Unread> {
-    let words = |errno: nix::Error| system_words(&errno.into());
-    let end = Instant::now() + patience;
+///
+/// # Errors
+/// Those of [`Waiter::wait`].
+fn read_line(from: BorrowedFd<'_>, end: Instant, waiter: &Waiter<'_>) -> Result<Reading, Error> {
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(from, PollFlags::POLLIN)], timeout) {
-            Ok(0) => return Err(Unread::Late),
-            Ok(_) => {}
-            Err(nix::Error::EINTR) => continue,
-            Err(errno) => return Err(Unread::Fault(words(errno))),
+        if waiter.wait(from, PollFlags::POLLIN, end)? == Waited::TimedOut {
+            return Ok(Reading::Late);
         }
         let mut byte = Zeroizing::new([0]);
         match nix::unistd::read(from, &mut *byte) {
-            Ok(0) => return Err(Unread::Ended),
+            Ok(0) => return Ok(Reading::Ended),
             Ok(_) => {}
             Err(nix::Error::EINTR) => continue,
-            Err(errno) => return Err(Unread::Broken(words(errno))),
+            Err(errno) => return Ok(Reading::Broken(system_words(&errno.into()))),
         }
         match *byte {
-            [b'\n' | b'\r'] => return Ok(line),
+            [b'\n' | b'\r'] => return Ok(Reading::Line(line)),
             _ if line.len() < LONGEST_LINE => line.extend_from_slice(&*byte),
             _ => {}
         }
@@ -212,7 +243,11 @@ fn read_line(from: BorrowedFd<'_>, patience: Duration) -> Result<Zeroizing<Vec<u
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::Reader;
     use super::*;
+    use duo_system::wait::SystemClock;
     use std::io::{Read, Write};
     use std::os::fd::OwnedFd;
 
@@ -227,11 +262,28 @@ mod tests {
     }
 
     /// A terminal, and the person's end of it.
-    fn terminal(capable: bool, deadlines: &Deadlines) -> (Terminal, File) {
+    fn terminal<'w>(
+        capable: bool,
+        deadlines: &Deadlines,
+        waiter: &'w Waiter<'w>,
+    ) -> (Terminal<'w>, File) {
         let pty = openpty(None, None).unwrap();
         let ends = [pty.slave.try_clone().unwrap(), pty.slave].map(File::from);
-        let terminal = Terminal::new(ends, Charset::Utf8, capable, deadlines);
+        let around = Surroundings {
+            charset: Charset::Utf8,
+            capable,
+            reader: Reader::Person,
+        };
+        let terminal = Terminal::new(ends, around, deadlines, waiter);
         (terminal, File::from(pty.master))
+    }
+
+    fn waiter() -> Waiter<'static> {
+        Waiter::new(&SystemClock, None)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
     }
 
     fn impatient() -> Deadlines {
@@ -256,8 +308,8 @@ mod tests {
     #[test]
     fn not_a_byte_beyond_the_line_is_taken() {
         let (reader, writer) = pipe_with(b"1\nls -l\n");
-        let line = read_line(reader.as_fd(), Duration::from_secs(5)).unwrap();
-        assert_eq!(line.as_slice(), b"1");
+        let line = read_line(reader.as_fd(), soon(), &waiter()).unwrap();
+        assert_eq!(line, Reading::Line(Zeroizing::new(b"1".to_vec())));
         drop(writer);
         let mut rest = String::new();
         File::from(reader).read_to_string(&mut rest).unwrap();
@@ -268,14 +320,15 @@ mod tests {
     fn the_end_of_input_gives_up() {
         let (reader, mut writer) = pipe_with(b"12");
         writer.take();
-        let unread = read_line(reader.as_fd(), Duration::from_secs(5)).unwrap_err();
-        assert_eq!(unread, Unread::Ended);
-        assert_eq!(Error::from(unread), Error::GaveUp("end of input".into()));
+        let unread = read_line(reader.as_fd(), soon(), &waiter()).unwrap();
+        assert_eq!(unread, Reading::Ended);
+        assert_eq!(unread.why(), "end of input");
     }
 
     #[test]
     fn no_line_in_time_gives_up_and_says_so() {
-        let (terminal, mut person) = terminal(true, &impatient());
+        let waiter = waiter();
+        let (terminal, mut person) = terminal(true, &impatient(), &waiter);
         person.write_all(b"12").unwrap();
         let error = terminal.ask("Passcode: ").unwrap_err();
         assert_eq!(error, Error::GaveUp("no input at the menu".into()));
@@ -293,12 +346,13 @@ mod tests {
 
     #[test]
     fn a_stopped_terminal_misses_a_line_and_holds_nobody_up() {
-        let (terminal, mut person) = terminal(true, &impatient());
+        let waiter = waiter();
+        let (terminal, mut person) = terminal(true, &impatient(), &waiter);
         tcflow(&terminal.output, FlowArg::TCOOFF).unwrap();
         let start = Instant::now();
         terminal.tell("missed");
-        terminal.waiting(Waiting::Begins);
-        terminal.waiting(Waiting::Ends);
+        terminal.show(&Message::Waiting(Waiting::Begins));
+        terminal.show(&Message::Waiting(Waiting::Ends));
         assert!(start.elapsed() < Duration::from_secs(1));
         tcflow(&terminal.output, FlowArg::TCOON).unwrap();
         terminal.tell("seen");
@@ -307,8 +361,9 @@ mod tests {
 
     #[test]
     fn the_counter_comes_after_a_second_and_goes_before_the_next_line() {
-        let (terminal, mut person) = terminal(true, &Deadlines::default());
-        terminal.waiting(Waiting::Begins);
+        let waiter = waiter();
+        let (terminal, mut person) = terminal(true, &Deadlines::default(), &waiter);
+        terminal.show(&Message::Waiting(Waiting::Begins));
         let text = shown(&mut person, "gives up\r");
         assert_eq!(
             text,
@@ -320,8 +375,9 @@ mod tests {
 
     #[test]
     fn a_dumb_terminal_gets_no_counter_and_no_escapes() {
-        let (terminal, mut person) = terminal(false, &Deadlines::default());
-        terminal.waiting(Waiting::Begins);
+        let waiter = waiter();
+        let (terminal, mut person) = terminal(false, &Deadlines::default(), &waiter);
+        terminal.show(&Message::Waiting(Waiting::Begins));
         assert!(terminal.ticker.borrow().is_none());
         terminal.show_code("code 708");
         terminal.tell("\x1b[2J");
@@ -333,7 +389,8 @@ mod tests {
 
     #[test]
     fn an_empty_text_is_no_line() {
-        let (terminal, mut person) = terminal(true, &impatient());
+        let waiter = waiter();
+        let (terminal, mut person) = terminal(true, &impatient(), &waiter);
         terminal.tell(" \n");
         terminal.tell("one\n\n");
         assert_eq!(shown(&mut person, "one\r\n"), "one\r\n");

@@ -4,7 +4,6 @@
 //! After each second the cursor goes back to the line's start. So whoever ends
 //! the login in our place (the parent, after Ctrl-C) need not know whether a
 //! line was there: erasing what is right of the cursor is always right.
-#![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -12,8 +11,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::log::{Charset, write_patiently};
-use crate::privsep::THREAD_STACK;
+use duo_policy::text::Charset;
+use duo_system::output::write_patiently;
+use duo_system::privsep::THREAD_STACK;
 
 /// Back to the line's start, and erase to its end.
 const ERASE: &str = "\r\x1b[K";

@@ -1,4 +1,4 @@
-//! `login_duo --check`: each finding, made true and made false, over the built program. What needs
+//! `duoctl check`: each finding, made true and made false, over the built program. What needs
 //! root or sshd is in tests/checks.
 
 use std::fs;
@@ -14,12 +14,12 @@ use serde_json::Value;
 
 use crate::support::{Sandbox, Terminal, TerminalSize};
 
-/// `login_duo --check -c CONFIG`, with these arguments.
+/// `duoctl check -c CONFIG`, with these arguments.
 fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_login_duo"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_duoctl"));
     command
         .env_clear()
-        .args(["--check", "-c"])
+        .args(["check", "-c"])
         .arg(sandbox.config())
         .args(arguments);
     command

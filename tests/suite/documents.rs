@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use login_duo::config::{self, KEYS};
-use login_duo::login::Outcome;
+use duo_policy::config::{self, KEYS};
+use duo_policy::verdict;
+use duo_wire::Outcome;
 
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -150,7 +151,7 @@ fn the_man_page_explains_every_outcome_in_the_log() {
         Outcome::Failsecure,
         Outcome::Error,
     ] {
-        let (label, _) = outcome.label();
+        let (label, _) = verdict::label(outcome);
         assert!(page.contains(&format!(".It {label} Ta ")), "{label}");
     }
 }

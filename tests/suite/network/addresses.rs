@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use duo_policy::config::{Failmode, Host};
+use duo_wire::Outcome;
 use fake_duo::{BlackHole, FakeDuo, Tls};
-use login_duo::config::{Failmode, Host};
-use login_duo::login::Outcome;
 
 use super::{Bench, Given, STALL, service_error, whatever_failmode};
 
@@ -106,7 +106,7 @@ fn a_name_that_nobody_knows_is_a_service_error() {
     let make = |failmode| {
         let mut bench = Bench::new(FakeDuo::builder(), failmode);
         bench.config.host.name = "no-such-name.invalid".to_owned();
-        bench.names = Arc::new(login_duo::api::names::SystemNames);
+        bench.names = Arc::new(duo_net::names::SystemNames);
         bench.deadlines.request = std::time::Duration::from_secs(6);
         bench
     };

@@ -1,11 +1,11 @@
 //! Answers of every kind: `stat` and `result` first and alone.
 
+use duo_wire::Outcome;
 use fake_duo::{Endpoint, FakeDuo, Fault, Script, Shape, Times};
-use login_duo::login::Outcome;
 
 use super::{Bench, STALL, service_error, whatever_failmode};
 
-fn answered(endpoint: Endpoint, fault: &Fault) -> impl Fn(login_duo::config::Failmode) -> Bench {
+fn answered(endpoint: Endpoint, fault: &Fault) -> impl Fn(duo_policy::config::Failmode) -> Bench {
     let fault = fault.clone();
     move |failmode| {
         let builder = FakeDuo::builder().fault(endpoint, fault.clone(), Times::Always);
@@ -159,8 +159,8 @@ fn what_is_not_due_may_be_wrong_or_there_twice() {
             )
         };
         for failmode in [
-            login_duo::config::Failmode::Safe,
-            login_duo::config::Failmode::Secure,
+            duo_policy::config::Failmode::Safe,
+            duo_policy::config::Failmode::Secure,
         ] {
             let came = make(failmode).log_in("push");
             assert!(

@@ -18,14 +18,17 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use duo_net::names::{Names, SystemNames, Unknown};
+use duo_net::{Client, Notice, Person};
+use duo_policy::clock::{Clock, Deadlines};
+use duo_policy::config::{self, Config, Failmode};
+use duo_policy::conversation::Conversation;
+use duo_policy::error::Error;
+use duo_policy::login::{AttemptLog, Login};
+use duo_policy::verdict;
+use duo_system::wait::Waiter;
+use duo_wire::{Message, Outcome};
 use fake_duo::{Builder, FakeDuo};
-use login_duo::api::names::{Names, SystemNames, Unknown};
-use login_duo::api::{Client, Notice, Person};
-use login_duo::clock::{Clock, Deadlines};
-use login_duo::config::{self, Config, Failmode};
-use login_duo::conversation::{Conversation, Waiting};
-use login_duo::error::Error;
-use login_duo::login::{Login, Outcome, Verdict};
 use zeroize::Zeroizing;
 
 use crate::support::Sandbox;
@@ -133,7 +136,8 @@ impl Bench {
             command: None,
         };
         let (config, deadlines, names) = (&self.config, &self.deadlines, self.names.clone());
-        let client = Client::with_names(config, person, deadlines, clock, notice, names);
+        let waiter = Waiter::new(clock, None);
+        let client = Client::with_names(config, person, deadlines, &waiter, notice, names);
         client.map(|mut client| what(&mut client))
     }
 
@@ -145,16 +149,17 @@ impl Bench {
             config: &self.config,
             user,
             passcode: None,
-            original_command: false,
             deadlines: &self.deadlines,
             clock: &clock,
+            alibi: &|| Ok(()),
         };
         let started = Instant::now();
         let verdict = self.observed(user, &clock, &notice, |client| {
-            login.run(client, &Typist(self.types), &|_| {})
+            login.run(client, &Typist(self.types), &Unlogged)
         });
-        let verdict =
-            verdict.unwrap_or_else(|error| Verdict::of_error(&error, false, self.config.failmode));
+        let verdict = verdict.unwrap_or_else(|error| {
+            verdict::of_error(&error, false, self.config.failmode, &|| Ok(()))
+        });
         let took = started.elapsed();
         let waits = clock.0.lock().unwrap().clone();
         Came {
@@ -224,17 +229,23 @@ impl Clock for SkippingClock {
 struct Typist(Option<(&'static str, Duration)>);
 
 impl Conversation for Typist {
-    fn interactive(&self) -> bool {
+    fn is_interactive(&self) -> bool {
         self.0.is_some()
     }
-    fn tell(&self, _text: &str) {}
-    fn tell_always(&self, _text: &str) {}
-    fn ask(&self, _menu: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn show(&self, _message: &Message) {}
+    fn ask(&self, _question: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
         let (line, after) = self.0.expect("someone at the menu");
         std::thread::sleep(after);
         Ok(Zeroizing::new(line.as_bytes().to_vec()))
     }
-    fn waiting(&self, _state: Waiting) {}
+}
+
+/// Nobody reads what the log would say.
+struct Unlogged;
+
+impl AttemptLog for Unlogged {
+    fn asking(&self) {}
+    fn failed(&self, _why: &str) {}
 }
 
 /// A name service that knows one list; none: it never answers.

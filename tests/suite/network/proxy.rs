@@ -1,8 +1,8 @@
 //! A proxy, good or ill.
 
+use duo_policy::config::{Failmode, Proxy};
+use duo_wire::Outcome;
 use fake_duo::{FakeDuo, FakeProxy, ProxyFault};
-use login_duo::config::{Failmode, Proxy};
-use login_duo::login::Outcome;
 
 use super::{Bench, Came, service_error, side_by_side};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use duo_net::Notice;
+use duo_wire::Outcome;
 use fake_duo::{Endpoint, FakeDuo, Fault, RetryAfter, Stage, Times};
-use login_duo::api::Notice;
-use login_duo::login::Outcome;
 
 use super::{Bench, Came, STALL, whatever_failmode};
 

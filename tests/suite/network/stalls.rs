@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use duo_wire::Outcome;
 use fake_duo::{BlackHole, Endpoint, FakeDuo, Fault, Stage, Times};
-use login_duo::login::Outcome;
 
 use super::{Bench, Given, STALL, service_error, side_by_side, whatever_failmode};
 
@@ -103,7 +103,7 @@ fn a_name_service_that_hangs_ends_in_time() {
 
 #[test]
 fn this_hosts_own_name_never_delays_a_login_by_more_than_its_second() {
-    let mut bench = Bench::new(FakeDuo::builder(), login_duo::config::Failmode::Secure);
+    let mut bench = Bench::new(FakeDuo::builder(), duo_policy::config::Failmode::Secure);
     bench.config.host.name = "127.0.0.1".to_owned();
     bench.names = Arc::new(Given(None));
     let came = bench.log_in("push");

@@ -1,8 +1,8 @@
 //! Whom we do not take for Duo, and what the refusal reads like.
 
+use duo_policy::config::Failmode;
+use duo_wire::Outcome;
 use fake_duo::{FakeDuo, Tls};
-use login_duo::config::Failmode;
-use login_duo::login::Outcome;
 
 use super::{Bench, service_error, whatever_failmode};
 
@@ -120,7 +120,7 @@ fn a_cafile_may_be_a_system_bundle_and_must_be_usable() {
         bench
     };
     // Comments, roots that are no use, and then ours, as in a system's bundle.
-    let roots = include_bytes!("../../../src/api/roots.pem");
+    let roots = include_bytes!("../../../crates/duo-net/src/roots.pem");
     for failmode in [Failmode::Safe, Failmode::Secure] {
         let bench = with(failmode, None);
         let ca = bench.duo().ca_pem().as_bytes().to_vec();

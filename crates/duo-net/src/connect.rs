@@ -1,0 +1,331 @@
+//! A TLS connection to Duo: every address in turn, the proxy, the handshake,
+//! each within its deadline, each failure kept for the error text.
+//!
+//! A failure is Duo's only if it is on the closed list of docs/behaviour.md,
+//! *Failmode*: a caller who uses up descriptors or memory must not pass for a
+//! broken network.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duo_policy::clock::Deadlines;
+use duo_policy::config::{Config, Host, MinTls, Proxy};
+use duo_policy::error::Error;
+use duo_system::system_words;
+use duo_system::wait::Waiter;
+use nix::libc;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
+
+use crate::names::{self, Names};
+use crate::socket::Socket;
+use crate::{proxy, tls};
+
+/// What an idle connection may say before it is no longer believed to be idle,
+/// in reads: a flood of TLS tickets must not hold a login up.
+const MOST_SMALL_TALK: usize = 16;
+
+/// The way to Duo: settled once a login.
+pub struct Route<'a> {
+    host: Host,
+    proxy: Option<Proxy>,
+    min_tls: MinTls,
+    tls: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    names: Arc<dyn Names>,
+    deadlines: &'a Deadlines,
+    waiter: &'a Waiter<'a>,
+}
+
+/// A connection that has proved to be Duo's.
+pub type Connection<'a> = StreamOwned<ClientConnection, Socket<'a>>;
+
+/// The version of TLS that a connection speaks.
+pub fn version(connection: &Connection<'_>) -> &'static str {
+    match connection.conn.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "an unknown version of TLS",
+    }
+}
+
+/// The server's certificate, then those that it sent along.
+pub fn chain(connection: &Connection<'_>) -> Vec<CertificateDer<'static>> {
+    let sent = connection.conn.peer_certificates().unwrap_or_default();
+    sent.iter().map(|sent| sent.clone().into_owned()).collect()
+}
+
+impl<'a> Route<'a> {
+    /// Reads the way from the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if `cafile` or `host` cannot be used.
+    pub fn new(
+        config: &Config,
+        deadlines: &'a Deadlines,
+        names: Arc<dyn Names>,
+        waiter: &'a Waiter<'a>,
+    ) -> Result<Route<'a>, Error> {
+        let host = config.host.clone();
+        let name = ServerName::try_from(host.name.clone()).map_err(|_| {
+            Error::Configuration(format!("'{}' cannot be a host's name", host.name))
+        })?;
+        Ok(Route {
+            host,
+            proxy: config.http_proxy.clone(),
+            min_tls: config.min_tls,
+            tls: tls::client_config(config)?,
+            name,
+            names,
+            deadlines,
+            waiter,
+        })
+    }
+
+    /// The addresses to try, in the resolver's order.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if the name is not found or nobody answers in time.
+    pub fn addresses(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
+        let next = self.proxy.as_ref().map_or(&self.host, |proxy| &proxy.host);
+        if let Some(address) = next.address() {
+            return Ok(vec![SocketAddr::new(address, next.port)]);
+        }
+        let found = names::look_up(&self.names, &next.name, deadline, self.waiter)?;
+        Ok(found
+            .into_iter()
+            .map(|address| SocketAddr::new(address, next.port))
+            .collect())
+    }
+
+    /// Connects to the first of `addresses` that completes the handshake; says which.
+    ///
+    /// # Errors
+    /// [`Error::Service`] with each address and its reason; [`Error::Fault`] if
+    /// any of the reasons is this machine's.
+    pub fn connect(
+        &self,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<(Connection<'a>, SocketAddr), Error> {
+        let mut reasons = Vec::new();
+        let mut ours = false;
+        for address in addresses {
+            match self.connect_to(*address, deadline) {
+                Ok(connection) => return Ok((connection, *address)),
+                Err(Error::GaveUp(why)) => return Err(Error::GaveUp(why)),
+                Err(error) => {
+                    ours |= !matches!(error, Error::Service(_));
+                    reasons.push(format!("{error} ({address})"));
+                }
+            }
+        }
+        let through = match &self.proxy {
+            Some(proxy) => format!(" through the proxy {}", proxy.host),
+            None => String::new(),
+        };
+        let text = format!(
+            "Couldn't connect to {}{through}: {}",
+            self.host,
+            reasons.join(", ")
+        );
+        Err(if ours {
+            Error::Fault(text)
+        } else {
+            Error::Service(text)
+        })
+    }
+
+    fn connect_to(&self, address: SocketAddr, deadline: Instant) -> Result<Connection<'a>, Error> {
+        let by = |most: Duration| {
+            let now = self.waiter.now();
+            match deadline.saturating_duration_since(now).min(most) {
+                Duration::ZERO => Err(Error::Service("timed out".to_owned())),
+                left => Ok(now + left),
+            }
+        };
+        let tcp = Socket::connect(address, by(self.deadlines.tcp)?, self.waiter);
+        let mut socket = tcp.map_err(|error| match error.raw_os_error() {
+            Some(libc::EADDRNOTAVAIL) if leads_nowhere(address) => {
+                Error::Service(system_words(&error))
+            }
+            _ => self.failure(&error),
+        })?;
+        if let Some(proxy) = &self.proxy {
+            // The proxy makes a TCP connection of its own before it answers.
+            socket.set_deadline(by(self.deadlines.tcp)?);
+            proxy::open(&mut socket, &self.host, proxy, |error| self.failure(error))?;
+        }
+        socket.set_deadline(by(self.deadlines.tls)?);
+        let mut tls = ClientConnection::new(self.tls.clone(), self.name.clone())
+            .map_err(|error| tls::failure(&error, &self.host.name, self.min_tls))?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket)
+                .map_err(|error| self.failure(&error))?;
+        }
+        socket.set_deadline(deadline);
+        Ok(StreamOwned::new(tls, socket))
+    }
+
+    /// Sorts an I/O error: ours if a wait said so, TLS's, Duo's if it is on the
+    /// closed list, else this machine's.
+    pub fn failure(&self, error: &io::Error) -> Error {
+        let inner = error.get_ref();
+        if let Some(ours) = inner.and_then(|inner| inner.downcast_ref::<Error>()) {
+            return ours.clone();
+        }
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return tls::failure(tls, &self.host.name, self.min_tls);
+        }
+        sorted(error)
+    }
+
+    /// The host's name, for the error text and the canonical request.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+}
+
+/// "Cannot assign requested address" is said where all ports are used up, which
+/// a caller can bring about, and where this host has no address that leads
+/// there (IPv6 switched off), which only root can. Datagrams have ports of
+/// their own, so for them it means the latter.
+fn leads_nowhere(address: SocketAddr) -> bool {
+    let numbers = [libc::EADDRNOTAVAIL, libc::ENETUNREACH];
+    names::towards(address).is_err_and(|error| {
+        error
+            .raw_os_error()
+            .is_some_and(|number| numbers.contains(&number))
+    })
+}
+
+/// Whether a connection may carry another request. Takes in what has come
+/// unasked, without waiting for more: a TLS ticket is harmless; an end, or an
+/// answer to nothing, is not.
+pub fn is_idle(connection: &mut Connection<'_>) -> bool {
+    let mut arrived = connection.sock.arrived();
+    for _ in 0..MOST_SMALL_TALK {
+        match connection.conn.process_new_packets() {
+            Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
+            _ => return false,
+        }
+        match connection.conn.read_tls(&mut arrived) {
+            Ok(1..) => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            Ok(0) => return false,
+        }
+    }
+    false
+}
+
+/// An I/O error of the system's: Duo's, if it is on the closed list, else this machine's.
+fn sorted(error: &io::Error) -> Error {
+    let words = system_words(error);
+    match (error.raw_os_error(), error.kind()) {
+        (
+            Some(
+                libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::ECONNABORTED
+                | libc::EPIPE
+                | libc::ETIMEDOUT
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::ENETDOWN
+                | libc::EHOSTDOWN
+                // A kernel without IPv6: no caller can bring that about.
+                | libc::EAFNOSUPPORT,
+            ),
+            _,
+        )
+        | (
+            None,
+            io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero,
+        ) => Error::Service(words),
+        _ => Error::Fault(words),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use duo_system::wait::SystemClock;
+    use nix::poll::PollFlags;
+
+    use super::*;
+
+    fn sort(number: i32) -> Error {
+        sorted(&io::Error::from_raw_os_error(number))
+    }
+
+    #[test]
+    fn what_a_caller_can_use_up_is_never_taken_for_duo_being_down() {
+        for number in [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOBUFS,
+            libc::EADDRNOTAVAIL,
+            libc::EADDRINUSE,
+            libc::EAGAIN,
+            libc::EACCES,
+            libc::EPERM,
+        ] {
+            assert!(matches!(sort(number), Error::Fault(_)), "{number}");
+        }
+    }
+
+    #[test]
+    fn without_a_free_port_an_address_still_leads_somewhere() {
+        assert!(!leads_nowhere(SocketAddr::from(([127, 0, 0, 1], 9))));
+    }
+
+    #[test]
+    fn the_closed_list_is_duos() {
+        for number in [
+            libc::ECONNREFUSED,
+            libc::ECONNRESET,
+            libc::ENETUNREACH,
+            libc::ETIMEDOUT,
+        ] {
+            assert!(matches!(sort(number), Error::Service(_)), "{number}");
+        }
+        let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            sorted(&eof),
+            Error::Service("closed by the other side".into())
+        );
+    }
+
+    #[test]
+    fn a_late_ticket_is_no_end_and_an_end_is() {
+        let duo = fake_duo::FakeDuo::builder()
+            .tls(fake_duo::Tls::Tls13Only)
+            .start();
+        let text = format!(
+            "[duo]\nikey = i\nskey = s\nhost = {}\nnoverify = yes\n",
+            duo.address()
+        );
+        let Ok(parsed) = duo_policy::config::parse(text.as_bytes()) else {
+            panic!("a good configuration")
+        };
+        let deadlines = Deadlines::default();
+        let waiter = Waiter::new(&SystemClock, None);
+        let names = Arc::new(names::SystemNames);
+        let route = Route::new(&parsed.config, &deadlines, names, &waiter).unwrap();
+        let soon = Instant::now() + Duration::from_secs(10);
+        let addresses = route.addresses(soon).unwrap();
+        let (mut connection, address) = route.connect(&addresses, soon).unwrap();
+        assert_eq!(address.to_string(), duo.address());
+
+        // The server sends its tickets once the handshake is done.
+        connection.sock.wait_for(PollFlags::POLLIN).unwrap();
+        assert!(is_idle(&mut connection), "tickets are harmless");
+        assert!(is_idle(&mut connection), "and so is silence");
+        duo.stop();
+        // Until the end, or a goodbye before it, is there.
+        connection.sock.wait_for(PollFlags::POLLIN).unwrap();
+        assert!(!is_idle(&mut connection), "an end is an end");
+    }
+}

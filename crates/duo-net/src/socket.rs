@@ -1,0 +1,146 @@
+//! A TCP socket that never blocks: each wait ends at the deadline, or with the
+//! parent of this process.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Instant;
+
+use duo_policy::error::Error;
+use duo_system::wait::{Waited, Waiter};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, recv, send, socket,
+};
+
+/// A socket that never outlasts its deadline.
+///
+/// Its I/O errors are the system's, `TimedOut` at the deadline, or one that
+/// holds an [`Error`] of ours: why waiting ended.
+pub struct Socket<'a> {
+    stream: TcpStream,
+    deadline: Instant,
+    waiter: &'a Waiter<'a>,
+}
+
+impl<'a> Socket<'a> {
+    /// A TCP connection, by `deadline`.
+    ///
+    /// # Errors
+    /// See [`Socket`].
+    pub fn connect(
+        address: SocketAddr,
+        deadline: Instant,
+        waiter: &'a Waiter<'a>,
+    ) -> io::Result<Socket<'a>> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::Inet,
+            SocketAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let stream = TcpStream::from(socket(family, SockType::Stream, flags, None)?);
+        let socket = Socket {
+            stream,
+            deadline,
+            waiter,
+        };
+        match connect(socket.stream.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Err(Errno::EINPROGRESS) => {
+                socket.wait_for(PollFlags::POLLOUT)?;
+                if let Some(error) = socket.stream.take_error()? {
+                    return Err(error);
+                }
+            }
+            begun => begun?,
+        }
+        // A handshake's last records and the request should not wait for an ACK.
+        // Where that cannot be had, it costs time only.
+        let _ = socket.stream.set_nodelay(true);
+        Ok(socket)
+    }
+
+    /// Sets when reading and writing end with `TimedOut`.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// What has come unasked; reading it never waits.
+    pub fn arrived(&self) -> Arrived<'_> {
+        Arrived(&self.stream)
+    }
+
+    /// This end's address.
+    pub fn own_address(&self) -> Option<IpAddr> {
+        Some(self.stream.local_addr().ok()?.ip())
+    }
+
+    /// Returns when `event`, or an error of the socket's, has come.
+    ///
+    /// # Errors
+    /// See [`Socket`].
+    pub fn wait_for(&self, event: PollFlags) -> io::Result<()> {
+        self.before_the_deadline()?;
+        let waited = self.waiter.wait(self.stream.as_fd(), event, self.deadline);
+        match waited.map_err(io::Error::other)? {
+            Waited::Ready => Ok(()),
+            Waited::TimedOut => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// A server that always has a byte more must not outlast the deadline.
+    fn before_the_deadline(&self) -> io::Result<()> {
+        if self.waiter.now() < self.deadline {
+            return Ok(());
+        }
+        let in_time: Result<(), Error> = self.waiter.in_time(self.deadline);
+        in_time.map_err(io::Error::other)?;
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.wait_for(PollFlags::POLLIN)?;
+            match recv(self.stream.as_raw_fd(), buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                read => return Ok(read?),
+            }
+        }
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            self.before_the_deadline()?;
+            // There is nearly always room: to ask first would be one more system call.
+            match send(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+                Ok(written) => return Ok(written),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait_for(PollFlags::POLLOUT)?,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// A handshake's last two records leave together.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write(&whole)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a socket has for us already.
+pub struct Arrived<'a>(&'a TcpStream);
+
+impl Read for Arrived<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())?)
+    }
+}

@@ -1,0 +1,212 @@
+//! What the sysadmin decided: `/etc/duo/login_duo.conf`, read to the letter. Every mistake in it is
+//! told with its line and none is guessed at, since a wrong guess can switch the second factor off.
+
+mod host;
+mod ini;
+mod keys;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use host::{HTTPS, Host, Proxy};
+pub(crate) use ini::is_blank;
+pub use keys::{KEYS, Key, KeyKind};
+pub use parse::parse;
+
+use crate::groups::Groups;
+use crate::secret::Secret;
+
+/// Bytes that a configuration file may have.
+pub const MAX_SIZE: usize = 1024 * 1024;
+
+/// The file's decisions, each with its default where the file is silent (docs/behaviour.md,
+/// *Configuration file*).
+#[derive(Clone)]
+pub struct Config {
+    /// The integration key.
+    pub ikey: String,
+    /// The secret key, which signs each request.
+    pub skey: Secret,
+    /// Duo's API host.
+    pub host: Host,
+    /// What a service error means before Duo has answered. Default: safe.
+    pub failmode: Failmode,
+    /// What a mistake means that shows only later (a `cafile` that cannot be used): safe only if
+    /// the file says so beyond doubt, as in [`Broken`].
+    pub failmode_if_broken: Failmode,
+    /// Who is asked (`groups`, `group`); `None` for everybody.
+    pub groups: Option<Groups>,
+    /// Show the command in the push (`pushinfo`). Default: no.
+    pub push_info: bool,
+    /// The first attempt takes the default factor. Default: no.
+    pub autopush: bool,
+    /// Tell Duo that codes for Verified Push can be shown here; never with `autopush`. Default: no.
+    pub verified_push: bool,
+    /// Attempts, 1 to 10. Default: 3.
+    pub prompts: u8,
+    /// Print `/etc/motd` after success. Default: no.
+    pub motd: bool,
+    /// Take the first answer from `$DUO_PASSCODE`. Default: no.
+    pub accept_env_factor: bool,
+    /// Send this host's own address where the client's is unknown. Default: no.
+    pub fallback_local_ip: bool,
+    /// For one answer of Duo, from one second to one day; `None` for no limit. Default: 30 seconds.
+    pub https_timeout: Option<Duration>,
+    /// The way to Duo; `None` for straight.
+    pub http_proxy: Option<Proxy>,
+    /// An absolute path of trusted roots in PEM; `None` for the pinned ones.
+    pub cafile: Option<PathBuf>,
+    /// Verify neither certificate nor name. Default: no.
+    pub noverify: bool,
+    /// The oldest version of TLS that is spoken. Default: 1.2.
+    pub min_tls: MinTls,
+    /// Show the menu also where a terminal came with a client's command, which
+    /// is more often a program than a person. Default: no.
+    pub prompt_for_commands: bool,
+    /// The hash of the request's signature. Default: SHA-512.
+    pub signature: Signature,
+    /// Where the Duo name stands in the passwd entry, if there. Default: it is the login name.
+    pub gecos: Gecos,
+}
+
+/// What a service error means before Duo has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failmode {
+    /// Allow.
+    Safe,
+    /// Deny.
+    Secure,
+}
+
+/// The oldest version of TLS that is spoken (`min_tls`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinTls {
+    /// TLS 1.2 and 1.3.
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+/// The hash under the HMAC (docs/duo-api.md, *Signing*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// HMAC-SHA-512.
+    Sha512,
+    /// HMAC-SHA-1.
+    Sha1,
+}
+
+/// The part of the GECOS field that is the Duo name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gecos {
+    /// None of it.
+    No,
+    /// All of it (`send_gecos`).
+    Whole,
+    /// One part (`gecos_username_pos`), which wins over `send_gecos`, as in the C program.
+    Part {
+        /// What stands between the parts: ASCII punctuation, not `:` (`gecos_delim`).
+        delimiter: u8,
+        /// From 1.
+        position: usize,
+    },
+}
+
+/// Something about the file that its owner should know. Holds no text of the file but known keys,
+/// and unknown names of at most 32 bytes of `a-z` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is about, for whoever must tell problems apart.
+    pub kind: ProblemKind,
+    /// From 1; `None` if it is about the whole file.
+    pub line: Option<usize>,
+    /// In lower case, names quoted, no full stop.
+    pub text: String,
+    /// The command that mends it, where there is one.
+    pub mend: Option<String>,
+}
+
+/// What a problem is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The file as such: it cannot be read, or its owner or mode is not as it must be.
+    File,
+    /// A line, or a key that is missing.
+    Content,
+    /// `noverify` is on.
+    Noverify,
+    /// Every pattern of `groups` is negated, so nobody is asked.
+    NobodyAsked,
+}
+
+impl Problem {
+    /// `FILE:LINE: text`, or `FILE: text`; with `; to mend it: COMMAND` where one mends it.
+    pub fn at(&self, file: &Path) -> String {
+        let file = file.display();
+        let place = match self.line {
+            Some(line) => format!("{file}:{line}: {}", self.text),
+            None => format!("{file}: {}", self.text),
+        };
+        match &self.mend {
+            Some(command) => format!("{place}; to mend it: {command}"),
+            None => place,
+        }
+    }
+
+    /// A problem of the file as such.
+    pub fn of_file(text: impl Into<String>) -> Self {
+        Self {
+            kind: ProblemKind::File,
+            line: None,
+            text: text.into(),
+            mend: None,
+        }
+    }
+
+    /// The same, with the command that mends it.
+    pub fn mended_by(self, command: impl Into<String>) -> Self {
+        Self {
+            mend: Some(command.into()),
+            ..self
+        }
+    }
+
+    /// The file is longer than [`MAX_SIZE`].
+    pub fn too_long() -> Self {
+        Self::of_file("is longer than 1 MiB")
+    }
+
+    fn in_line(kind: ProblemKind, line: Option<usize>, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            line,
+            text: text.into(),
+            mend: None,
+        }
+    }
+}
+
+/// A file without mistakes.
+#[derive(Clone)]
+pub struct Parsed {
+    /// What it decides.
+    pub config: Config,
+    /// To be logged at each login, in the order of their lines.
+    pub warnings: Vec<Problem>,
+}
+
+/// A file with mistakes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// All of them, in the order of their lines; those of the whole file last.
+    pub problems: Vec<Problem>,
+    /// As in [`Parsed`].
+    pub warnings: Vec<Problem>,
+    /// What the file says beyond doubt: set only if there is a `failmode` and every one in the
+    /// file, whatever its section, has the same valid value after continuation lines are joined.
+    /// Only `Some(Safe)` may open the door to a broken file (docs/behaviour.md, *Failmode*).
+    pub failmode: Option<Failmode>,
+}

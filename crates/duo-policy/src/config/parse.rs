@@ -1,0 +1,358 @@
+//! From the bytes of the file to its decisions. The whole file is gone through whatever is wrong
+//! with it, so that all mistakes are told at once; and a value is judged only after its indented
+//! lines are joined to it.
+
+use std::time::Duration;
+
+use super::ini::{self, Line};
+use super::keys::{self, Key, KeyKind, Reading, Value};
+use super::{
+    Broken, Config, Failmode, Gecos, MAX_SIZE, MinTls, Parsed, Problem, ProblemKind, Signature,
+};
+use crate::groups::Groups;
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// Every mistake in it. A file that is longer than [`MAX_SIZE`] or holds a NUL byte is not read at
+/// all.
+pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
+    if let Some(problem) = unreadable(bytes) {
+        return Err(Broken {
+            problems: vec![problem],
+            warnings: Vec::new(),
+            failmode: None,
+        });
+    }
+    let mut draft = Draft::of(bytes);
+    let config = draft.config();
+    let failmode = draft.failmode();
+    let (problems, warnings) = (in_order(draft.problems), in_order(draft.warnings));
+    match config {
+        Some(config) if problems.is_empty() => Ok(Parsed { config, warnings }),
+        _ => Err(Broken {
+            problems,
+            warnings,
+            failmode,
+        }),
+    }
+}
+
+fn unreadable(bytes: &[u8]) -> Option<Problem> {
+    if bytes.len() > MAX_SIZE {
+        return Some(Problem::too_long());
+    }
+    let before = bytes.split(|byte| *byte == 0).next()?;
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let text = "has a NUL byte, so nothing of the file is read";
+    (before.len() < bytes.len()).then(|| Problem::in_line(ProblemKind::Content, Some(line), text))
+}
+
+/// By line, those of the whole file last. A file of garbage has a mistake on each of half a million
+/// lines, and nobody reads so many: a log that is flooded hides what else is in it.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    const TOLD: usize = 100;
+    problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+    let untold = problems.len().saturating_sub(TOLD);
+    problems.truncate(TOLD);
+    if untold > 0 {
+        let text = format!("and {untold} more of these");
+        problems.push(Problem::in_line(ProblemKind::Content, None, text));
+    }
+    problems
+}
+
+/// The file as entries, and what was found wrong so far.
+#[derive(Default)]
+struct Draft<'a> {
+    entries: Vec<Entry<'a>>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// A failmode line is indented under another key, so what the file says is in doubt.
+    hides_failmode: bool,
+}
+
+/// One key with its value and the indented lines under it.
+struct Entry<'a> {
+    key: Key,
+    values: Vec<(usize, &'a [u8])>,
+}
+
+/// What an indented line would continue.
+#[derive(Clone, Copy)]
+enum Above {
+    Nothing,
+    Known,
+    /// A key that has its own error: its indented lines have none.
+    Unknown,
+}
+
+impl<'a> Draft<'a> {
+    /// Joins the lines into entries. Those of a section that is not `[duo]` are judged like the
+    /// others, so that `[dou]` hides no other mistake.
+    fn of(bytes: &'a [u8]) -> Self {
+        let mut draft = Self::default();
+        let mut above = Above::Nothing;
+        for (number, line) in ini::lines(bytes) {
+            above = match line {
+                Line::Continuation(text) => draft.continues(number, text, above),
+                Line::Entry {
+                    key,
+                    value,
+                    comment,
+                } => draft.begins(number, key, value, comment),
+                Line::Section(b"duo") => Above::Nothing,
+                Line::Section(name) => draft.mistake(number, keys::unknown("section", name)),
+                Line::Unclosed => draft.mistake(number, "a section without its ']'"),
+                Line::AfterSection => draft.mistake(number, "text after a section's ']'"),
+                Line::NoEquals => draft.mistake(number, "a line without '='"),
+            };
+        }
+        draft
+    }
+
+    fn mistake(&mut self, number: usize, text: impl Into<String>) -> Above {
+        self.wrong(Some(number), text);
+        Above::Nothing
+    }
+
+    fn begins(&mut self, number: usize, key: &[u8], value: &'a [u8], comment: &'a [u8]) -> Above {
+        if key.is_empty() {
+            return self.mistake(number, "no key before the '='");
+        }
+        let Some(key) = keys::known(key) else {
+            self.wrong(Some(number), keys::unknown("key", key));
+            return Above::Unknown;
+        };
+        if key.kind == KeyKind::Deprecated {
+            let text = format!("key '{}' is deprecated and does nothing", key.name);
+            self.warn(Some(number), text);
+        }
+        // The one value that may be a ';': to the C program `gecos_delim = ;` has no comment.
+        let value = match (key.name, comment) {
+            ("gecos_delim", b";") if value.is_empty() => comment,
+            _ => value,
+        };
+        self.entries.push(Entry {
+            key,
+            values: vec![(number, value)],
+        });
+        Above::Known
+    }
+
+    fn continues(&mut self, number: usize, text: &'a [u8], above: Above) -> Above {
+        // An indented `failmode = secure` would be lost in the value above, and `safe` be left.
+        if let Some(key) = ini::split_at_equals(text).and_then(|(key, _)| keys::known(key)) {
+            self.hides_failmode |= key.name == "failmode";
+            let text = format!(
+                "key '{}' is indented, so it would continue the value above",
+                key.name
+            );
+            self.wrong(Some(number), text);
+            return above;
+        }
+        match (above, self.entries.last_mut()) {
+            (Above::Known, Some(entry)) => entry.values.push((number, text)),
+            (Above::Unknown, _) => {}
+            (Above::Known | Above::Nothing, _) => {
+                return self.mistake(
+                    number,
+                    "an indented line with no value above it to continue",
+                );
+            }
+        }
+        above
+    }
+
+    /// The table of docs/behaviour.md. `None` if a required key has no good value.
+    fn config(&mut self) -> Option<Config> {
+        self.compare();
+        let ikey = self.required("ikey", keys::text);
+        let skey = self.required("skey", keys::secret);
+        let host = self.required("host", keys::host);
+        Some(Config {
+            failmode: self
+                .last("failmode", keys::failmode)
+                .unwrap_or(Failmode::Safe),
+            failmode_if_broken: self.failmode().unwrap_or(Failmode::Secure),
+            groups: self.groups(),
+            push_info: self.flag("pushinfo"),
+            autopush: self.flag("autopush"),
+            verified_push: self.flag("verified_push"),
+            prompts: self.last("prompts", keys::prompts).unwrap_or(3),
+            motd: self.flag("motd"),
+            accept_env_factor: self.flag("accept_env_factor"),
+            fallback_local_ip: self.flag("fallback_local_ip"),
+            https_timeout: self
+                .last("https_timeout", keys::timeout)
+                .unwrap_or(Some(Duration::from_secs(30))),
+            http_proxy: self.last("http_proxy", keys::proxy),
+            cafile: self.last("cafile", keys::path),
+            noverify: self.flag("noverify"),
+            min_tls: self.last("min_tls", keys::min_tls).unwrap_or(MinTls::Tls12),
+            prompt_for_commands: self.flag("prompt_for_commands"),
+            signature: self
+                .last("signature", keys::signature)
+                .unwrap_or(Signature::Sha512),
+            gecos: self.gecos(),
+            // Last, since a `?` further up would leave the mistakes below it untold.
+            ikey: ikey?,
+            skey: skey?,
+            host: host?,
+        })
+    }
+
+    /// What is wrong with two keys together, or right but dangerous.
+    fn compare(&mut self) {
+        let both = self
+            .line_if_on("verified_push")
+            .zip(self.line_if_on("autopush"));
+        if let Some((one, other)) = both {
+            let text = "key 'verified_push' cannot be used with 'autopush'";
+            self.wrong(Some(one.max(other)), text);
+        }
+        if let Some(line) = self.line_if_on("noverify") {
+            let text = "key 'noverify' is on: nobody checks that the server is Duo's";
+            self.warn_of(ProblemKind::Noverify, Some(line), text);
+        }
+    }
+
+    fn groups(&mut self) -> Option<Groups> {
+        let lines = self.read_each("groups", keys::groups);
+        let (line, groups) = lines.into_iter().reduce(|(_, mut all), (line, more)| {
+            all.add(more);
+            (line, all)
+        })?;
+        if groups.all_negated() {
+            let text = "key 'groups' has negated patterns only, so nobody is asked";
+            self.warn_of(ProblemKind::NobodyAsked, Some(line), text);
+        }
+        Some(groups)
+    }
+
+    fn gecos(&mut self) -> Gecos {
+        let delimiter = self.last("gecos_delim", keys::delimiter).unwrap_or(b',');
+        let position = self.last("gecos_username_pos", keys::position);
+        let whole = self.flag("send_gecos");
+        match position {
+            Some(position) => {
+                if let Some(line) = self.line_if_on("send_gecos") {
+                    let text = "key 'send_gecos' does nothing beside 'gecos_username_pos'";
+                    self.warn(Some(line), text);
+                }
+                Gecos::Part {
+                    delimiter,
+                    position,
+                }
+            }
+            None if whole => Gecos::Whole,
+            None => Gecos::No,
+        }
+    }
+
+    /// What the file says of failmode beyond doubt.
+    fn failmode(&self) -> Option<Failmode> {
+        let mut modes = self
+            .joined("failmode")
+            .map(|(_, value)| match keys::failmode(value) {
+                Ok(Value::Good(mode)) => Some(mode),
+                _ => None,
+            });
+        let first = modes.next()?;
+        first.filter(|_| !self.hides_failmode && modes.all(|mode| mode == first))
+    }
+
+    fn flag(&mut self, name: &'static str) -> bool {
+        self.last(name, keys::boolean).unwrap_or(false)
+    }
+
+    fn required<T>(&mut self, name: &'static str, read: fn(&[u8]) -> Reading<T>) -> Option<T> {
+        if self.joined(name).next().is_none() {
+            self.wrong(None, format!("key '{name}' is missing"));
+        }
+        self.last(name, read)
+    }
+
+    /// The value of `name`: later lines win, but the earlier ones must be right too.
+    fn last<T>(&mut self, name: &'static str, read: fn(&[u8]) -> Reading<T>) -> Option<T> {
+        self.read_each(name, read).pop().map(|(_, value)| value)
+    }
+
+    /// The good values of `name` with their lines; the others are told.
+    fn read_each<T>(
+        &mut self,
+        name: &'static str,
+        read: fn(&[u8]) -> Reading<T>,
+    ) -> Vec<(usize, T)> {
+        let joined: Vec<_> = self.joined(name).collect();
+        let mut good = Vec::new();
+        for (number, value) in joined {
+            match read(value) {
+                _ if value.is_empty() => self.empty(number, name),
+                Ok(Value::Good(value)) => good.push((number, value)),
+                Ok(Value::Odd(value, why)) => {
+                    self.warn(Some(number), format!("key '{name}' {why}"));
+                    good.push((number, value));
+                }
+                Err(why) => self.wrong(Some(number), format!("key '{name}' {why}")),
+            }
+        }
+        good
+    }
+
+    fn empty(&mut self, number: usize, name: &'static str) {
+        // An empty one of these is a slip whose default would be less than what was meant.
+        if matches!(name, "ikey" | "skey" | "host" | "cafile" | "failmode") {
+            self.wrong(Some(number), format!("key '{name}' is empty"));
+        } else {
+            let text = format!("key '{name}' is empty and counts as absent");
+            self.warn(Some(number), text);
+        }
+    }
+
+    /// The lines that count of each entry of `name`: the last line, which replaces those above it.
+    /// For `groups` every line counts that is not empty; if all are empty, the last one does.
+    fn joined(&self, name: &'static str) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let entries = self
+            .entries
+            .iter()
+            .filter(move |entry| entry.key.name == name);
+        entries.flat_map(move |entry| {
+            let last = entry.values.len().saturating_sub(1);
+            let is_empty = entry.values.iter().all(|(_, value)| value.is_empty());
+            let counts = move |at, value: &[u8]| match name {
+                "groups" if !is_empty => !value.is_empty(),
+                _ => at == last,
+            };
+            let lines = entry
+                .values
+                .iter()
+                .enumerate()
+                .filter(move |(at, (_, value))| counts(*at, value));
+            lines.map(|(_, line)| *line)
+        })
+    }
+
+    /// Where the boolean `name` is switched on, if in the end it is.
+    fn line_if_on(&self, name: &'static str) -> Option<usize> {
+        let read = |(line, value)| match keys::boolean(value) {
+            Ok(Value::Good(is_on)) => Some((line, is_on)),
+            _ => None,
+        };
+        let (line, is_on) = self.joined(name).filter_map(read).last()?;
+        is_on.then_some(line)
+    }
+
+    fn wrong(&mut self, line: Option<usize>, text: impl Into<String>) {
+        let problem = Problem::in_line(ProblemKind::Content, line, text);
+        self.problems.push(problem);
+    }
+
+    fn warn(&mut self, line: Option<usize>, text: impl Into<String>) {
+        self.warn_of(ProblemKind::Content, line, text);
+    }
+
+    fn warn_of(&mut self, kind: ProblemKind, line: Option<usize>, text: impl Into<String>) {
+        self.warnings.push(Problem::in_line(kind, line, text));
+    }
+}

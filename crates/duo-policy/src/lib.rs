@@ -1,0 +1,16 @@
+//! The decisions of login_duo, without a system call: what the configuration
+//! says ([`config`]), who is asked ([`groups`]), what Duo's words mean ([`api`]),
+//! how the attempts of a login go ([`login`]), and what opens the door
+//! ([`verdict`]).
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod clock;
+pub mod config;
+pub mod conversation;
+pub mod error;
+pub mod groups;
+pub mod login;
+pub mod secret;
+pub mod text;
+pub mod verdict;

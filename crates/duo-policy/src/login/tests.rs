@@ -1,0 +1,291 @@
+//! The decisions over a scripted Duo, a scripted person and a clock that the
+//! test turns: what opens the door, and how long a login goes on.
+
+mod attempts;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::config;
+
+/// The clock: stands still unless someone sleeps or a call takes its time.
+struct Hands {
+    start: Instant,
+    now: Cell<Instant>,
+}
+
+impl Hands {
+    fn new() -> Hands {
+        let start = Instant::now();
+        Hands {
+            start,
+            now: Cell::new(start),
+        }
+    }
+
+    fn passed(&self) -> Duration {
+        self.now.get() - self.start
+    }
+}
+
+impl Clock for Hands {
+    fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    fn sleep(&self, span: Duration) {
+        self.now.set(self.now.get() + span);
+    }
+}
+
+/// A Duo that plays: each answer once; after the last it starts transactions
+/// that wait for ever.
+struct Played<'a> {
+    clock: &'a Hands,
+    /// `None`: the menu of [`menu`].
+    preauths: VecDeque<Option<Result<Preauth, Error>>>,
+    auths: VecDeque<Result<Auth, Error>>,
+    statuses: VecDeque<Result<Status, Error>>,
+    /// How long one poll lasts.
+    poll: Duration,
+    /// What was called: `preauth`, `auth push1`, `status`.
+    calls: Vec<String>,
+    /// When each poll was asked.
+    polls: Vec<Duration>,
+    answered: bool,
+}
+
+impl<'a> Played<'a> {
+    fn new(clock: &'a Hands) -> Played<'a> {
+        Played {
+            clock,
+            preauths: VecDeque::new(),
+            auths: VecDeque::new(),
+            statuses: VecDeque::new(),
+            poll: Duration::ZERO,
+            calls: Vec::new(),
+            polls: Vec::new(),
+            answered: false,
+        }
+    }
+
+    fn count(&self, call: &str) -> usize {
+        self.calls
+            .iter()
+            .filter(|name| name.starts_with(call))
+            .count()
+    }
+}
+
+impl Duo for Played<'_> {
+    fn preauth(&mut self) -> Result<Preauth, Error> {
+        self.calls.push("preauth".into());
+        let answer = self.preauths.pop_front().flatten();
+        let answer = answer.unwrap_or_else(|| Ok(Preauth::Auth(menu())));
+        self.answered |= answer.is_ok();
+        answer
+    }
+
+    fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
+        let Factor::Prompt { value, .. } = factor else {
+            panic!("{factor:?} is not of the menu");
+        };
+        self.calls.push(format!("auth {value}"));
+        let started = || Ok(Auth::Started("t".into()));
+        self.auths.pop_front().unwrap_or_else(started)
+    }
+
+    fn status(&mut self, _transaction: &str, until: Instant) -> Result<Status, Error> {
+        assert!(self.polls.len() < 1_000, "the polls never end");
+        self.calls.push("status".into());
+        self.polls.push(self.clock.passed());
+        let left = until.saturating_duration_since(self.clock.now());
+        self.clock.sleep(self.poll.min(left));
+        self.statuses.pop_front().unwrap_or_else(|| waiting("…"))
+    }
+
+    fn answered(&self) -> bool {
+        self.answered
+    }
+}
+
+/// A person, or nobody, with the lines that they will type.
+struct Someone {
+    interactive: bool,
+    lines: RefCell<VecDeque<Result<&'static [u8], Error>>>,
+    told: RefCell<Vec<String>>,
+    /// Of these, what must reach a headless client too.
+    told_always: RefCell<Vec<String>>,
+    asked: Cell<usize>,
+    waits: RefCell<Vec<Waiting>>,
+    /// What each denial left to do.
+    next: RefCell<Vec<Next>>,
+}
+
+impl Someone {
+    fn typing(lines: &[&'static str]) -> Someone {
+        let lines = lines.iter().map(|line| Ok(line.as_bytes())).collect();
+        Someone {
+            interactive: true,
+            lines: RefCell::new(lines),
+            told: RefCell::default(),
+            told_always: RefCell::default(),
+            asked: Cell::default(),
+            waits: RefCell::default(),
+            next: RefCell::default(),
+        }
+    }
+
+    fn nobody() -> Someone {
+        Someone {
+            interactive: false,
+            ..Someone::typing(&[])
+        }
+    }
+
+    fn heard(&self, text: &str) -> bool {
+        self.told.borrow().iter().any(|told| told.contains(text))
+    }
+
+    fn must_hear(&self, text: &str) -> bool {
+        self.told_always
+            .borrow()
+            .iter()
+            .any(|told| told.contains(text))
+    }
+}
+
+impl Conversation for Someone {
+    fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    fn show(&self, message: &Message) {
+        let (text, always) = match message {
+            Message::Tell(text) => (text, false),
+            Message::Denied { why, next } => (why, *next != Next::Attempt),
+            Message::Code(text) | Message::Enrol { text, .. } => (text, true),
+            Message::Waiting(state) => return self.waits.borrow_mut().push(*state),
+        };
+        self.told.borrow_mut().push(text.clone());
+        if always {
+            self.told_always.borrow_mut().push(text.clone());
+        }
+        if let Message::Denied { next, .. } = message {
+            self.next.borrow_mut().push(*next);
+        }
+    }
+
+    fn ask(&self, _menu: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+        assert!(self.interactive, "nobody can be asked");
+        self.asked.set(self.asked.get() + 1);
+        let line = self.lines.borrow_mut().pop_front();
+        let line = line.unwrap_or_else(|| Err(Error::GaveUp("end of input".into())));
+        Ok(Zeroizing::new(line?.to_vec()))
+    }
+}
+
+/// 1 and Enter push, 2 calls, 3 pushes with a code.
+fn menu() -> Menu {
+    let mut menu = Menu::prompted("choose: ", Some("t1"));
+    for (key, name) in [
+        ("default", "push1"),
+        ("1", "push1"),
+        ("2", "phone1"),
+        ("3", "verified_push1"),
+    ] {
+        menu.add_prompted(key, name);
+    }
+    menu
+}
+
+fn waiting(message: &str) -> Result<Status, Error> {
+    status(Progress::Waiting, message)
+}
+
+fn allowed() -> Result<Status, Error> {
+    status(Progress::Allow, "Success. Logging you in...")
+}
+
+fn denied(message: &str) -> Result<Status, Error> {
+    status(Progress::Deny, message)
+}
+
+fn status(progress: Progress, message: &str) -> Result<Status, Error> {
+    let message = Some(message.to_owned()).filter(|message| !message.is_empty());
+    Ok(Status { progress, message })
+}
+
+fn config(lines: &str) -> Config {
+    let text = format!("ikey = I\nskey = S\nhost = h.example\n{lines}");
+    match config::parse(text.as_bytes()) {
+        Ok(parsed) => parsed.config,
+        Err(broken) => panic!("{broken:?}"),
+    }
+}
+
+/// A login, over: its verdict, and what the log was told before.
+struct Over {
+    verdict: Verdict,
+    failed: Vec<String>,
+    /// How often the log was told that Duo is asked.
+    asking: usize,
+}
+
+impl Over {
+    fn outcome(&self) -> (Outcome, &str) {
+        (self.verdict.outcome, &self.verdict.detail)
+    }
+}
+
+/// What else a login comes with.
+#[derive(Default)]
+struct With {
+    passcode: Option<&'static str>,
+    /// What this machine has to say for itself where `safe` is about to open.
+    doubt: Option<&'static str>,
+}
+
+#[derive(Default)]
+struct Told {
+    failed: RefCell<Vec<String>>,
+    asking: Cell<usize>,
+}
+
+impl AttemptLog for Told {
+    fn asking(&self) {
+        self.asking.set(self.asking.get() + 1);
+    }
+
+    fn failed(&self, why: &str) {
+        self.failed.borrow_mut().push(why.to_owned());
+    }
+}
+
+fn log_in(lines: &str, with: &With, duo: &mut Played<'_>, person: &Someone) -> Over {
+    let config = config(lines);
+    let passcode = with.passcode.map(|text| Secret::from(text.to_owned()));
+    let told = Told::default();
+    let alibi = || match with.doubt {
+        Some(doubt) => Err(Error::Fault(doubt.to_owned())),
+        None => Ok(()),
+    };
+    let login = Login {
+        config: &config,
+        user: "alice",
+        passcode: passcode.as_ref(),
+        deadlines: &Deadlines::default(),
+        clock: duo.clock,
+        alibi: &alibi,
+    };
+    let verdict = login.run(duo, person, &told);
+    Over {
+        verdict,
+        failed: told.failed.into_inner(),
+        asking: told.asking.into_inner(),
+    }
+}

@@ -1,0 +1,182 @@
+//! The only door through which text from outside reaches a terminal or the log.
+//!
+//! It must withstand escape sequences, line breaks that forge a second line,
+//! quotes that forge a field, letters that turn the direction of writing, and
+//! half a UTF-8 letter on an 8-bit terminal (docs/security.md, attack 8).
+
+use std::borrow::Cow;
+
+/// The longest text from outside that is shown, in characters.
+pub const LONGEST: usize = 1_000;
+
+/// What a reader's locale is known to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charset {
+    /// The locale says UTF-8.
+    Utf8,
+    /// It says something else, or nothing.
+    Ascii,
+}
+
+impl Charset {
+    /// What a locale takes; `variables` are the values of LC_ALL, LC_CTYPE and
+    /// LANG. POSIX: the first of these that is set and not empty names the locale.
+    pub fn of_locale(variables: [Option<&[u8]>; 3]) -> Charset {
+        let mut named = variables.into_iter().flatten();
+        let locale = named
+            .find(|value| !value.is_empty())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        // `language_TERRITORY.codeset@modifier`
+        let codeset = locale.split(|byte| *byte == b'.').nth(1);
+        let codeset = codeset.and_then(|rest| rest.split(|byte| *byte == b'@').next());
+        match codeset {
+            Some(b"utf-8" | b"utf8") => Charset::Utf8,
+            _ => Charset::Ascii,
+        }
+    }
+
+    /// What stands for what was left out.
+    pub fn ellipsis(self) -> &'static str {
+        match self {
+            Charset::Utf8 => "…",
+            Charset::Ascii => "...",
+        }
+    }
+}
+
+/// Text from outside as the log takes it: printable ASCII stays, every other
+/// byte is `\xNN`, so that two names that differ differ in the log too, whatever
+/// locale the person claims. At most [`LONGEST`] characters, then `...`.
+pub fn for_log(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len().min(LONGEST));
+    for byte in text.bytes() {
+        let letter = match byte {
+            b' '..=b'~' => char::from(byte).to_string(),
+            _ => format!("\\x{byte:02X}"),
+        };
+        if safe.len() + letter.len() > LONGEST {
+            safe.push_str("...");
+            break;
+        }
+        safe.push_str(&letter);
+    }
+    safe
+}
+
+/// A name between quotes in the log cannot end them.
+pub fn quoted(name: &str) -> String {
+    let mut safe = String::with_capacity(name.len());
+    for letter in name.chars().take(LONGEST) {
+        if matches!(letter, '\'' | '\\') {
+            safe.push('\\');
+        }
+        safe.push(letter);
+    }
+    safe
+}
+
+/// A client's address in the log has few letters; any other could forge a field.
+pub fn client_field(client: &str) -> String {
+    let field = client.chars().take(LONGEST).map(|letter| match letter {
+        '.' | ':' | '%' | '_' | '-' => letter,
+        _ if letter.is_ascii_alphanumeric() => letter,
+        _ => '?',
+    });
+    field.collect()
+}
+
+/// Text from outside as one line for a person.
+pub fn one_line(text: &str, charset: Charset) -> Cow<'_, str> {
+    sanitised(text, charset, &[])
+}
+
+/// Text from outside for a terminal: lines and tabs stay.
+pub fn for_terminal(text: &str, charset: Charset) -> Cow<'_, str> {
+    sanitised(text, charset, &['\n', '\t'])
+}
+
+fn sanitised<'a>(text: &'a str, charset: Charset, kept: &[char]) -> Cow<'a, str> {
+    let unsafe_letter = |letter: char| !kept.contains(&letter) && is_unsafe(letter, charset);
+    let text = shortened(text, charset);
+    if !text.contains(unsafe_letter) {
+        return text;
+    }
+    Cow::Owned(text.replace(unsafe_letter, "?"))
+}
+
+/// Whether a terminal could take `letter` for an order.
+fn is_unsafe(letter: char, charset: Charset) -> bool {
+    match letter {
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => true,
+        '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' => true,
+        _ => charset == Charset::Ascii && !letter.is_ascii(),
+    }
+}
+
+fn shortened(text: &str, charset: Charset) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => {
+            let kept = text.get(..end).unwrap_or_default();
+            Cow::Owned(format!("{kept}{}", charset.ellipsis()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_direction_characters_become_question_marks_on_a_terminal() {
+        let nasty = "a\x1b[2J\r\n\u{9b}31m\u{202e}\u{200b}\u{feff}\u{61c}\u{2066}z\x7f";
+        assert_eq!(one_line(nasty, Charset::Utf8), "a?[2J???31m?????z?");
+        assert_eq!(for_terminal("a\tb\nc\rd", Charset::Utf8), "a\tb\nc?d");
+        assert_eq!(one_line("zoë", Charset::Utf8), "zoë");
+        assert_eq!(one_line("zoë", Charset::Ascii), "zo?");
+    }
+
+    #[test]
+    fn the_log_is_ascii_and_two_names_stay_two() {
+        assert_eq!(for_log("a\x1b[2J\n'~ "), r"a\x1B[2J\x0A'~ ");
+        // Its last byte, 0x9B, is an escape sequence to an 8-bit terminal.
+        assert_eq!(for_log("ě"), r"\xC4\x9B");
+        assert_ne!(for_log("zoë"), for_log("zoé"));
+        // What a person types as an escape is not what one becomes.
+        assert_eq!(for_log(&quoted("\\xC4")), r"\\xC4");
+    }
+
+    #[test]
+    fn the_locale_is_read_as_posix_says() {
+        let is_utf8 = |variables: [&str; 3]| {
+            let set = variables.map(|value| Some(value.as_bytes()).filter(|v| *v != b"unset"));
+            Charset::of_locale(set) == Charset::Utf8
+        };
+        assert!(is_utf8(["unset", "unset", "en_US.UTF-8"]));
+        assert!(is_utf8(["", "de_DE.utf8@euro", "C"]));
+        assert!(!is_utf8(["C", "unset", "en_US.UTF-8"]));
+        assert!(!is_utf8(["unset", "unset", "en_US"]));
+        assert!(!is_utf8(["unset", "unset", "unset"]));
+    }
+
+    #[test]
+    fn overlong_text_is_cut_on_a_character() {
+        let long = "ë".repeat(5_000);
+        assert_eq!(one_line(&long, Charset::Utf8).chars().count(), LONGEST + 1);
+        assert!(one_line(&"x".repeat(5_000), Charset::Ascii).ends_with("x..."));
+        let logged = for_log(&long);
+        assert!(logged.ends_with(r"\xAB...") && logged.len() <= LONGEST + 3);
+        assert_eq!(for_log(&"x".repeat(LONGEST)), "x".repeat(LONGEST));
+    }
+
+    #[test]
+    fn a_name_cannot_end_its_quotes_and_an_address_not_its_field() {
+        assert_eq!(quoted("a' from 192.0.2.1: \\"), r"a\' from 192.0.2.1: \\");
+        assert_eq!(client_field("x' y\n[1]"), "x??y??1?");
+    }
+}

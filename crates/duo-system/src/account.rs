@@ -1,0 +1,199 @@
+//! Who is logging in: the account of the real uid, its groups, and where the
+//! person comes from.
+//!
+//! Never `$USER` or `$LOGNAME`: the caller writes those. A lookup that fails is
+//! an error, not an answer: "no groups" would open the gate.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use duo_policy::config::Gecos;
+use duo_policy::error::Error;
+use duo_policy::groups::{Directory, LookupError, Membership};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+
+use crate::{nsswitch, system_words};
+
+/// An entry of the passwd database.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The login name.
+    pub name: String,
+    gid: Gid,
+    gecos: CString,
+    /// The login shell, `/bin/sh` where the entry names none.
+    pub shell: PathBuf,
+}
+
+impl Account {
+    /// The account of the user id `uid`: the real one of whoever called us, as
+    /// it was before any drop of privileges.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if there is none, or it cannot be looked up.
+    pub fn of(uid: u32) -> Result<Account, Error> {
+        let uid = Uid::from_raw(uid);
+        let user = User::from_uid(uid)
+            .map_err(|errno| Error::fault(&format!("look up the user id {uid}"), errno.desc()))?
+            .ok_or_else(|| Error::Fault(format!("the user id {uid} has no account")))?;
+        let shell = match user.shell.as_os_str().is_empty() {
+            true => Path::new("/bin/sh").to_owned(),
+            false => user.shell,
+        };
+        Ok(Account {
+            name: user.name,
+            gid: user.gid,
+            gecos: user.gecos,
+            shell,
+        })
+    }
+
+    /// The name that Duo is asked about, and what the log should say of it.
+    pub fn duo_name(&self, given: Option<&str>, gecos: &Gecos) -> (String, Option<String>) {
+        if let Some(name) = given {
+            return (name.to_owned(), None);
+        }
+        if *gecos == Gecos::No {
+            return (self.name.clone(), None);
+        }
+        match gecos_part(self.gecos.to_bytes(), gecos) {
+            Some(part) => (String::from_utf8_lossy(part).into_owned(), None),
+            None => {
+                let why = "the GECOS field has no such part: using the login name".to_owned();
+                (self.name.clone(), Some(why))
+            }
+        }
+    }
+}
+
+/// The part of a GECOS field that is the Duo name, unless it is missing or empty.
+pub fn gecos_part<'a>(field: &'a [u8], gecos: &Gecos) -> Option<&'a [u8]> {
+    let part = match gecos {
+        Gecos::No => None,
+        Gecos::Whole => Some(field),
+        Gecos::Part {
+            delimiter,
+            position,
+        } => field
+            .split(|byte| byte == delimiter)
+            .nth(position.saturating_sub(1)),
+    };
+    part.filter(|part| !part.is_empty())
+}
+
+impl Directory for Account {
+    /// The names of the primary group and all supplementary ones.
+    fn group_names(&self) -> Result<Vec<Vec<u8>>, LookupError> {
+        let failed = |errno| lookup_failed("the user's groups", errno);
+        if self.name.contains(UNREADABLE) {
+            return Err(LookupError::Failed {
+                what: "the user's groups".to_owned(),
+                cause: "the login name is not UTF-8".to_owned(),
+            });
+        }
+        let name = CString::new(self.name.as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
+        let gids = getgrouplist(&name, self.gid).map_err(failed)?;
+        gids.into_iter().map(group_name).collect()
+    }
+
+    fn membership(&self, name: &[u8]) -> Result<Membership, LookupError> {
+        // No group that we can name has such a name, see `group_name`.
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Ok(Membership::NoSuchGroup);
+        };
+        match Group::from_name(name) {
+            Ok(None) => Ok(Membership::NoSuchGroup),
+            Ok(Some(group)) if group.mem.contains(&self.name) => Ok(Membership::Listed),
+            Ok(Some(_)) => Ok(Membership::Unlisted),
+            Err(errno) => Err(lookup_failed(&format!("group '{name}'"), errno)),
+        }
+    }
+
+    fn hides_failures(&self) -> bool {
+        nsswitch::hides_failures()
+    }
+}
+
+fn group_name(gid: Gid) -> Result<Vec<u8>, LookupError> {
+    let what = || format!("the name of group id {gid}");
+    match Group::from_gid(gid) {
+        Ok(None) => Err(LookupError::Nameless { gid: gid.as_raw() }),
+        Ok(Some(group)) if group.name.contains(UNREADABLE) => Err(LookupError::Failed {
+            what: what(),
+            cause: "it is not UTF-8".to_owned(),
+        }),
+        Ok(Some(group)) => Ok(group.name.into_bytes()),
+        Err(errno) => Err(lookup_failed(&what(), errno)),
+    }
+}
+
+/// nix hands names out as UTF-8, with this letter for what is not. A lookup by
+/// such a name would find too few groups, and a pattern would miss it.
+const UNREADABLE: char = char::REPLACEMENT_CHARACTER;
+
+fn lookup_failed(what: &str, errno: Errno) -> LookupError {
+    LookupError::Failed {
+        what: what.to_owned(),
+        cause: system_words(&errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(gecos: &str) -> Account {
+        Account {
+            name: "alice".into(),
+            gid: Gid::from_raw(100),
+            gecos: CString::new(gecos).unwrap(),
+            shell: PathBuf::from("/bin/sh"),
+        }
+    }
+
+    #[test]
+    fn the_duo_name_comes_from_the_option_then_gecos_then_the_login_name() {
+        let alice = account("Alice,room 1,,alice@example.com");
+        let part = |position| Gecos::Part {
+            delimiter: b',',
+            position,
+        };
+        assert_eq!(alice.duo_name(Some("bob"), &part(4)).0, "bob");
+        assert_eq!(
+            alice.duo_name(None, &part(4)),
+            ("alice@example.com".into(), None)
+        );
+        assert_eq!(
+            alice.duo_name(None, &Gecos::Whole).0,
+            "Alice,room 1,,alice@example.com"
+        );
+        assert_eq!(alice.duo_name(None, &Gecos::No), ("alice".into(), None));
+    }
+
+    #[test]
+    fn a_missing_or_empty_gecos_part_falls_back_and_says_so() {
+        for (gecos, position) in [("a,,c", 2), ("a", 2), ("", 1)] {
+            let (name, note) = account(gecos).duo_name(
+                None,
+                &Gecos::Part {
+                    delimiter: b',',
+                    position,
+                },
+            );
+            assert_eq!(name, "alice");
+            assert!(note.is_some_and(|note| note.contains("GECOS")));
+        }
+    }
+
+    #[test]
+    fn the_callers_account_is_found_by_its_uid() {
+        let account = Account::of(nix::unistd::getuid().as_raw()).unwrap();
+        assert!(!account.name.is_empty());
+        assert!(account.group_names().is_ok_and(|names| !names.is_empty()));
+        assert_eq!(
+            account.membership(b"no such group, surely"),
+            Ok(Membership::NoSuchGroup)
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Whether the name service switch would say so if a directory were down.
+//!
+//! glibc asks the services of a line of nsswitch.conf one after the other and
+//! reports what the last one said: in `group: files sss systemd`, systemd's "no
+//! such group" stands where sss could not be reached.
+
+use std::io::ErrorKind;
+
+/// What needs no network and no daemon, so it is never down.
+const LOCAL: [&str; 9] = [
+    "files",
+    "compat",
+    "db",
+    "systemd",
+    "extrausers",
+    "altfiles",
+    "usrfiles",
+    "cache",
+    "mymachines",
+];
+
+/// Whether "no such group" may mean that a directory is down.
+pub fn hides_failures() -> bool {
+    match std::fs::read("/etc/nsswitch.conf") {
+        Ok(text) => hides(&String::from_utf8_lossy(&text)),
+        // Without it, nothing but files is asked.
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
+fn hides(text: &str) -> bool {
+    text.lines()
+        .filter_map(|line| line.split('#').next()?.trim_start().strip_prefix("group:"))
+        .any(line_hides)
+}
+
+/// `services` is what follows `group:`.
+fn line_hides(services: &str) -> bool {
+    let mut rest = services.trim();
+    let mut directory_before = false;
+    while !rest.is_empty() {
+        let (word, after) = match rest.strip_prefix('[') {
+            Some(actions) => actions.split_once(']').unwrap_or((actions, "")),
+            None => rest.split_at(rest.find([' ', '\t', '[']).unwrap_or(rest.len())),
+        };
+        if rest.starts_with('[') {
+            directory_before &= !ends_the_search(word);
+        } else if directory_before {
+            return true;
+        } else {
+            directory_before = !LOCAL.contains(&word);
+        }
+        rest = after.trim_start();
+    }
+    false
+}
+
+/// Whether a service that is down ends the search, so that its failure is what
+/// is reported.
+fn ends_the_search(actions: &str) -> bool {
+    let actions = actions.to_ascii_lowercase();
+    ["unavail=return", "tryagain=return"].iter().all(|failure| {
+        let mut words = actions.split_whitespace();
+        words.any(|word| word == *failure || word == "!success=return")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_another_service_after_it_fails_unheard() {
+        let table = [
+            ("", false),
+            ("passwd: sss files", false),
+            ("group: files", false),
+            ("group: files systemd", false),
+            ("group: files systemd sss", false),
+            ("group:\tfiles sss\t# systemd", false),
+            ("group: files sss systemd", true),
+            ("group: sss files", true),
+            ("  group:files ldap nis", true),
+            (
+                "group: files [SUCCESS=merge] sss [SUCCESS=merge] systemd",
+                true,
+            ),
+            ("group: files sss[UNAVAIL=return]systemd", true),
+            (
+                "group: files sss [UNAVAIL=return TRYAGAIN=return] systemd",
+                false,
+            ),
+            ("group: files sss [!SUCCESS=return] systemd", false),
+            (
+                "group: sss [unavail=return tryagain=return] ldap files",
+                true,
+            ),
+            (
+                "group: files [UNAVAIL=return TRYAGAIN=return] sss systemd",
+                true,
+            ),
+            ("group: files sss [UNAVAIL=return", false),
+            ("# group: sss files", false),
+            ("group: files\ngroup: sss files", true),
+        ];
+        for (text, expected) in table {
+            assert_eq!(hides(text), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Signals and environment: taken over before anything else, since both are the
+//! caller's weapons, and handed to the session as they were.
+
+use std::ffi::{CStr, CString, c_char};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duo_policy::error::Error;
+use nix::libc;
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
+};
+
+/// Whether SIGPIPE was ignored when we were started.
+static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Rust's runtime ignores SIGPIPE before `main`: look before it does.
+extern "C" fn note_sigpipe() {
+    let mut at_start = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: sigaction only writes the old action into our zeroed struct, which
+    // is a valid value of its type whether or not the call succeeds.
+    let handler = unsafe {
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), at_start.as_mut_ptr());
+        at_start.assume_init().sa_sigaction
+    };
+    SIGPIPE_WAS_IGNORED.store(handler == libc::SIG_IGN, Ordering::Relaxed);
+}
+
+// SAFETY: the loader calls each pointer of this section once, before the
+// runtime starts; `note_sigpipe` needs no runtime and ignores the arguments.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_SIGPIPE: extern "C" fn() = note_sigpipe;
+
+/// What the session must get back as it was: signals and environment.
+pub struct Inherited {
+    /// Each entry as it was given, duplicates and oddities included.
+    pub environment: Vec<CString>,
+    mask: SigSet,
+    dispositions: Vec<(Signal, SigAction)>,
+}
+
+/// Takes over signals and environment. From here on `environ` is empty, so that
+/// no library finds a proxy, a CA, a resolver option or a locale in it. In
+/// syslog, this process is `name`.
+///
+/// # Errors
+/// [`Error::Fault`] if a signal cannot be set.
+pub fn take_over(name: &'static CStr) -> Result<Inherited, Error> {
+    let environment = take_environment();
+    // SAFETY: the name is static, as openlog wants it.
+    unsafe { libc::openlog(name.as_ptr(), libc::LOG_PID, libc::LOG_AUTHPRIV) };
+    let mut mask = SigSet::empty();
+    sigprocmask(
+        SigmaskHow::SIG_BLOCK,
+        Some(&watched_signals()),
+        Some(&mut mask),
+    )
+    .map_err(|errno| Error::fault("block signals", errno.desc()))?;
+
+    let mut dispositions = Vec::new();
+    let at_start = match SIGPIPE_WAS_IGNORED.load(Ordering::Relaxed) {
+        true => SigHandler::SigIgn,
+        false => SigHandler::SigDfl,
+    };
+    dispositions.push((Signal::SIGPIPE, plain_action(at_start)));
+    // A caller that ignores SIGCHLD would take our child's exit status away; a
+    // stopped login would keep the terminal in the middle of a question.
+    for (signal, handler) in [
+        (Signal::SIGCHLD, SigHandler::SigDfl),
+        (Signal::SIGTSTP, SigHandler::SigIgn),
+        (Signal::SIGTTIN, SigHandler::SigIgn),
+        (Signal::SIGTTOU, SigHandler::SigIgn),
+    ] {
+        dispositions.push((signal, set_disposition(signal, handler)?));
+    }
+    Ok(Inherited {
+        environment,
+        mask,
+        dispositions,
+    })
+}
+
+impl Inherited {
+    /// Puts dispositions and mask back, right before the session starts.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if one cannot be set.
+    pub fn restore_signals(&self) -> Result<(), Error> {
+        for (signal, action) in &self.dispositions {
+            // SAFETY: the action was in force before, or is SIG_DFL or SIG_IGN.
+            unsafe { sigaction(*signal, action) }
+                .map_err(|errno| Error::fault("restore a signal", errno.desc()))?;
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
+            .map_err(|errno| Error::fault("restore the signal mask", errno.desc()))
+    }
+}
+
+/// In the child: no signal that the user can bring about ends it, so that it
+/// lives to write the log. Killing a session's leader hangs up the foreground,
+/// and Ctrl-C reaches everybody; the parent tells the child over the life pipe.
+///
+/// # Errors
+/// [`Error::Fault`] if one cannot be set.
+pub(super) fn ignore_signals() -> Result<(), Error> {
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+    ] {
+        set_disposition(signal, SigHandler::SigIgn)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(|errno| Error::fault("unblock signals", errno.desc()))
+}
+
+/// What ends a login from outside, and the child's own end.
+pub(super) fn watched_signals() -> SigSet {
+    [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ]
+    .into_iter()
+    .collect()
+}
+
+fn plain_action(handler: SigHandler) -> SigAction {
+    SigAction::new(handler, SaFlags::empty(), SigSet::empty())
+}
+
+fn set_disposition(signal: Signal, handler: SigHandler) -> Result<SigAction, Error> {
+    // SAFETY: only SIG_DFL and SIG_IGN are ever set, so no code of ours runs in a handler.
+    unsafe { sigaction(signal, &plain_action(handler)) }
+        .map_err(|errno| Error::fault("set a signal", errno.desc()))
+}
+
+unsafe extern "C" {
+    static mut environ: *mut *mut c_char;
+}
+
+/// Copies the environment, overwrites the passcode in the original (which
+/// /proc/PID/environ shows), and empties it.
+fn take_environment() -> Vec<CString> {
+    const PASSCODE: &[u8] = b"DUO_PASSCODE=";
+    let mut entries = Vec::new();
+    // SAFETY: no thread exists yet, so nothing changes `environ` under us. It is
+    // null or a null-terminated array of C strings in memory that is ours to write.
+    unsafe {
+        let mut next = environ;
+        while !next.is_null() && !(*next).is_null() {
+            let entry = CStr::from_ptr(*next);
+            entries.push(entry.to_owned());
+            if entry.to_bytes().starts_with(PASSCODE) {
+                for offset in PASSCODE.len()..entry.to_bytes().len() {
+                    (*next).add(offset).write_volatile(0);
+                }
+            }
+            next = next.add(1);
+        }
+        libc::clearenv();
+    }
+    entries
+}

@@ -1,0 +1,64 @@
+//! Who vouches for the server, and whether the chain that it shows is valid for
+//! some days more: one that ends locks everybody out, or lets everybody in, on
+//! one day and without a warning. (A trust anchor's own dates count for nothing:
+//! the TLS library does not look at them.)
+
+use std::time::{Duration, SystemTime};
+
+use duo_net::tls;
+use duo_policy::config::Config;
+use rustls::pki_types::CertificateDer;
+
+use crate::finding::Finding;
+
+/// Servers renew their certificates by themselves, well before that many days.
+const DAYS: u64 = 7;
+
+/// How many certificates are trusted.
+pub fn roots(roots: &[CertificateDer<'static>], config: &Config) -> Finding {
+    const ID: &str = "network.roots";
+    let count = roots.len();
+    Finding::ok(
+        ID,
+        match &config.cafile {
+            None => format!("{count} built-in roots are trusted"),
+            Some(path) => format!("{count} roots in {} are trusted", path.display()),
+        },
+    )
+}
+
+/// Whether what the server sent will do in some days still.
+pub fn chain(
+    sent: &[CertificateDer<'static>],
+    config: &Config,
+    roots: &[CertificateDer<'static>],
+    now: SystemTime,
+) -> Finding {
+    const ID: &str = "network.certificate";
+    let later = now + Duration::from_secs(DAYS * 86_400);
+    match tls::vouch(roots, sent, &config.host.name, later) {
+        Ok(()) => Finding::ok(
+            ID,
+            format!("its certificates are valid for {DAYS} days more"),
+        ),
+        Err(_) => Finding::warn(ID, format!("its certificates end within {DAYS} days")),
+    }
+}
+
+/// The root that stands behind the server.
+pub fn anchor(
+    sent: &[CertificateDer<'static>],
+    config: &Config,
+    roots: &[CertificateDer<'static>],
+    now: SystemTime,
+) -> Finding {
+    const ID: &str = "network.pin";
+    let vouches = |root: &&CertificateDer<'static>| {
+        let alone = std::slice::from_ref(*root);
+        tls::vouch(alone, sent, &config.host.name, now).is_ok()
+    };
+    match roots.iter().find(vouches).and_then(tls::name_of) {
+        Some(name) => Finding::ok(ID, format!("the root '{name}' vouches for it")),
+        None => Finding::warn(ID, "which root stands behind the server could not be told"),
+    }
+}

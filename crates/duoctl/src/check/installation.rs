@@ -1,0 +1,290 @@
+//! Whether the program and its configuration stand as they must: whose they are, who else could put
+//! another file in their place, and whom the unprivileged process runs as.
+
+use std::fs::{self, Metadata};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use duo_policy::config::Problem;
+use duo_system::privsep::{Caller, Standing};
+use duo_system::system_words;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::User;
+
+use super::local::lets_in;
+use crate::finding::{Finding, Level, quoted};
+
+/// Whose install it is: the machine's where root looks at it, else that of the
+/// user who does.
+#[derive(Debug, Clone, Copy)]
+pub struct Install {
+    /// How this program was started.
+    pub standing: Standing,
+    /// By whom.
+    pub caller: Caller,
+}
+
+impl Install {
+    fn is_own(self) -> bool {
+        self.standing == Standing::Own
+    }
+
+    fn trusts(self, uid: u32) -> bool {
+        uid == 0 || (self.is_own() && uid == self.caller.uid.as_raw())
+    }
+
+    fn rightful(self) -> String {
+        match self.is_own() {
+            false => "root:root".to_owned(),
+            true => self.caller.uid.to_string(),
+        }
+    }
+}
+
+/// The program: owner, mode, mount.
+pub fn program(path: &Path, install: Install) -> Vec<Finding> {
+    let opened = fs::File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (status, file) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let text = format!(
+                "{} cannot be opened: {}",
+                path.display(),
+                system_words(&error)
+            );
+            return vec![Finding::warn("installation.owner", text)];
+        }
+    };
+    let no_suid =
+        fstatvfs(file.as_fd()).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_NOSUID));
+    let mut findings = vec![owner(path, &status, install), mode(path, &status, install)];
+    if !install.is_own() {
+        findings.push(mount(path, no_suid));
+    }
+    findings
+}
+
+fn owner(path: &Path, status: &Metadata, install: Install) -> Finding {
+    const ID: &str = "installation.owner";
+    let (name, uid) = (path.display(), status.uid());
+    match uid {
+        0 => Finding::ok(ID, format!("{name} belongs to root")),
+        _ if install.trusts(uid) => Finding::ok(ID, format!("{name} belongs to you")),
+        _ => Finding::fail(
+            ID,
+            format!("{name} belongs to user id {uid}, who can replace it"),
+        )
+        .mend(format!("chown {} {}", install.rightful(), quoted(path))),
+    }
+}
+
+fn mode(path: &Path, status: &Metadata, install: Install) -> Finding {
+    const ID: &str = "installation.mode";
+    let (name, mode) = (path.display(), status.mode() & 0o7777);
+    let mend = |bits: &str| format!("chmod {bits} {}", quoted(path));
+    match install.is_own() {
+        _ if mode & 0o022 != 0 => {
+            let bits = if install.is_own() { "755" } else { "4755" };
+            let text = format!("{name} can be written by group or others (mode {mode:04o})");
+            Finding::fail(ID, text).mend(mend(bits))
+        }
+        true => {
+            let text = format!("{name} is your own install, for you alone (mode {mode:04o})");
+            Finding::ok(ID, text)
+        }
+        false if mode & 0o4000 == 0 || status.uid() != 0 => {
+            let text = format!(
+                "{name} is not setuid root (mode {mode:04o}): everybody but root is denied"
+            );
+            Finding::fail(ID, text).mend(mend("4755"))
+        }
+        false if mode & 0o2000 != 0 => {
+            let text = format!("{name} is setgid too (mode {mode:04o})");
+            Finding::warn(ID, text).mend(mend("4755"))
+        }
+        false => Finding::ok(ID, format!("{name} is setuid (mode {mode:04o})")),
+    }
+}
+
+fn mount(path: &Path, no_suid: bool) -> Finding {
+    const ID: &str = "installation.mount";
+    let name = path.display();
+    if no_suid {
+        let text =
+            format!("{name} is on a file system mounted nosuid: everybody but root is denied");
+        let target = format!("\"$(findmnt -no TARGET -T {})\"", quoted(path));
+        return Finding::fail(ID, text).mend(format!("mount -o remount,suid {target}"));
+    }
+    Finding::ok(ID, format!("{name} is on a file system that allows setuid"))
+}
+
+/// The folders above `path`, as it is written and as links lead to it: whoever may write to one of
+/// them can put another file there.
+pub fn folders(id: &'static str, path: &Path, install: Install) -> Vec<Finding> {
+    let mut all: Vec<PathBuf> = Vec::new();
+    let written = std::path::absolute(path).ok();
+    let real = fs::canonicalize(path).ok();
+    for path in [written, real].into_iter().flatten() {
+        for folder in path.ancestors().skip(1) {
+            if !all.iter().any(|known| known == folder) {
+                all.push(folder.to_owned());
+            }
+        }
+    }
+    let bad: Vec<Finding> = all
+        .iter()
+        .filter_map(|folder| judge_folder(id, folder, install))
+        .collect();
+    if bad.is_empty() {
+        let who = match install.is_own() {
+            false => "root",
+            true => "root and you",
+        };
+        let text = format!("nobody but {who} can replace {}", path.display());
+        return vec![Finding::ok(id, text)];
+    }
+    bad
+}
+
+fn judge_folder(id: &'static str, folder: &Path, install: Install) -> Option<Finding> {
+    let name = folder.display();
+    let status = match fs::metadata(folder) {
+        Ok(status) => status,
+        Err(error) => {
+            let text = format!(
+                "the folder {name} cannot be looked at: {}",
+                system_words(&error)
+            );
+            return Some(Finding::warn(id, text));
+        }
+    };
+    let (uid, mode) = (status.uid(), status.mode() & 0o7777);
+    if !install.trusts(uid) {
+        let text =
+            format!("the folder {name} belongs to user id {uid}, who can replace what is in it");
+        let mend = format!("chown {} {}", install.rightful(), quoted(folder));
+        return Some(Finding::fail(id, text).mend(mend));
+    }
+    // In a sticky folder nobody can replace what is root's.
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        let text = format!("the folder {name} can be written by group or others (mode {mode:04o})");
+        return Some(Finding::fail(id, text).mend(format!("chmod go-w {}", quoted(folder))));
+    }
+    None
+}
+
+/// The privilege-separation user.
+pub fn privsep_user(name: &str) -> Vec<Finding> {
+    let look = |name: &str| User::from_name(name).map(|user| user.map(|user| user.shell));
+    let (wanted, stand_in) = match (look(name), look("sshd")) {
+        (Ok(wanted), Ok(stand_in)) => (wanted, stand_in.is_some()),
+        (Err(errno), _) | (_, Err(errno)) => {
+            let text = format!(
+                "the user '{name}' cannot be looked up: {}",
+                system_words(&errno.into())
+            );
+            return vec![Finding::fail("installation.privsep_user", text)];
+        }
+    };
+    judge_user(name, wanted.as_deref(), stand_in)
+}
+
+fn judge_user(name: &str, shell: Option<&Path>, stand_in: bool) -> Vec<Finding> {
+    const ID: &str = "installation.privsep_user";
+    const SHELL_ID: &str = "installation.privsep_shell";
+    let add = format!("useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {name}");
+    match shell {
+        None if stand_in => vec![
+            Finding::warn(
+                ID,
+                format!("there is no user '{name}': 'sshd' serves in its place"),
+            )
+            .mend(add),
+        ],
+        None => vec![
+            Finding::fail(
+                ID,
+                format!("there is no user '{name}', nor 'sshd': everybody is denied"),
+            )
+            .mend(add),
+        ],
+        Some(shell) => {
+            let exists = Finding::ok(ID, format!("the user '{name}' exists"));
+            let can = lets_in(&shell.to_string_lossy());
+            let shell = match can {
+                false => Finding::ok(SHELL_ID, format!("nobody can log in as '{name}'")),
+                true => Finding::warn(
+                    SHELL_ID,
+                    format!("'{name}' has the shell {}", shell.display()),
+                )
+                .mend(format!("usermod --shell /usr/sbin/nologin {name}")),
+            };
+            vec![exists, shell]
+        }
+    }
+}
+
+/// The configuration file, from how opening it went.
+pub fn configuration_file(path: &Path, opened: &Result<Option<Problem>, Problem>) -> Finding {
+    const ID: &str = "installation.configuration_file";
+    let (problem, level) = match opened {
+        Ok(None) => {
+            return Finding::ok(
+                ID,
+                format!("{} is readable by its owner alone", path.display()),
+            );
+        }
+        Ok(Some(warning)) => (warning, Level::Warn),
+        Err(problem) => (problem, Level::Fail),
+    };
+    Finding {
+        mend: problem.mend.clone(),
+        ..Finding::new(level, ID, format!("{}: {}", path.display(), problem.text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_privilege_separation_user_exists_and_has_no_shell() {
+        let levels = |shell: Option<&str>, stand_in| -> Vec<Level> {
+            judge_user("duo", shell.map(Path::new), stand_in)
+                .iter()
+                .map(|finding| finding.level)
+                .collect()
+        };
+        assert_eq!(
+            levels(Some("/usr/sbin/nologin"), false),
+            [Level::Ok, Level::Ok]
+        );
+        assert_eq!(levels(Some("/bin/sh"), false), [Level::Ok, Level::Warn]);
+        assert_eq!(levels(Some(""), false), [Level::Ok, Level::Warn]);
+        assert_eq!(levels(None, true), [Level::Warn]);
+        assert_eq!(levels(None, false), [Level::Fail]);
+    }
+
+    #[test]
+    fn a_nosuid_mount_fails() {
+        assert_eq!(mount(Path::new("/x"), true).level, Level::Fail);
+        assert_eq!(mount(Path::new("/x"), false).level, Level::Ok);
+    }
+
+    #[test]
+    fn the_configurations_command_stands_apart_from_its_text() {
+        let path = Path::new("/x");
+        let bad = Problem::of_file("belongs to user id 7").mended_by("chown root /x");
+        let found = configuration_file(path, &Err(bad));
+        assert_eq!(found.text, "/x: belongs to user id 7");
+        assert_eq!(found.mend.as_deref(), Some("chown root /x"));
+        let odd = Problem::of_file("belongs to sshd, better to root").mended_by("chown root /x");
+        let found = configuration_file(path, &Ok(Some(odd)));
+        assert_eq!(
+            (found.level, found.mend.as_deref()),
+            (Level::Warn, Some("chown root /x"))
+        );
+        assert_eq!(configuration_file(path, &Ok(None)).level, Level::Ok);
+    }
+}

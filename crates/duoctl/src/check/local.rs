@@ -1,0 +1,125 @@
+//! The accounts and groups that this machine itself lists: /etc/passwd and /etc/group, and no
+//! directory service, so that root may read them too.
+
+use std::fs;
+
+/// A line of /etc/passwd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalUser {
+    /// The login name.
+    pub name: String,
+    /// The user id.
+    pub uid: u32,
+    /// The primary group's id.
+    pub gid: u32,
+    /// The shell's path, perhaps empty.
+    pub shell: String,
+}
+
+/// A line of /etc/group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalGroup {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub gid: u32,
+    /// The login names that it lists.
+    pub members: Vec<String>,
+}
+
+/// What the two files say; a file that cannot be read says nothing.
+#[derive(Debug, Default)]
+pub struct Local {
+    /// /etc/passwd
+    pub users: Vec<LocalUser>,
+    /// /etc/group
+    pub groups: Vec<LocalGroup>,
+}
+
+/// The last words of shells that let nobody in.
+const NO_SHELLS: [&str; 6] = ["nologin", "false", "true", "sync", "shutdown", "halt"];
+
+/// Whether someone with this shell can log in.
+pub fn lets_in(shell: &str) -> bool {
+    let last = shell.rsplit('/').next().unwrap_or_default();
+    !NO_SHELLS.contains(&last)
+}
+
+impl Local {
+    /// Reads both files.
+    pub fn read() -> Local {
+        let text = |path| fs::read(path).unwrap_or_default();
+        Local::of(
+            &String::from_utf8_lossy(&text("/etc/passwd")),
+            &String::from_utf8_lossy(&text("/etc/group")),
+        )
+    }
+
+    fn of(passwd: &str, group: &str) -> Local {
+        Local {
+            users: passwd.lines().filter_map(user).collect(),
+            groups: group.lines().filter_map(local_group).collect(),
+        }
+    }
+
+    /// The accounts that can log in.
+    pub fn logins(&self) -> impl Iterator<Item = &LocalUser> {
+        self.users.iter().filter(|user| lets_in(&user.shell))
+    }
+
+    /// Someone in the group `name`, as far as this machine knows.
+    pub fn member_of(&self, name: &str) -> Option<&str> {
+        let group = self.groups.iter().find(|group| group.name == name)?;
+        let primary = || {
+            let user = self.users.iter().find(|user| user.gid == group.gid)?;
+            Some(user.name.as_str())
+        };
+        group.members.first().map(String::as_str).or_else(primary)
+    }
+}
+
+fn user(line: &str) -> Option<LocalUser> {
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?;
+    Some(LocalUser {
+        name: name.to_owned(),
+        uid: fields.nth(1)?.parse().ok()?,
+        gid: fields.next()?.parse().ok()?,
+        shell: fields.nth(2)?.to_owned(),
+    })
+}
+
+fn local_group(line: &str) -> Option<LocalGroup> {
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?;
+    let gid = fields.nth(1)?.parse().ok()?;
+    let members = fields.next().unwrap_or_default().split(',');
+    Some(LocalGroup {
+        name: name.to_owned(),
+        gid,
+        members: members
+            .filter(|member| !member.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_files_are_read_line_by_line() {
+        let local = Local::of(
+            "root:x:0:0:root:/root:/bin/bash\nbad line\nd:x:2:7:::/usr/sbin/nologin\ne:x:3:9:::\n",
+            "root:x:0:\nstaff:x:50:alice,bob\nd:x:7:\nempty:x:8:\n+\n",
+        );
+        let logins: Vec<_> = local.logins().map(|user| user.name.as_str()).collect();
+        assert_eq!(logins, ["root", "e"]);
+        assert_eq!(local.groups.len(), 4);
+        assert_eq!(local.member_of("staff"), Some("alice"));
+        assert_eq!(local.member_of("d"), Some("d"));
+        assert_eq!(local.member_of("empty"), None);
+        assert_eq!(local.member_of("none"), None);
+    }
+}

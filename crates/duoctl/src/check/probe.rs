@@ -1,0 +1,108 @@
+//! The way to Duo, step by step: each address apart, so that one dead address
+//! or one wrong certificate is seen though another works.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use duo_net::connect::{self, Route};
+use duo_net::names::SystemNames;
+use duo_policy::clock::Deadlines;
+use duo_policy::config::Config;
+use duo_policy::error::Error;
+use duo_system::system_words;
+use duo_system::wait::{SystemClock, Waiter};
+use rustls::pki_types::CertificateDer;
+
+/// Addresses that are tried, each in a thread of its own.
+pub const MOST_ADDRESSES: usize = 8;
+
+/// Bytes of stack for a thread that does a TLS handshake.
+const STACK: usize = 1024 * 1024;
+
+/// What came of one address.
+pub struct Reached {
+    /// Duo's, or the proxy's.
+    pub address: SocketAddr,
+    /// How long TCP took: one round trip.
+    pub tcp: Result<Duration, Error>,
+    /// TLS, with the proxy's tunnel before it; `None` without TCP.
+    pub tls: Option<Result<Handshake, Error>>,
+}
+
+/// A completed handshake.
+pub struct Handshake {
+    /// `TLS 1.3`
+    pub version: &'static str,
+    /// The server's certificate, then those that it sent along.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+/// Tries each address, all at once.
+pub fn reach(
+    config: &Config,
+    deadlines: &Deadlines,
+    addresses: &[SocketAddr],
+    until: Instant,
+) -> Vec<Reached> {
+    thread::scope(|scope| {
+        let started: Vec<_> = addresses
+            .iter()
+            .map(|address| {
+                let thread = thread::Builder::new()
+                    .name("probe".to_owned())
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, || reach_one(config, deadlines, *address, until));
+                (*address, thread)
+            })
+            .collect();
+        let ended = started.into_iter().map(|(address, thread)| {
+            let lost = |error| Reached {
+                address,
+                tcp: Err(error),
+                tls: None,
+            };
+            match thread.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok(reached)) => reached,
+                Ok(Err(_)) => lost(Error::Fault("a thread ended early".to_owned())),
+                Err(error) => lost(Error::fault("start a thread", system_words(&error))),
+            }
+        });
+        ended.collect()
+    })
+}
+
+fn reach_one(
+    config: &Config,
+    deadlines: &Deadlines,
+    address: SocketAddr,
+    until: Instant,
+) -> Reached {
+    let start = Instant::now();
+    let waiter = Waiter::new(&SystemClock, None);
+    let route = match Route::new(config, deadlines, Arc::new(SystemNames), &waiter) {
+        Ok(route) => route,
+        Err(error) => {
+            return Reached {
+                address,
+                tcp: Err(error),
+                tls: None,
+            };
+        }
+    };
+    let patience = until
+        .saturating_duration_since(start)
+        .clamp(Duration::from_millis(1), deadlines.tcp);
+    let tcp = TcpStream::connect_timeout(&address, patience)
+        .map(|_| start.elapsed())
+        .map_err(|error| route.failure(&error));
+    let tls = tcp.is_ok().then(|| {
+        let (connection, _) = route.connect(&[address], until)?;
+        Ok(Handshake {
+            version: connect::version(&connection),
+            chain: connect::chain(&connection),
+        })
+    });
+    Reached { address, tcp, tls }
+}

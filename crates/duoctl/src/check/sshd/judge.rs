@@ -1,0 +1,541 @@
+//! What sshd's answers mean: whom it sends past us, and what it lets a client do before or beside a
+//! forced command. Pure, but for comparing ForceCommand's file with ours.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use duo_policy::config::Failmode;
+use duo_policy::groups::Groups;
+
+use super::run::Settings;
+use super::{Case, Who};
+use crate::finding::{Finding, Level, quoted};
+
+/// What the rest of the check knows.
+pub struct Facts<'a> {
+    /// This program's file.
+    pub program: &'a Path,
+    /// The configuration's failmode, if it could be read.
+    pub failmode: Option<Failmode>,
+    /// Whether `$DUO_PASSCODE` is taken, if the configuration could be read.
+    pub takes_passcode: Option<bool>,
+    /// What stands in for `internal-sftp`.
+    pub sftp_server: Option<&'a str>,
+}
+
+/// What a login of one case would run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Forced {
+    Us,
+    Other(String),
+    Nothing,
+}
+
+/// Judges the cases; the first is everybody. `path` is sshd's configuration, to be named.
+pub fn judge(cases: &[Case], facts: &Facts<'_>, path: &Path) -> Vec<Finding> {
+    let forced: Vec<(&Case, Forced)> = cases
+        .iter()
+        .map(|case| (case, forced(&case.settings, facts.program)))
+        .collect();
+    let mut findings = force_command(&forced, facts, path);
+    // Only who is asked at all can get past the question.
+    let asked: Vec<&Case> = forced
+        .iter()
+        .filter(|(_, forced)| *forced == Forced::Us)
+        .map(|(case, _)| *case)
+        .collect();
+    let asked = if asked.is_empty() {
+        cases.iter().collect()
+    } else {
+        asked
+    };
+    for channel in &CHANNELS {
+        findings.extend(forwarding(channel, &asked));
+    }
+    findings.extend(user_files(&asked));
+    findings.extend(accept_env(&asked, facts));
+    findings.extend(sftp(&asked, facts));
+    findings.extend(root_way_in(&forced, facts));
+    findings
+}
+
+fn forced(settings: &Settings, program: &Path) -> Forced {
+    let command = settings.value("forcecommand");
+    let mut words = command.split_whitespace().filter(|word| *word != "exec");
+    let Some(first) = words
+        .next()
+        .filter(|word| !word.eq_ignore_ascii_case("none"))
+    else {
+        return Forced::Nothing;
+    };
+    let file = |path: &Path| {
+        let status = std::fs::metadata(path).ok()?;
+        Some((status.dev(), status.ino()))
+    };
+    let first = Path::new(first);
+    let same = first.is_absolute() && file(first).is_some() && file(first) == file(program);
+    if same {
+        Forced::Us
+    } else {
+        Forced::Other(command.to_owned())
+    }
+}
+
+impl Who {
+    fn told(&self) -> String {
+        match self {
+            Who::Everybody => "everybody whom no Match block names".to_owned(),
+            Who::Root => "root".to_owned(),
+            Who::Matched(label) => format!("'{label}'"),
+            Who::User(name) => format!("'{name}'"),
+        }
+    }
+}
+
+fn force_command(forced: &[(&Case, Forced)], facts: &Facts<'_>, path: &Path) -> Vec<Finding> {
+    const ID: &str = "sshd.force_command";
+    let line = format!(
+        "ForceCommand {}   (in {})",
+        facts.program.display(),
+        quoted(path)
+    );
+    let somebody = forced.iter().any(|(_, forced)| *forced == Forced::Us);
+    let finding = |(case, forced): &(&Case, Forced)| {
+        let who = case.who.told();
+        let level = match case.who {
+            Who::User(_) => Level::Fail,
+            _ if somebody => Level::Warn,
+            _ => Level::Fail,
+        };
+        let text = match forced {
+            Forced::Us => return found_by_sshd(&case.settings, facts.program, &who),
+            Forced::Other(command) => format!("sshd runs another program for {who}: {command}"),
+            Forced::Nothing => format!("no ForceCommand for {who}: not asked"),
+        };
+        Finding::new(level, ID, text).mend(&*line)
+    };
+    forced.iter().map(finding).collect()
+}
+
+/// sshd changes its root before it runs a forced command.
+fn found_by_sshd(settings: &Settings, program: &Path, who: &str) -> Finding {
+    const ID: &str = "sshd.force_command";
+    let root = settings.value("chrootdirectory");
+    let inside = Path::new(root).join(program.strip_prefix("/").unwrap_or(program));
+    if matches!(root, "" | "none") || inside.is_file() {
+        return Finding::ok(ID, format!("sshd runs login_duo for {who}"));
+    }
+    let text = format!("login_duo is not inside ChrootDirectory {root}: locked out, {who}");
+    Finding::fail(ID, text).mend("ChrootDirectory none, or ForceCommand internal-sftp, for them")
+}
+
+/// A way past a forced command.
+struct Channel {
+    id: &'static str,
+    keyword: &'static str,
+    level: Level,
+    what: &'static str,
+}
+
+const CHANNELS: [Channel; 4] = [
+    Channel {
+        id: "sshd.tcp_forwarding",
+        keyword: "AllowTcpForwarding",
+        level: Level::Fail,
+        what: "TCP forwarding",
+    },
+    Channel {
+        id: "sshd.stream_local_forwarding",
+        keyword: "AllowStreamLocalForwarding",
+        level: Level::Fail,
+        what: "forwarding to Unix sockets",
+    },
+    Channel {
+        id: "sshd.tunnel",
+        keyword: "PermitTunnel",
+        level: Level::Fail,
+        what: "tunnelling",
+    },
+    Channel {
+        id: "sshd.x11_forwarding",
+        keyword: "X11Forwarding",
+        level: Level::Warn,
+        what: "X11 forwarding",
+    },
+];
+
+fn forwarding(channel: &Channel, asked: &[&Case]) -> Option<Finding> {
+    let key = channel.keyword.to_ascii_lowercase();
+    // A build without it does not name it.
+    asked
+        .iter()
+        .find(|case| !case.settings.value(&key).is_empty())?;
+    let open = |case: &&&Case| {
+        let value = case.settings.value(&key);
+        !matches!(value, "" | "no") && case.settings.value("disableforwarding") != "yes"
+    };
+    let open: Vec<&Case> = asked.iter().filter(open).copied().collect();
+    Some(match open.first() {
+        None => Finding::ok(channel.id, format!("{} is off", channel.what)),
+        Some(first) => {
+            let value = first.settings.value(&key);
+            let text = format!(
+                "{} needs no second factor ({} {value}) for {}",
+                channel.what,
+                channel.keyword,
+                all(&open)
+            );
+            Finding::new(channel.level, channel.id, text).mend(format!("{} no", channel.keyword))
+        }
+    })
+}
+
+fn all(cases: &[&Case]) -> String {
+    let told: Vec<String> = cases.iter().map(|case| case.who.told()).collect();
+    told.join(", ")
+}
+
+/// Files of the user's that count before we run.
+fn user_files(asked: &[&Case]) -> Vec<Finding> {
+    let look = |id, keyword: &str, what: &str| {
+        let key = keyword.to_ascii_lowercase();
+        let bad = |case: &&&Case| !matches!(case.settings.value(&key), "" | "no");
+        let bad: Vec<&Case> = asked.iter().filter(bad).copied().collect();
+        if bad.is_empty() {
+            return Finding::ok(id, format!("{what} does not count"));
+        }
+        let text = format!("{what} counts before login_duo runs, for {}", all(&bad));
+        Finding::warn(id, text).mend(format!("{keyword} no"))
+    };
+    vec![
+        look(
+            "sshd.permit_user_environment",
+            "PermitUserEnvironment",
+            "~/.ssh/environment",
+        ),
+        look("sshd.permit_user_rc", "PermitUserRC", "~/.ssh/rc"),
+    ]
+}
+
+/// What makes a shell or the loader run a client's words before the forced command: bash expands
+/// `BASH_ENV` and, told to trace, `PS4`.
+const DANGEROUS: [&str; 8] = [
+    "BASH_ENV",
+    "ENV",
+    "SHELLOPTS",
+    "PS4",
+    "BASH_FUNC_x%%",
+    "ZDOTDIR",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+];
+
+/// Whether a name fits one of sshd's patterns.
+fn fits(pattern: &str, name: &str) -> bool {
+    Groups::parse(pattern.as_bytes()).is_ok_and(|pattern| pattern.matches(&[name]))
+}
+
+fn accept_env(asked: &[&Case], facts: &Facts<'_>) -> Vec<Finding> {
+    const ID: &str = "sshd.accept_env";
+    let patterns: Vec<&str> = asked
+        .iter()
+        .flat_map(|case| case.settings.values("acceptenv"))
+        .flat_map(str::split_whitespace)
+        .collect();
+    let accepts = |name: &str| patterns.iter().any(|pattern| fits(pattern, name));
+    let bad: Vec<&str> = DANGEROUS.into_iter().filter(|name| accepts(name)).collect();
+    let mut findings = vec![match bad.is_empty() {
+        true => Finding::ok(ID, "AcceptEnv takes nothing that makes a shell run it"),
+        false => {
+            let text = format!(
+                "AcceptEnv takes {}: with these a client runs commands before login_duo",
+                bad.join(", ")
+            );
+            Finding::fail(ID, text).mend("AcceptEnv LANG LC_*")
+        }
+    }];
+    const PASSCODE: &str = "sshd.accept_env_passcode";
+    findings.extend(
+        facts
+            .takes_passcode
+            .map(|taken| match (taken, accepts("DUO_PASSCODE")) {
+                (true, true) => Finding::ok(PASSCODE, "a passcode may come as DUO_PASSCODE"),
+                (false, false) => Finding::ok(PASSCODE, "no passcode comes as DUO_PASSCODE"),
+                (true, false) => {
+                    let text = "accept_env_factor does nothing: sshd does not take DUO_PASSCODE";
+                    Finding::warn(PASSCODE, text).mend("AcceptEnv DUO_PASSCODE")
+                }
+                (false, true) => {
+                    let text =
+                        "sshd takes DUO_PASSCODE, which does nothing without accept_env_factor";
+                    Finding::warn(PASSCODE, text)
+                        .mend("accept_env_factor = yes   (in login_duo.conf)")
+                }
+            }),
+    );
+    findings
+}
+
+fn sftp(asked: &[&Case], facts: &Facts<'_>) -> Option<Finding> {
+    const ID: &str = "sshd.sftp";
+    let first = asked.first()?;
+    let commands = first.settings.values("subsystem");
+    let command = commands
+        .into_iter()
+        .find_map(|line| line.strip_prefix("sftp "))?;
+    let program = command.split_whitespace().next().unwrap_or_default();
+    Some(match (program, facts.sftp_server) {
+        ("internal-sftp", Some(server)) => {
+            Finding::ok(ID, format!("internal-sftp is replaced by {server}"))
+        }
+        ("internal-sftp", None) => {
+            let text = "sftp fails: a forced command cannot run internal-sftp, and there is no sftp-server";
+            Finding::warn(ID, text).mend("apt-get install openssh-sftp-server")
+        }
+        (path, _) if Path::new(path).is_file() => Finding::ok(ID, format!("sftp is {path}")),
+        (path, _) => {
+            let text = format!("sftp fails: there is no {path}");
+            Finding::warn(ID, text).mend("apt-get install openssh-sftp-server")
+        }
+    })
+}
+
+/// Whether root can come in to mend things while Duo is down.
+fn root_way_in(forced: &[(&Case, Forced)], facts: &Facts<'_>) -> Option<Finding> {
+    const ID: &str = "sshd.root_way_in";
+    let (root, forced) = forced.iter().find(|(case, _)| case.who == Who::Root)?;
+    let may_log_in = root.settings.value("permitrootlogin") != "no";
+    Some(match (facts.failmode?, may_log_in, forced) {
+        (Failmode::Safe, ..) => Finding::ok(
+            ID,
+            "while Duo is down, people pass without it (failmode = safe)",
+        ),
+        (Failmode::Secure, true, Forced::Nothing) => Finding::ok(
+            ID,
+            "while Duo is down, root gets in: there is no ForceCommand for root",
+        ),
+        (Failmode::Secure, true, _) => Finding::warn(
+            ID,
+            "while Duo is down, nobody gets in by ssh, not even root",
+        )
+        .mend("keep a console, or: Match User root Address YOUR.ADDRESS, ForceCommand none"),
+        (Failmode::Secure, false, _) => Finding::warn(
+            ID,
+            "while Duo is down, nobody gets in by ssh (PermitRootLogin no)",
+        )
+        .mend("keep a console"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: &str = "/bin/sh";
+
+    fn case(who: Who, lines: &str) -> Case {
+        Case {
+            who,
+            settings: Settings::of(lines),
+        }
+    }
+
+    fn found(cases: &[Case], facts: &Facts<'_>) -> Vec<(String, Level)> {
+        judge(cases, facts, Path::new("/etc/ssh/sshd_config"))
+            .into_iter()
+            .map(|finding| (finding.id.into_owned(), finding.level))
+            .collect()
+    }
+
+    fn facts() -> Facts<'static> {
+        Facts {
+            program: Path::new(US),
+            failmode: Some(Failmode::Secure),
+            takes_passcode: Some(false),
+            sftp_server: Some("/usr/lib/sftp-server"),
+        }
+    }
+
+    fn level(id: &str, lines: &str, facts: &Facts<'_>) -> Vec<Level> {
+        let cases = [
+            case(Who::Everybody, &format!("forcecommand {US}\n{lines}")),
+            case(Who::Root, &format!("forcecommand {US}\n{lines}")),
+        ];
+        let found = found(&cases, facts);
+        let own = found.into_iter().filter(|(found, _)| found == id);
+        own.map(|(_, level)| level).collect()
+    }
+
+    #[test]
+    fn what_goes_past_a_forced_command_is_seen() {
+        for (id, lines, expected) in [
+            ("sshd.tcp_forwarding", "allowtcpforwarding no", Level::Ok),
+            (
+                "sshd.tcp_forwarding",
+                "allowtcpforwarding local",
+                Level::Fail,
+            ),
+            (
+                "sshd.tcp_forwarding",
+                "allowtcpforwarding yes\ndisableforwarding yes",
+                Level::Ok,
+            ),
+            (
+                "sshd.stream_local_forwarding",
+                "allowstreamlocalforwarding yes",
+                Level::Fail,
+            ),
+            (
+                "sshd.stream_local_forwarding",
+                "allowstreamlocalforwarding no",
+                Level::Ok,
+            ),
+            ("sshd.tunnel", "permittunnel point-to-point", Level::Fail),
+            ("sshd.tunnel", "permittunnel no", Level::Ok),
+            ("sshd.x11_forwarding", "x11forwarding yes", Level::Warn),
+            ("sshd.x11_forwarding", "x11forwarding no", Level::Ok),
+            (
+                "sshd.permit_user_environment",
+                "permituserenvironment LANG",
+                Level::Warn,
+            ),
+            (
+                "sshd.permit_user_environment",
+                "permituserenvironment no",
+                Level::Ok,
+            ),
+            ("sshd.permit_user_rc", "permituserrc yes", Level::Warn),
+            ("sshd.permit_user_rc", "permituserrc no", Level::Ok),
+            (
+                "sshd.accept_env",
+                "acceptenv LANG\nacceptenv LC_*",
+                Level::Ok,
+            ),
+            ("sshd.accept_env", "acceptenv *", Level::Fail),
+            ("sshd.accept_env", "acceptenv BASH_*", Level::Fail),
+            ("sshd.accept_env_passcode", "acceptenv DUO_*", Level::Warn),
+            ("sshd.accept_env_passcode", "acceptenv LANG", Level::Ok),
+            (
+                "sshd.sftp",
+                "subsystem sftp internal-sftp -l INFO",
+                Level::Ok,
+            ),
+            (
+                "sshd.sftp",
+                "subsystem sftp /no/such/sftp-server",
+                Level::Warn,
+            ),
+            ("sshd.sftp", "subsystem sftp /bin/sh", Level::Ok),
+            ("sshd.root_way_in", "permitrootlogin yes", Level::Warn),
+            ("sshd.root_way_in", "permitrootlogin no", Level::Warn),
+        ] {
+            assert!(
+                level(id, lines, &facts()).iter().all(|l| *l == expected),
+                "{id} {lines}"
+            );
+            assert!(!level(id, lines, &facts()).is_empty(), "{id} {lines}");
+        }
+    }
+
+    #[test]
+    fn what_depends_on_our_configuration_follows_it() {
+        let taking = Facts {
+            takes_passcode: Some(true),
+            ..facts()
+        };
+        assert_eq!(
+            level("sshd.accept_env_passcode", "acceptenv LANG", &taking),
+            [Level::Warn]
+        );
+        assert_eq!(
+            level(
+                "sshd.accept_env_passcode",
+                "acceptenv DUO_PASSCODE",
+                &taking
+            ),
+            [Level::Ok]
+        );
+        let unread = Facts {
+            takes_passcode: None,
+            failmode: None,
+            ..facts()
+        };
+        assert!(level("sshd.accept_env_passcode", "acceptenv X", &unread).is_empty());
+        assert!(level("sshd.root_way_in", "", &unread).is_empty());
+        let safe = Facts {
+            failmode: Some(Failmode::Safe),
+            ..facts()
+        };
+        assert_eq!(level("sshd.root_way_in", "", &safe), [Level::Ok]);
+        let bare = Facts {
+            sftp_server: None,
+            ..facts()
+        };
+        assert_eq!(
+            level("sshd.sftp", "subsystem sftp internal-sftp", &bare),
+            [Level::Warn]
+        );
+    }
+
+    #[test]
+    fn whoever_is_not_sent_to_us_is_named() {
+        let forced = |forces: [&str; 3]| -> Vec<Level> {
+            let whos = [Who::Everybody, Who::Root, Who::User("bob".into())];
+            let cases: Vec<Case> = whos
+                .into_iter()
+                .zip(forces)
+                .map(|(who, force)| case(who, &format!("forcecommand {force}")))
+                .collect();
+            let found = found(&cases, &facts());
+            let own = found
+                .into_iter()
+                .filter(|(id, _)| id == "sshd.force_command");
+            own.map(|(_, level)| level).collect()
+        };
+        assert_eq!(forced([US, US, US]), [Level::Ok; 3]);
+        assert_eq!(
+            forced([US, "none", US]),
+            [Level::Ok, Level::Warn, Level::Ok]
+        );
+        assert_eq!(
+            forced([US, US, "none"]),
+            [Level::Ok, Level::Ok, Level::Fail]
+        );
+        assert_eq!(
+            forced(["none", "none", US]),
+            [Level::Warn, Level::Warn, Level::Ok]
+        );
+        assert_eq!(forced(["none", "none", "none"]), [Level::Fail; 3]);
+        assert_eq!(forced(["/bin/cat", "/bin/cat", "sh"]), [Level::Fail; 3]);
+        assert_eq!(forced(["exec /bin/sh -d", US, US]), [Level::Ok; 3]);
+    }
+
+    #[test]
+    fn whoever_would_be_sent_to_us_where_we_are_not_is_locked_out() {
+        for (root, expected) in [
+            ("none", Level::Ok),
+            ("/", Level::Ok),
+            ("/nonexistent", Level::Fail),
+            ("%h", Level::Fail),
+        ] {
+            let lines = format!("chrootdirectory {root}");
+            assert_eq!(
+                level("sshd.force_command", &lines, &facts()),
+                [expected; 2],
+                "{root}"
+            );
+        }
+    }
+
+    #[test]
+    fn root_without_a_forced_command_is_a_way_in() {
+        let cases = [
+            case(Who::Everybody, &format!("forcecommand {US}")),
+            case(
+                Who::Root,
+                "forcecommand none\npermitrootlogin without-password",
+            ),
+        ];
+        assert!(found(&cases, &facts()).contains(&("sshd.root_way_in".into(), Level::Ok)));
+    }
+}

@@ -1,0 +1,218 @@
+//! `--as USER`: would this user be asked, and what would Duo say? Asks Duo for preauth only, which
+//! rings no phone.
+
+use std::path::Path;
+
+use duo_ask::Claim;
+use duo_net::Client;
+use duo_policy::api::Duo;
+use duo_policy::api::menu::Menu;
+use duo_policy::api::reply::Preauth;
+use duo_policy::config::Config;
+use duo_policy::error::Error;
+use duo_policy::groups::{self, Directory, Gate, Reason};
+use duo_system::account::Account;
+use duo_system::privsep::ChildEnds;
+use duo_system::system_words;
+use duo_system::wait::{SystemClock, Waiter};
+use nix::unistd::{AccessFlags, User, access};
+
+use super::local::lets_in;
+use super::network;
+use crate::finding::{Finding, Level, quoted};
+
+/// Whom to play.
+#[derive(Debug, Clone)]
+pub struct Whom {
+    /// The login name.
+    pub name: String,
+    /// The name that Duo knows, if it is not to be made as at a login.
+    pub duo_user: Option<String>,
+    /// Where they come from.
+    pub client: Option<String>,
+}
+
+/// Plays the login of `whom` as far as preauth. `duo` says whether Duo can be asked.
+pub fn look(
+    whom: &Whom,
+    config: Option<&Config>,
+    duo: Reachable,
+    ends: &ChildEnds,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (account, uid) = match account(&whom.name, &mut findings) {
+        Ok(account) => account,
+        Err(finding) => return vec![finding],
+    };
+    findings.push(shell(&account));
+    let Some(config) = config else {
+        return findings;
+    };
+    let (gate, asked) = gate(config, &account);
+    findings.push(gate);
+    let (duo_user, note) = account.duo_name(whom.duo_user.as_deref(), &config.gecos);
+    findings.push(match note {
+        Some(note) => Finding::warn("user.duo_name", format!("'{duo_user}' to Duo: {note}")),
+        None => Finding::ok("user.duo_name", format!("'{duo_user}' to Duo")),
+    });
+    if asked && duo == Reachable::Yes {
+        findings.push(match preauth(whom, uid, config, &duo_user, ends) {
+            Ok(answer) => judge(&answer),
+            Err(error) => Finding::fail("user.duo", format!("preauth: {error}")),
+        });
+    }
+    findings
+}
+
+/// Whether the network was found to lead to Duo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reachable {
+    /// A login can ask Duo.
+    Yes,
+    /// Nothing is to be gained by asking.
+    No,
+}
+
+/// The account by its name; login_duo itself starts from the user id.
+fn account(name: &str, findings: &mut Vec<Finding>) -> Result<(Account, u32), Finding> {
+    const ID: &str = "user.account";
+    let user = match User::from_name(name) {
+        Ok(Some(user)) => user,
+        Ok(None) => return Err(Finding::fail(ID, format!("there is no user '{name}'"))),
+        Err(errno) => {
+            let text = format!(
+                "'{name}' cannot be looked up: {}",
+                system_words(&errno.into())
+            );
+            return Err(Finding::fail(ID, text));
+        }
+    };
+    let uid = user.uid.as_raw();
+    let account = Account::of(uid).map_err(|error| Finding::fail(ID, error.to_string()))?;
+    findings.push(match account.name == name {
+        true => Finding::ok(ID, format!("'{name}' has the user id {uid}")),
+        false => Finding::warn(
+            ID,
+            format!(
+                "'{name}' has the user id of '{}', and logs in under that name",
+                account.name
+            ),
+        ),
+    });
+    Ok((account, uid))
+}
+
+fn shell(account: &Account) -> Finding {
+    const ID: &str = "user.shell";
+    let (name, path) = (account.shell.display(), account.shell.as_path());
+    let mend = format!(
+        "usermod --shell /bin/sh {}",
+        quoted(Path::new(&account.name))
+    );
+    if let Err(errno) = access(path, AccessFlags::X_OK) {
+        let text = format!(
+            "the shell {name} cannot be run: {}",
+            system_words(&errno.into())
+        );
+        return Finding::fail(ID, text).mend(mend);
+    }
+    match lets_in(&path.to_string_lossy()) {
+        true => Finding::ok(ID, format!("the shell is {name}")),
+        false => Finding::ok(ID, format!("the shell {name} lets nobody in")),
+    }
+}
+
+/// Whether the user is asked, and what decides it.
+fn gate(config: &Config, account: &Account) -> (Finding, bool) {
+    const ID: &str = "user.gate";
+    let denied =
+        |error: &dyn std::fmt::Display| (Finding::fail(ID, format!("denied: {error}")), false);
+    let decided = match groups::gate(config.groups.as_ref(), account) {
+        Ok(decided) => decided,
+        Err(error) => return denied(&error),
+    };
+    let names = match config.groups.is_some().then(|| account.group_names()) {
+        Some(Ok(names)) => names,
+        Some(Err(error)) => return denied(&error),
+        None => Vec::new(),
+    };
+    let told: Vec<_> = names
+        .iter()
+        .map(|name| String::from_utf8_lossy(name))
+        .collect();
+    let told = told.join(", ");
+    match decided {
+        Gate::Ask(Reason::Everybody) => {
+            (Finding::ok(ID, "asked, as everybody is (no groups)"), true)
+        }
+        Gate::Ask(Reason::Matched) => {
+            let list = config
+                .groups
+                .as_ref()
+                .and_then(|groups| groups.deciding(&names));
+            let text = format!(
+                "asked: '{}' takes the groups {told}",
+                list.unwrap_or_default()
+            );
+            (Finding::ok(ID, text), true)
+        }
+        Gate::Ask(Reason::Doubt(why)) => {
+            (Finding::warn(ID, format!("asked, in doubt: {why}")), true)
+        }
+        Gate::Pass => {
+            let text = format!("not asked: groups takes none of the groups {told}");
+            (Finding::warn(ID, text), false)
+        }
+    }
+}
+
+fn preauth(
+    whom: &Whom,
+    uid: u32,
+    config: &Config,
+    duo_user: &str,
+    ends: &ChildEnds,
+) -> Result<Preauth, Error> {
+    let claim = Claim {
+        uid,
+        duo_user: None,
+        client: whom.client.clone(),
+        command: None,
+        passcode: None,
+    };
+    let person = duo_ask::person(&claim, duo_user, config);
+    let deadlines = network::deadlines();
+    let waiter = Waiter::new(&SystemClock, Some(&ends.life));
+    Client::new(config, person, &deadlines, &waiter, &|_| {})?.preauth()
+}
+
+/// What Duo said.
+fn judge(answer: &Preauth) -> Finding {
+    let (level, text) = match answer {
+        Preauth::Auth(menu) => (Level::Ok, format!("Duo would ask: {}", choices(menu))),
+        Preauth::Allow(why) => (
+            Level::Warn,
+            format!("Duo lets in without a second factor: {why}"),
+        ),
+        Preauth::Deny(why) => (Level::Fail, format!("Duo denies: {why}")),
+        Preauth::Enroll { text, url } => {
+            let text = format!("Duo wants this user to enrol first: {text}");
+            let url = url.as_ref().map(|url| format!(" {url}"));
+            (Level::Fail, text + &url.unwrap_or_default())
+        }
+    };
+    Finding::new(level, "user.duo", text)
+}
+
+/// What the menu offers, on one line.
+fn choices(menu: &Menu) -> String {
+    let choices: Vec<String> = menu
+        .choices()
+        .iter()
+        .map(|choice| format!("{}. {}", choice.key, choice.label))
+        .collect();
+    match choices.is_empty() {
+        true => "for a passcode".to_owned(),
+        false => choices.join("; "),
+    }
+}
