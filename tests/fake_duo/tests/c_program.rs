@@ -14,10 +14,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+/// Told where the program is.
+type Test = fn(&Path);
+
 fn main() {
     let program = std::env::var_os("LOGIN_DUO_C_PROGRAM").map(PathBuf::from);
     let is_required = std::env::var("LOGIN_DUO_E2E").is_ok_and(|value| value == "required");
-    let tests: [(&str, fn(&Path)); 5] = [
+    let tests: [(&str, Test); 5] = [
         ("headless_it_is_let_in_at_once", headless_it_is_let_in),
         ("headless_it_is_denied_as_scripted", headless_it_is_denied),
         ("on_a_terminal_it_shows_the_menu", on_a_terminal),
