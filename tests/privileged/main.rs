@@ -20,6 +20,7 @@ mod confinement;
 mod inheritance;
 mod life;
 mod needs;
+mod programs;
 mod sshd;
 mod standstill;
 #[path = "../suite/support/mod.rs"]
@@ -161,6 +162,25 @@ fn everything() -> Vec<Test> {
         }
         clients: ["root", "sshd", "ssh", "scp", "sftp", "rsync", "git"] {
             a_denied_copy_fails_with_one_line,
+        }
+        programs: ["root", "sshd", "ssh"] {
+            a_command_on_a_terminal_is_the_same_as_without_login_duo,
+            a_command_on_a_terminal_is_the_same_when_the_person_takes_their_time,
+            nothing_stands_on_the_terminal_before_the_command_runs,
+            what_is_sent_along_is_the_commands,
+            a_passcode_sent_along_is_taken_on_a_terminal_too,
+            a_denied_command_on_a_terminal_says_why_in_one_line,
+            a_person_gets_the_menu_for_commands_too_where_it_is_configured,
+        }
+        programs: ["root", "sshd", "ssh", "mosh", "mosh-server"] {
+            mosh_starts_its_server_and_runs_a_command,
+        }
+        programs: ["root", "sshd", "ssh", "ansible-playbook"] {
+            ansible_runs_a_playbook_without_pipelining,
+            ansible_runs_a_playbook_with_pipelining,
+        }
+        programs: ["root", "sshd", "ssh", "paramiko"] {
+            paramiko_gets_the_commands_output_alone,
         }
         clients: ["root", "sshd", "ssh", "pkill"] {
             a_user_who_is_killed_while_waiting_leaves_no_process,

@@ -18,6 +18,7 @@ pub fn missing(programs: &[&str]) -> Option<String> {
         "control groups" => {
             (!crate::standstill::may_make_groups()).then(|| "control groups to add to".to_owned())
         }
+        "paramiko" => (!crate::programs::has_paramiko()).then(|| "python3-paramiko".to_owned()),
         program => find(program).is_none().then(|| program.to_owned()),
     })
 }

@@ -40,6 +40,7 @@ mod log;
 mod preauth;
 mod proxy;
 mod refusal;
+mod rest_v1;
 mod rules;
 mod script;
 mod server;

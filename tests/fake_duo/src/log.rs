@@ -39,10 +39,16 @@ impl Request {
         })
     }
 
-    /// The last part of the path: `preauth`, `auth`, `auth_status`, `ping`, `check`.
+    /// The last part of the path: `preauth`, `auth`, `auth_status`, `ping`, `check`. The older API's `status.bson` is
+    /// `auth_status` too.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        match name.strip_suffix(".bson") {
+            Some("status") => "auth_status",
+            Some(name) => name,
+            None => name,
+        }
     }
 }
 

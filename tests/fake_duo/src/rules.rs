@@ -5,7 +5,7 @@ use crate::factor::Asked;
 use crate::fault::Endpoint;
 use crate::http::Incoming;
 use crate::refusal::Refusal;
-use crate::signing;
+use crate::{rest_v1, signing};
 use std::net::IpAddr;
 
 /// Bytes that `pushinfo` must stay under.
@@ -51,9 +51,12 @@ pub enum Call {
     },
 }
 
-/// The endpoint of a path.
+/// The endpoint of a path, in either API.
 pub fn endpoint(path: &str) -> Option<Endpoint> {
-    match path.strip_prefix("/auth/v2/")? {
+    let Some(name) = path.strip_prefix("/auth/v2/") else {
+        return rest_v1::endpoint(path);
+    };
+    match name {
         "ping" => Some(Endpoint::Ping),
         "check" => Some(Endpoint::Check),
         "preauth" => Some(Endpoint::Preauth),
@@ -87,7 +90,10 @@ pub fn judge(incoming: &Incoming, site: &Site) -> Result<Call, Refusal> {
         signing::decode_pairs(raw).ok_or_else(|| Refusal::parameter("not an encoded form"))?;
     let canonical = signing::canonical_parameters(&pairs);
     let host = host(incoming, site)?;
-    if endpoint != Endpoint::Ping {
+    let is_old = rest_v1::endpoint(&incoming.path).is_some();
+    if is_old {
+        credentials::verify_undated(incoming, &host, &canonical)?;
+    } else if endpoint != Endpoint::Ping {
         credentials::verify(incoming, &host, &canonical, site.now)?;
     }
     if canonical != raw {
@@ -95,7 +101,12 @@ pub fn judge(incoming: &Incoming, site: &Site) -> Result<Call, Refusal> {
             "sent otherwise than they were signed: encoding or order",
         ));
     }
-    call(endpoint, site.shape, &Parameters::new(pairs)?)
+    let parameters = Parameters::new(pairs)?;
+    if is_old {
+        rest_v1::call(endpoint, &parameters)
+    } else {
+        call(endpoint, site.shape, &parameters)
+    }
 }
 
 /// The raw form: the query of a GET, the body of a POST.
@@ -150,10 +161,10 @@ fn host(incoming: &Incoming, site: &Site) -> Result<String, Refusal> {
 }
 
 /// Decoded parameters, each name once.
-struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn new(pairs: Vec<(String, String)>) -> Result<Self, Refusal> {
+    pub fn new(pairs: Vec<(String, String)>) -> Result<Self, Refusal> {
         let mut names: Vec<&String> = pairs.iter().map(|(name, _)| name).collect();
         names.sort();
         let twice = names
@@ -166,7 +177,7 @@ impl Parameters {
         }
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(candidate, _)| candidate == name)
@@ -174,7 +185,7 @@ impl Parameters {
     }
 
     /// A parameter that must be there and not empty.
-    fn required(&self, name: &str) -> Result<String, Refusal> {
+    pub fn required(&self, name: &str) -> Result<String, Refusal> {
         match self.get(name) {
             Some(value) if !value.is_empty() => Ok(value.to_owned()),
             _ => Err(Refusal::parameter(format!("{name} is required"))),
@@ -182,7 +193,7 @@ impl Parameters {
     }
 
     /// A parameter that may be absent, but else must be one of these.
-    fn one_of(&self, name: &str, values: &[&str]) -> Result<bool, Refusal> {
+    pub fn one_of(&self, name: &str, values: &[&str]) -> Result<bool, Refusal> {
         match self.get(name) {
             None => Ok(false),
             Some(value) if values.contains(&value) => Ok(true),
@@ -194,7 +205,7 @@ impl Parameters {
     }
 
     /// Nothing but these.
-    fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+    pub fn only(&self, known: &[&str]) -> Result<(), Refusal> {
         match self
             .0
             .iter()
@@ -207,13 +218,26 @@ impl Parameters {
         }
     }
 
-    fn address_if_any(&self) -> Result<(), Refusal> {
+    /// `ipaddr` may be absent, but else must be an address.
+    pub fn address_if_any(&self) -> Result<(), Refusal> {
         match self.get("ipaddr") {
             Some(text) if text.parse::<IpAddr>().is_err() => {
                 Err(Refusal::parameter("ipaddr is not an IP address"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether `/auth` is to answer at once, with a txid to poll. Duo's documentation: `async=1`; without it, as with
+    /// `async=0`, the answer is the verdict.
+    pub fn asynchronous(&self) -> Result<bool, Refusal> {
+        self.one_of("async", &["0", "1"])?;
+        Ok(self.get("async") == Some("1"))
+    }
+
+    /// `pushinfo` may be absent, but else must be a form of its own.
+    pub fn pushinfo_if_any(&self) -> Result<(), Refusal> {
+        self.get("pushinfo").map_or(Ok(()), pushinfo)
     }
 }
 
@@ -290,13 +314,11 @@ fn auth(shape: Shape, parameters: &Parameters) -> Result<Call, Refusal> {
     };
     parameters.only(&known)?;
     parameters.address_if_any()?;
-    if let Some(text) = parameters.get("pushinfo") {
-        pushinfo(text)?;
-    }
+    parameters.pushinfo_if_any()?;
     Ok(Call::Auth {
         user: parameters.required("username")?,
         asked,
-        asynchronous: parameters.one_of("async", &["1"])?,
+        asynchronous: parameters.asynchronous()?,
         txid: parameters.get("txid").map(str::to_owned),
     })
 }
@@ -309,10 +331,15 @@ fn pushinfo(text: &str) -> Result<(), Refusal> {
             text.len()
         )));
     }
-    let encoded = text
+    // Duo's C program writes this address, in parentheses that it does not encode, on a host without a default route.
+    let form = match text.strip_prefix("Server+IP=(null)") {
+        Some(rest) => format!("Server+IP={rest}"),
+        None => text.to_owned(),
+    };
+    let encoded = form
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-._~*+%&=".contains(&byte));
-    if encoded && signing::decode_pairs(text).is_some_and(|pairs| !pairs.is_empty()) {
+    if encoded && signing::decode_pairs(&form).is_some_and(|pairs| !pairs.is_empty()) {
         Ok(())
     } else {
         Err(Refusal::parameter("pushinfo is not an encoded form"))
@@ -345,6 +372,14 @@ mod tests {
             (
                 Shape::Devices,
                 "username=u&factor=push&device=D&pushinfo=Server%2BIP%3D192.0.2.1%26Command%3Dls%2B-l",
+            ),
+            (
+                Shape::Prompt,
+                "username=u&async=0&factor=prompt&prompt=push1&pushinfo=Server%2BIP%3D192.0.2.1%26Command%3D",
+            ),
+            (
+                Shape::Prompt,
+                "username=u&async=0&factor=prompt&prompt=push1&pushinfo=Server%2BIP%3D(null)%26Command%3D",
             ),
             (Shape::Devices, "username=u&factor=passcode&passcode=1"),
             (Shape::Devices, "username=u&factor=auto&device=auto"),
@@ -390,12 +425,17 @@ mod tests {
             (
                 Shape::Devices,
                 "username=u&factor=passcode&passcode=1&async=yes",
-                "async must be one of 1",
+                "async must be one of 0, 1",
             ),
             (
                 Shape::Devices,
                 "username=u&factor=passcode&passcode=1&ipaddr=here",
                 "ipaddr is not an IP address",
+            ),
+            (
+                Shape::Devices,
+                "username=u&factor=passcode&passcode=1&pushinfo=Server%2BIP%3D192.0.2.1%26Command%3D(ls)",
+                "pushinfo is not an encoded form",
             ),
             (
                 Shape::Devices,

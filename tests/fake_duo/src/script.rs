@@ -50,7 +50,7 @@ pub enum Script {
     Verified,
     /// The push is approved after four delays, with a new waiting status at each.
     SlowPush,
-    /// As [`Script::Push`], but `/auth` ignores `async` and answers when all is done.
+    /// As [`Script::Push`], but `/auth` ignores `async=1` and answers when all is done.
     Sync,
     /// Preauth answers with a result that no document knows.
     UnknownPreauth,
@@ -129,7 +129,7 @@ pub const USERS: &[(&str, Script, &str)] = &[
     (
         "syncauth",
         Script::Sync,
-        "push; /auth ignores async and answers when done",
+        "push; /auth ignores async=1 and answers when done",
     ),
     (
         "unknownpreauth",

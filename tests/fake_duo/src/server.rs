@@ -5,7 +5,7 @@ use crate::http::{self, Answer, Incoming};
 use crate::service::{Reply, Service};
 use crate::tls::Door;
 use crate::wire::{self, After, Wire};
-use crate::{clock, spoil};
+use crate::{clock, rest_v1, spoil};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,6 +127,11 @@ impl Connection {
         };
         let now = clock::now(self.service.clock_offset());
         let answer = spoil::spoil(&fault, reply.answer, now);
+        let answer = if rest_v1::endpoint(&incoming.path).is_some() {
+            rest_v1::in_bson(answer)
+        } else {
+            answer
+        };
         let is_answered = wire::lets_the_head_out(&fault, &answer);
         self.service
             .answered(index, if is_answered { answer.status } else { 0 });

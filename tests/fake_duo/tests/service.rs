@@ -5,7 +5,7 @@ mod client;
 use client::{Call, Client, PATIENCE, has_arrived};
 use fake_duo::signing::Digest;
 use fake_duo::{FakeDuo, HOSTILE_TEXT, Script, Shape, Tls};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn quick() -> FakeDuo {
     FakeDuo::builder()
@@ -167,6 +167,165 @@ fn a_service_that_ignores_async_answers_when_done() {
         client.call(&call).response()["status_msg"],
         "Login request denied."
     );
+}
+
+/// `/auth` without polling: `async=0`, or no `async` at all.
+fn synchronous(user: &str, prompt: &str, is_said: bool) -> Call {
+    let mut call = Call::auth(user, prompt);
+    call.parameters.retain(|(name, _)| name != "async");
+    if is_said {
+        call.parameters.push(("async".into(), "0".into()));
+    }
+    call
+}
+
+#[test]
+fn a_synchronous_auth_is_answered_with_the_verdict() {
+    // Nobody waits for a passcode's verdict, however long a person would take.
+    let slow = FakeDuo::builder()
+        .push_delay(Duration::from_secs(3_600))
+        .start();
+    let mut client = Client::new(&slow);
+    for is_said in [true, false] {
+        for (user, prompt, result, status, message) in [
+            (
+                "push",
+                "123456",
+                "allow",
+                "allow",
+                "Success. Logging you in...",
+            ),
+            (
+                "push",
+                "654321",
+                "deny",
+                "deny",
+                "Incorrect passcode. Please try again.",
+            ),
+            (
+                "sms",
+                "smsrefresh1",
+                "deny",
+                "sent",
+                "New SMS passcodes sent",
+            ),
+            (
+                "lockedout",
+                "123456",
+                "deny",
+                "locked_out",
+                "Your account has been locked out",
+            ),
+        ] {
+            let answer = client.call(&synchronous(user, prompt, is_said)).response();
+            let expected =
+                serde_json::json!({"result": result, "status": status, "status_msg": message});
+            assert_eq!(answer, expected, "{user} {prompt}");
+        }
+    }
+    assert_eq!(slow.asked("auth_status"), 0);
+}
+
+#[test]
+fn a_synchronous_push_is_answered_when_the_person_has_answered() {
+    let duo = FakeDuo::start();
+    let mut client = Client::new(&duo);
+    for (settle, result) in [
+        (FakeDuo::approve as fn(&FakeDuo, &str) -> bool, "allow"),
+        (FakeDuo::deny, "deny"),
+    ] {
+        let before = duo.requests().len();
+        client.send(&synchronous("manual", "push1", true)).unwrap();
+        assert!(duo.wait_until(|requests| requests.len() > before, PATIENCE));
+        // The transaction begins right after its request is logged.
+        let end = Instant::now() + PATIENCE;
+        while !settle(&duo, "manual") {
+            assert!(Instant::now() < end);
+        }
+        assert_eq!(client.receive().unwrap().response()["result"], result);
+    }
+    let mut wrong = synchronous("push", "push1", true);
+    wrong.parameters.last_mut().unwrap().1 = "2".into();
+    assert_eq!(client.call(&wrong).code(), 40002);
+}
+
+#[test]
+fn a_push_is_first_answered_at_once_and_then_polled_for_long() {
+    // An hour for the person, and an hour for a poll without news: only what comes at once arrives in time.
+    let hour = Duration::from_secs(3_600);
+    let duo = FakeDuo::builder()
+        .push_delay(hour)
+        .poll_limit(hour)
+        .user("already", Script::PushAfter(Duration::ZERO))
+        .start();
+    let mut client = Client::new(&duo);
+    let pushed = "waiting: Pushed a login request to your device...";
+    let txid = client.begin("push", "push1");
+    let first = client.call(&Call::auth_status(&txid)).response();
+    assert_eq!(
+        first["status_msg"],
+        "Pushed a login request to your device..."
+    );
+    client.send(&Call::auth_status(&txid)).unwrap();
+    assert!(duo.wait_until(|requests| requests.len() == 4, PATIENCE));
+    assert_eq!(duo.requests()[3].status, 0);
+    assert!(duo.approve("push"));
+    assert_eq!(client.receive().unwrap().response()["result"], "allow");
+
+    // One who has said yes before the second poll: it is answered at once too.
+    let txid = client.begin("already", "push1");
+    assert_eq!(
+        client.follow(&txid),
+        [pushed, "allow: Success. Logging you in..."]
+    );
+}
+
+/// A request of the older API: no date, HMAC-SHA1.
+fn undated(method: &'static str, path: &'static str, parameters: &[(&str, &str)]) -> Call {
+    let mut call = Call::new(method, path, parameters);
+    call.digest = Digest::Sha1;
+    call.is_dated = false;
+    call
+}
+
+#[test]
+fn the_older_api_is_signed_without_a_date_and_answered_in_bson() {
+    let duo = quick();
+    let mut client = Client::new(&duo);
+    let preauth = [("failmode", "open"), ("hostname", "h"), ("user", "push")];
+    let answer = client.call(&undated("POST", "/rest/v1/preauth.bson", &preauth));
+    assert_eq!(answer.header("Content-Type"), Some("application/bson"));
+    let length = u32::try_from(answer.body.len()).unwrap().to_le_bytes();
+    assert_eq!(answer.body[..4], length);
+    assert!(answer.has(b"\x02default\0\x06\0\0\0push1\0"));
+    assert!(answer.has(b"Passcode or option (1-3): \0"));
+
+    let auth = [
+        ("async", "0"),
+        ("auto", "123456"),
+        ("factor", "auto"),
+        ("pushinfo", "Server+IP=(null)&Command="),
+        ("user", "push"),
+    ];
+    let answer = client.call(&undated("POST", "/rest/v1/auth.bson", &auth));
+    assert!(answer.has(b"\x02result\0\x06\0\0\0allow\0"));
+    assert!(answer.has(b"\x02status\0\x1b\0\0\0Success. Logging you in...\0"));
+    assert_eq!(duo.paths(), ["preauth", "auth"]);
+
+    type Change = fn(&mut Call);
+    let changes: [(u16, Change); 5] = [
+        (401, |call| call.skey.push('x')),
+        (401, |call| call.digest = Digest::Sha512),
+        (401, |call| call.is_dated = true),
+        (400, |call| call.parameters[0].1 = "2".into()),
+        (404, |call| call.path = "/rest/v1/auth.json"),
+    ];
+    for (number, (status, change)) in changes.into_iter().enumerate() {
+        let mut call = undated("POST", "/rest/v1/auth.bson", &auth);
+        change(&mut call);
+        let answer = client.call(&call);
+        assert_eq!(answer.status, status, "change {number}");
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Call {
     pub digest: Digest,
     /// Seconds by which the client's clock is off.
     pub clock_offset: i64,
+    /// Whether the date is signed, and sent; the older API has none.
+    pub is_dated: bool,
     /// The date in full, in place of the clock's.
     pub date: Option<String>,
     /// The host to sign, in place of the right one.
@@ -53,6 +55,7 @@ impl Call {
             skey: FakeDuo::SKEY.to_owned(),
             digest: Digest::Sha512,
             clock_offset: 0,
+            is_dated: true,
             date: None,
             signed_host: None,
             sent: None,
@@ -103,6 +106,10 @@ impl Call {
             .unwrap_or(host.rsplit_once(':').unwrap().0);
         let request =
             signing::canonical_request(&date, self.method, signed_host, self.path, &canonical);
+        let request = match self.is_dated {
+            true => request,
+            false => request.split_once('\n').unwrap().1.to_owned(),
+        };
         let signature = signing::sign(self.digest, &self.skey, &request);
         let sent = self.sent.as_ref().unwrap_or(&canonical);
         let authorization = format!(
@@ -121,7 +128,8 @@ impl Call {
             ("Content-Type", "application/x-www-form-urlencoded"),
             ("Content-Length", &body.len().to_string()),
         ] {
-            if !self.without.contains(&name) {
+            let is_left_out = name == "X-Duo-Date" && !self.is_dated;
+            if !is_left_out && !self.without.contains(&name) {
                 text.push_str(&format!("{name}: {value}\r\n"));
             }
         }
@@ -153,6 +161,11 @@ impl Answer {
         let json = self.json();
         assert_eq!(json["stat"], "FAIL");
         json["code"].as_u64().unwrap()
+    }
+
+    /// Whether these bytes stand somewhere in the body.
+    pub fn has(&self, wanted: &[u8]) -> bool {
+        self.body.windows(wanted.len()).any(|it| it == wanted)
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
