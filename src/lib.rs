@@ -91,7 +91,7 @@ fn log_in(
     }
     match judgement.unsaid {
         Unsaid::Nothing => {}
-        Unsaid::LineEnd => conversation::finish_the_line(surroundings(invocation)),
+        Unsaid::Left(left) => conversation::take_leave(surroundings(invocation), left),
         Unsaid::Reason(why) => conversation::explain(surroundings(invocation), why),
     }
 

@@ -19,7 +19,7 @@ use duo_policy::conversation::Conversation;
 use duo_policy::text::Charset;
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::wait::{SystemClock, Waiter};
-use duo_wire::{Message, Next};
+use duo_wire::{Left, Message, Next};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use self::headless::Headless;
@@ -59,21 +59,31 @@ pub fn open<'w>(
     }
 }
 
-/// Ends the line at which the person left: what they typed there stays, what
-/// was being counted goes. For the parent, since the child may be gone by then.
-pub fn finish_the_line(around: Surroundings) {
+/// Ends the line at which the person left, and says so to somebody who may
+/// still be there. For the parent, since the child may not have come to it.
+pub fn take_leave(around: Surroundings, left: Left) {
+    let text = match left {
+        Left::Interrupted => "Login given up\n",
+        Left::HungUp | Left::Terminated | Left::TerminalClosed | Left::ConnectionClosed => "",
+    };
+    on_a_fresh_line(around, text);
+}
+
+/// Writes `text` at the start of a line of the terminal, if a person reads it.
+/// A terminal that can move its cursor has it at a line's start already, with
+/// nothing but an echoed `^C` to its right: see `ticker` and [`Terminal`].
+fn on_a_fresh_line(around: Surroundings, text: &str) {
     if let (Some([_, output]), Reader::Person) = (the_terminal(), around.reader) {
-        // The counter leaves the cursor at its line's start, and at the menu
-        // nothing stands to the right of it: see `ticker`.
-        let text: &[u8] = if around.capable { b"\x1b[K\n" } else { b"\n" };
-        let _ = write_patiently(output.as_fd(), text, PATIENCE);
+        let start = if around.capable { "\r\x1b[K" } else { "\n" };
+        let text = format!("{start}{text}");
+        let _ = write_patiently(output.as_fd(), text.as_bytes(), PATIENCE);
     }
 }
 
 /// Tells why the login ends, where the child could not. For the parent; whatever
 /// the child left on the last line is ended first.
 pub fn explain(around: Surroundings, why: String) {
-    finish_the_line(around);
+    on_a_fresh_line(around, "");
     let waiter = Waiter::new(&SystemClock, None);
     let next = Next::Nothing;
     open(around, &Deadlines::default(), &waiter).show(&Message::Denied { why, next });

@@ -174,7 +174,13 @@ impl Conversation for Terminal<'_> {
         self.asked.set(self.asked.get() + 1);
         self.write(&for_terminal(question, self.charset));
         let end = self.waiter.now() + self.deadlines.menu;
-        match read_line(self.input.as_fd(), end, self.waiter)? {
+        let reading = read_line(self.input.as_fd(), end, self.waiter).inspect_err(|_| {
+            // The parent goes on from a line's start, where it can tell one.
+            if self.capable {
+                self.write("\n");
+            }
+        });
+        match reading? {
             Reading::Line(line) => Ok(line),
             unread => {
                 self.write("\n");

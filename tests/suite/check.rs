@@ -101,7 +101,11 @@ fn a_good_way_to_duo_is_good_at_each_step_and_rings_no_phone() {
             .text("network.pin")
             .contains("'fake-duo CA, for tests only'")
     );
-    assert!(found.text("network.certificate").contains("expires in 36"));
+    assert!(
+        found
+            .text("network.certificate")
+            .contains("valid for 7 days more")
+    );
     found.is("installation.child", "ok", "without privileges");
     assert_eq!(sandbox.duo.paths(), ["ping", "check"]);
 }
@@ -378,7 +382,7 @@ fn the_pinned_roots_are_what_counts_without_a_bundle() {
     let text = lines.collect::<Vec<_>>().join("\n");
     sandbox.configure_with(text.as_bytes());
     let found = check(&sandbox, &[]);
-    found.is("network.roots", "ok", "the newest built-in root");
+    found.is("network.roots", "ok", "14 built-in roots are trusted");
     found.is("network.tls", "fail", "not signed by a trusted root");
 }
 
@@ -689,6 +693,6 @@ fn valid(value: &Value, schema: &Value) -> Result<(), String> {
 fn a_check_runs_no_command_and_takes_none() {
     let sandbox = Sandbox::new();
     let output = command(&sandbox, &["echo", "hello"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(64));
     assert!(output.stdout.is_empty());
 }

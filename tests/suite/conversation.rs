@@ -163,12 +163,9 @@ fn autopush_has_one_attempt_where_sshd_was_given_a_command() {
     sandbox.configure("autopush = yes\n");
     let login = sandbox.login("pushdeny");
     let terminal = login.env("SSH_ORIGINAL_COMMAND", "true").on_terminal();
-    let screen = [
-        "Autopushing login request to phone...",
-        "Pushed a login request to your device...",
-        "Login request denied.",
-    ];
-    transcript(terminal, &[], 1, &screen);
+    let terminal = transcript(terminal, &[], 1, &[]);
+    let line = "Duo: Login denied: Login request denied. To be asked again, run your command again.\n";
+    assert_eq!(lines(&terminal.stderr(), |line| line.starts_with("Duo: ")), line);
 }
 
 #[test]
@@ -225,12 +222,48 @@ fn someone_who_needs_no_factor_is_told_why() {
 }
 
 #[test]
+fn a_number_that_is_no_option_is_asked_again_and_nothing_is_sent() {
+    let sandbox = Sandbox::new();
+    sandbox.configure("prompts = 1\n");
+    let screen = [
+        &menu("alice", "9"),
+        "there is no option 9",
+        "",
+        &menu("alice", "123456"),
+        "Success. Logging you in...",
+        "welcome",
+    ];
+    let terminal = welcome(&sandbox, "alice").on_terminal_of(TALL);
+    let terminal = transcript(terminal, &["9\n", "123456\n"], 0, &screen);
+    // A passcode is judged at once: no poll.
+    assert_eq!(sandbox.duo.paths(), ["preauth", "auth"]);
+    assert!(!terminal.log().contains("Failed"), "{}", terminal.log());
+}
+
+#[test]
+fn a_clients_command_on_a_terminal_is_not_asked_unless_the_file_says_so() {
+    let sandbox = Sandbox::new();
+    let command = |user: &str| {
+        let login = sandbox.login(user).env("SSH_ORIGINAL_COMMAND", "echo 42");
+        login.on_terminal()
+    };
+    transcript(command("push"), &[], 0, &["42"]);
+    sandbox.configure("prompt_for_commands = yes\n");
+    let screen = [
+        &menu("alice", "123456"),
+        "Success. Logging you in...",
+        "42",
+    ];
+    transcript(command("alice"), &["123456\n"], 0, &screen);
+}
+
+#[test]
 fn a_locked_account() {
     let sandbox = Sandbox::new();
     sandbox.configure("prompts = 1\n");
     let screen = [
         &menu("lockedout", "123456"),
-        "Your account has been locked out",
+        "Login denied: Your account has been locked out",
     ];
     let terminal = sandbox.login("lockedout").on_terminal();
     transcript(terminal, &["123456\n"], 1, &screen);
@@ -259,7 +292,7 @@ fn a_rate_limit_is_waited_for_and_told() {
 fn ctrl_c_at_the_menu_leaves_a_clean_line() {
     let sandbox = Sandbox::new();
     let terminal = sandbox.login("alice").through(AND_THEN).on_terminal();
-    let screen = [&menu("alice", "^C"), "the prompt"];
+    let screen = [&menu("alice", "^C"), "Login given up", "the prompt"];
     let terminal = transcript(terminal, &["\x03"], 0, &screen);
     let line = "[4] Aborted Duo login for 'alice' from 192.0.2.7: interrupted\n";
     assert_eq!(outcomes(&terminal.log()), line);
@@ -274,7 +307,7 @@ fn someone_who_is_denied_by_a_fault_of_this_machine_is_told_why() {
         login.through("ulimit -n 20; exec \"$@\"")
     };
     let why = "Login denied: RLIMIT_NOFILE is 20, and 64 is needed";
-    transcript(login().on_terminal(), &[], 1, &["", why]);
+    transcript(login().on_terminal(), &[], 1, &[why]);
     let ended = login().run();
     assert_eq!((ended.status(), ended.stdout().as_str()), (1, ""));
     assert_eq!(ended.told(), format!("Duo: {why}\n"));
@@ -293,7 +326,7 @@ fn ctrl_c_while_waiting_erases_the_counter() {
     let screen = [
         &menu("manual", "1"),
         "Pushed a login request to your device...",
-        "^C",
+        "Login given up",
         "the prompt",
     ];
     terminal.send("\x03");
@@ -683,7 +716,7 @@ fn a_headless_login_that_fails_says_why_in_one_line_and_what_to_do() {
             ),
             (
                 "lockedout",
-                "Login denied: Your account has been locked out.".to_owned(),
+                "Login denied: Your account has been locked out".to_owned(),
             ),
             (
                 "nulls",
@@ -706,7 +739,7 @@ fn without_a_default_factor_nobody_can_log_in_headless() {
     assert_eq!((ended.status(), ended.stdout().as_str()), (1, ""));
     assert_eq!(
         ended.told(),
-        "Duo: Login denied: There is no default factor: a passcode is needed.\n"
+        "Duo: Login denied: There is no default factor: a passcode is needed\n"
     );
 }
 
@@ -740,8 +773,8 @@ fn escapes_reach_neither_stderr_nor_the_log() {
     );
     assert_eq!(
         outcomes(&ended.log()),
-        "[4] Aborted Duo login for 'alice' from 192.0.2.7: \
-         ?[2J?31m?Successful Duo login for 'root'??\n"
+        "[4] Aborted Duo login for 'alice' from 192.0.2.7: \\x1B[2J\\xC2\\x9B31m\\x0A\
+         Successful Duo login for 'root'\\x0D\\xE2\\x80\\xAE\n"
     );
 }
 

@@ -136,6 +136,8 @@ impl Login<'_> {
         };
         let factor = match self.choose(number, &menu, person)? {
             Ok(factor) => factor,
+            // The same command would come to the same end.
+            Err(why) if !person.is_interactive() => return denied(why.to_owned(), Next::Nothing),
             Err(why) => return denied(why.to_owned(), Next::Login),
         };
         let status = self.prove(&factor, duo, person)?;

@@ -166,8 +166,8 @@ pub struct Judgement {
 pub enum Unsaid {
     /// Nothing: the child told the person all there is.
     Nothing,
-    /// The person left in the middle of a line.
-    LineEnd,
+    /// The person left, perhaps in the middle of a line.
+    Left(Left),
     /// Why the login is denied: the child could not say it, or is not believed.
     Reason(String),
 }
@@ -197,7 +197,7 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
             // The child's line says that Duo allowed; it must not be the last.
             let logged = if says_yes { Logged::No } else { logged };
             Judgement {
-                unsaid: Unsaid::LineEnd,
+                unsaid: Unsaid::Left(left),
                 ..denied(Verdict::new(Outcome::Aborted, why), who, logged)
             }
         }

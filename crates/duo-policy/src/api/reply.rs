@@ -83,7 +83,10 @@ pub fn judge(http: u16, body: &[u8]) -> Result<Response, Trouble> {
             }
             _ => Err(Trouble::unexplained_401()),
         },
-        429 => Err(Trouble::rate_limited(None)),
+        429 => Err(Trouble::rate_limited(match envelope {
+            Ok(Envelope::Fail(failure)) => failure.code,
+            _ => None,
+        })),
         // The status of a refusal counts, whatever stands in its body: a page of
         // a proxy's must not open the door under `safe`.
         400..=499 => Err(match envelope {

@@ -288,7 +288,7 @@ fn a_person_who_leaves_after_the_yes_has_a_line_more_and_no_session() {
     for end in [End::Exited(0), End::Killed("SIGKILL"), End::Stuck] {
         let left = judged_with(yes().as_bytes(), Some(Left::HungUp), end);
         assert!(left.allow.is_none());
-        assert_eq!(left.unsaid, Unsaid::LineEnd);
+        assert_eq!(left.unsaid, Unsaid::Left(Left::HungUp));
         assert_eq!(
             unlogged(&left).as_deref(),
             Some("Aborted Duo login for 'alice' from 192.0.2.7: hung up after Duo's yes")
@@ -303,7 +303,10 @@ fn a_person_who_leaves_before_has_one_line_and_it_is_the_childs_if_it_wrote_one(
     for said in [&written, &no()] {
         let left = judged_with(said.as_bytes(), Some(Left::Interrupted), End::Exited(1));
         assert!(left.allow.is_none());
-        assert_eq!((left.unlogged, left.unsaid), (None, Unsaid::LineEnd));
+        assert_eq!(
+            (left.unlogged, left.unsaid),
+            (None, Unsaid::Left(Left::Interrupted))
+        );
     }
     for (said, name) in [
         (lines(&[who]), "'alice' from 192.0.2.7"),
