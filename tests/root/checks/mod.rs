@@ -105,7 +105,7 @@ impl Machine {
         let script = format!(
             "set -e\n\
              mkdir -m 755 /run/bin /run/duo\n\
-             cp -p /srv/bin/login_duo /run/bin/;  cp -p /srv/bin/{program} /run/bin/\n\
+             cp -p $(printf '/srv/bin/%s\n' login_duo {program} | sort -u) /run/bin/\n\
              cp -p /etc/duo/login_duo.conf /etc/duo/ca.pem /run/duo/\n\
              cp /etc/duo/sshd_config /run/\n\
              {setup}\n\
