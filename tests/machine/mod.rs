@@ -6,6 +6,7 @@ mod accounts;
 pub mod control_groups;
 pub mod namespaces;
 mod needs;
+pub mod process;
 mod sshd;
 mod syslog;
 #[macro_use]
@@ -288,8 +289,8 @@ impl World {
             .map(|(pid, _)| pid)
             .collect();
         for child in &logins {
-            let parent = parent_of(*child);
-            if logins.contains(&parent) {
+            let parent = process::stat(*child, 4).parse();
+            if let Some(parent) = parent.ok().filter(|parent| logins.contains(parent)) {
                 return (parent, *child);
             }
         }
@@ -306,14 +307,4 @@ impl Drop for World {
         drop(self.holder.stdin.take());
         let _ = self.holder.wait();
     }
-}
-
-fn parent_of(pid: i32) -> i32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after_name
-        .split_whitespace()
-        .nth(1)
-        .and_then(|parent| parent.parse().ok())
-        .unwrap_or_default()
 }

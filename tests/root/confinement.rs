@@ -8,21 +8,11 @@ use fake_duo::FakeDuo;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::machine::process::status;
 use crate::machine::{INSTALLS, Install, World};
 use crate::support::{ended, run, start};
 
 const PASSCODE: &str = "918273645546372819";
-
-fn status(pid: i32, field: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("{field}:")));
-    line.unwrap_or_default()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-}
 
 fn waiting(world: &World, mut login: Command) -> (std::process::Child, i32, i32) {
     login.args(["echo", "in"]);

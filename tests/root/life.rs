@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::machine::{INSTALLS, Install, World};
+use crate::machine::{INSTALLS, Install, World, process};
 use crate::support::{Terminal, TerminalSize, ended, run, start, wait_until};
 
 const MENU: &str = "Passcode or option (1-";
@@ -149,7 +149,7 @@ pub fn a_stopped_child_does_not_hold_the_parent_for_ever() {
     let (mut child, parent, sandboxed) = waiting(&world, Install::Setuid);
     send(Signal::SIGSTOP, sandboxed);
     wait_until(
-        || state(std::iter::once(parent), 'T') == 1,
+        || state(std::iter::once(parent), "T") == 1,
         || "the child is not stopped".to_owned(),
     );
     send(Signal::SIGHUP, parent);
@@ -180,7 +180,7 @@ pub fn a_signal_that_comes_with_the_verdict_wins() {
     send(Signal::SIGSTOP, parent);
     assert!(world.sandbox.duo.approve("manual"));
     wait_until(
-        || state(world.processes().into_iter().map(|(pid, _)| pid), 'Z') == 1,
+        || state(world.processes().into_iter().map(|(pid, _)| pid), "Z") == 1,
         || "the child has not ended".to_owned(),
     );
     send(Signal::SIGTERM, parent);
@@ -192,22 +192,13 @@ pub fn a_signal_that_comes_with_the_verdict_wins() {
     );
 }
 
-/// How many of these processes are in that state. (A zombie has no namespace
-/// any more: its parent's children count.)
-fn state(pids: impl Iterator<Item = i32>, wanted: char) -> usize {
-    pids.flat_map(|pid| {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        children
-            .unwrap_or_default()
-            .split_whitespace()
-            .filter_map(|child| std::fs::read_to_string(format!("/proc/{child}/stat")).ok())
-            .collect::<Vec<_>>()
-    })
-    .filter(|stat| {
-        let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        after_name.starts_with(wanted)
-    })
-    .count()
+/// How many children of these processes are in that state. (A zombie has no
+/// namespace any more, so it is not among the machine's processes.)
+fn state(parents: impl Iterator<Item = i32>, wanted: &str) -> usize {
+    parents
+        .flat_map(process::children)
+        .filter(|child| process::stat(*child, 3) == wanted)
+        .count()
 }
 
 pub fn tstp_ttin_and_ttou_stop_neither() {
@@ -258,16 +249,11 @@ pub fn output_that_is_broken_on_one_side_only_keeps_waiting_without_spinning() {
     let mut child = start(login);
     drop(child.stderr.take());
     let (parent, _) = world.wait_for_push();
-    let ticks = || -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).unwrap();
-        let rest = stat.rsplit_once(") ").unwrap().1.to_owned();
-        let fields: Vec<&str> = rest.split(' ').collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    };
-    let before = ticks();
+    let before = process::ticks(parent);
     // A parent that spins burns this within three tenths of a second.
     std::thread::sleep(std::time::Duration::from_millis(300));
-    assert!(ticks() - before < 10, "{} ticks", ticks() - before);
+    let burnt = process::ticks(parent) - before;
+    assert!(burnt < 10, "{burnt} ticks");
     assert!(world.sandbox.duo.approve("manual"));
     assert_eq!(ended(child).code(), 7);
 }
