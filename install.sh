@@ -48,7 +48,7 @@ usage: install.sh [--binary FILE]                          install, as root
   --yes              answer every question with yes
   -h, --help         print this
 
---enable goes on only if login_duo's own check finds nothing that would deny or
+--enable goes on only if duoctl's check finds nothing that would deny or
 open the door wrongly; that rings no phone. A test login does, so it is asked
 about before it is made; without a terminal it wants --yes.
 
@@ -154,6 +154,7 @@ check_options() {
         fi
     fi
     program=$PREFIX/sbin/login_duo
+    duoctl=$PREFIX/sbin/duoctl
     config=$CONFDIR/login_duo.conf
     # The configurations of sshd, other than the usual one, that have our lines.
     record=$CONFDIR/enabled-in
@@ -197,7 +198,7 @@ build() {
         [ "$scope" = system ] || die "there is no cargo in PATH: install Rust (rustup), or give --binary FILE"
         die "there is no cargo here (root may not have yours): build as yourself with 'cargo build --release', then use --binary target/release/login_duo"
     fi
-    run env LOGIN_DUO_CONF_DIR="$system_confdir" "$cargo" build --release --locked --manifest-path "$here/Cargo.toml" --bin login_duo
+    run env LOGIN_DUO_CONF_DIR="$system_confdir" "$cargo" build --release --locked --manifest-path "$here/Cargo.toml" --bin login_duo --bin duoctl
     binary=${CARGO_TARGET_DIR:-$here/target}/release/login_duo
 }
 
@@ -206,6 +207,7 @@ check_binary() {
     [ -n "$DESTDIR" ] && return 0
     if [ ! -f "$binary" ] || [ ! -x "$binary" ]; then die "'$binary' is not a program"; fi
     is_ours "$binary" || die "'$binary' is not this login_duo"
+    [ -x "${binary%/*}/duoctl" ] || die "there is no duoctl beside '$binary'"
     # A user's own install names its file with -c.
     [ "$scope" = user ] || "$binary" --help | grep -qF "[default: $config]" ||
         die "'$binary' reads another file than '$config': set CONFDIR, or build it with LOGIN_DUO_CONF_DIR=$CONFDIR"
@@ -267,6 +269,20 @@ install_program() {
     if [ -z "$DESTDIR" ] && command -v restorecon >/dev/null 2>&1; then restorecon "$to" || :; fi
 }
 
+# The administrator's program, never setuid.
+install_duoctl() {
+    to=$DESTDIR$duoctl
+    say "$installing $to, mode 755"
+    [ -n "$dry" ] && return 0
+    new=$to.new.$$
+    trap 'rm -f "$new"' EXIT
+    cp "${binary%/*}/duoctl" "$new"
+    if [ "$(id -u)" -eq 0 ] && [ -z "$DESTDIR" ] && [ "$scope" = system ]; then chown 0:0 "$new"; fi
+    chmod 755 "$new"
+    mv -f "$new" "$to"
+    trap - EXIT
+}
+
 # Duo's C program, most likely, and sshd may run it now: it stays in its place until ours
 # takes that, by a second link, and beside ours without its setuid bit.
 keep_a_strangers_program() {
@@ -300,7 +316,7 @@ install_config() {
 }
 
 install_pages() {
-    for page in login_duo.8 login_duo.conf.5; do
+    for page in login_duo.8 duoctl.8 login_duo.conf.5; do
         to=$DESTDIR$PREFIX/share/man/man${page##*.}
         make_folder 755 "$to"
         say "$installing $to/$page"
@@ -339,15 +355,17 @@ do_install() {
     [ -n "$dry" ] || check_binary
     if [ "$scope" = user ]; then
         install_program 755
+        install_duoctl
         install_config 700
         install_pages
         say "$(fill_in)put this before your key in ~/.ssh/authorized_keys, on one line with it:"
         printf '%s\n' "restrict,pty,command=\"$program -c $config\""
-        say "Check first: $program --check -c $config. Keep this session open, and try a second one."
+        say "Check first: $duoctl check -c $config. Keep this session open, and try a second one."
         return 0
     fi
     [ -n "$DESTDIR" ] || create_user
     install_program 4755
+    install_duoctl
     install_config 755
     install_pages
     warn_of_folder
@@ -575,6 +593,7 @@ check_install() {
     is_ours "$program" || die "'$program' is not this login_duo"
     [ -n "$(find "$program" -prune -user 0 -perm -4000)" ] ||
         die "'$program' is not setuid root: chown root:root $program && chmod 4755 $program"
+    [ -x "$duoctl" ] || die "'$duoctl' is not installed: run install.sh first"
     [ -f "$config" ] || die "there is no '$config'"
     # A file that is half filled in denies everybody.
     key=$(missing_key)
@@ -592,13 +611,13 @@ check_install() {
 # Whether login_duo would do its work. What it finds about sshd is not asked
 # for yet: that is about to change.
 check_program() {
-    say "$program --check"
+    say "$duoctl check"
     status=0
-    findings=$("$program" --check --sshd-config "$sshd_config") || status=$?
+    findings=$("$duoctl" check --sshd-config "$sshd_config") || status=$?
     printf '%s\n' "$findings" | awk '/^sshd$/ { exit } { print }'
     case $status in
     0 | 1 | 2) ;;
-    *) die "login_duo --check ended with status $status; nothing has changed" ;;
+    *) die "duoctl check ended with status $status; nothing has changed" ;;
     esac
     # An end before sshd's findings is no good end.
     printf '%s\n' "$findings" | awk '/^sshd$/ { complete = 1; exit } /^ *FAIL/ { bad = 1 } END { exit bad || !complete }' ||
@@ -658,7 +677,7 @@ do_enable() {
     sshd_accepts || die "sshd does not accept its configuration as it is; nothing has changed: $complaint"
     choose_place
     if [ -n "$dry" ]; then
-        say "would run $program --check, write this to $place, test it, and reload sshd:"
+        say "would run $duoctl check, write this to $place, test it, and reload sshd:"
         lines_for_sshd
         return 0
     fi
@@ -684,7 +703,7 @@ do_enable() {
     rm -f "$place.before"
     other_force_commands
     say "enabled. KEEP THIS SESSION OPEN, and try a second one now."
-    say "See the whole with $program --check. The way back: $(again --disable "$sshd_config")"
+    say "See the whole with $duoctl check. The way back: $(again --disable "$sshd_config")"
 }
 
 undo() {
@@ -896,10 +915,12 @@ do_uninstall() {
         remove "$DESTDIR$program"
         was_there=$removed
     fi
+    remove "$DESTDIR$duoctl"
     if [ -z "$DESTDIR" ] && [ -f "$program.before" ]; then
         say "what was there before is still $program.before, not setuid"
     fi
     remove "$DESTDIR$PREFIX/share/man/man8/login_duo.8"
+    remove "$DESTDIR$PREFIX/share/man/man8/duoctl.8"
     remove "$DESTDIR$PREFIX/share/man/man5/login_duo.conf.5"
     if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then
         remove "$record"

@@ -1,10 +1,10 @@
 //! `duoctl check`: each finding, made true and made false, over the built program. What needs
-//! root or sshd is in tests/checks.
+//! root or sshd is in tests/root/checks.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fake_duo::{
@@ -12,70 +12,23 @@ use fake_duo::{
 };
 use serde_json::Value;
 
-use crate::support::{Sandbox, Terminal, TerminalSize};
+use crate::support::{Found, Sandbox, Terminal, TerminalSize, check_command};
 
-/// `duoctl check -c CONFIG`, with these arguments.
+/// The check of this configuration, with these arguments.
 fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_duoctl"));
+    let (program, words) = check_command();
+    let mut command = Command::new(program);
     command
         .env_clear()
-        .args(["check", "-c"])
+        .args(words)
+        .arg("-c")
         .arg(sandbox.config())
         .args(arguments);
     command
 }
 
-/// What was found.
-struct Found {
-    output: Output,
-    json: Value,
-}
-
 fn check(sandbox: &Sandbox, arguments: &[&str]) -> Found {
-    let output = command(sandbox, arguments).arg("--json").output().unwrap();
-    let json = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    Found { output, json }
-}
-
-impl Found {
-    fn of(&self, id: &str) -> Vec<&Value> {
-        let findings = self.json["findings"].as_array().unwrap();
-        findings
-            .iter()
-            .filter(|finding| finding["id"] == id)
-            .collect()
-    }
-
-    /// The levels of all findings of this id.
-    fn levels(&self, id: &str) -> Vec<&str> {
-        self.of(id)
-            .iter()
-            .map(|finding| finding["level"].as_str().unwrap())
-            .collect()
-    }
-
-    /// The one finding of this id.
-    fn text(&self, id: &str) -> &str {
-        let found = self.of(id);
-        assert!(!found.is_empty(), "no {id} in {}", self.json);
-        found[0]["text"].as_str().unwrap()
-    }
-
-    #[track_caller]
-    fn is(&self, id: &str, level: &str, words: &str) {
-        assert!(
-            self.levels(id).contains(&level),
-            "{id} is not {level}: {}",
-            self.json
-        );
-        let fits = |finding: &&Value| finding["text"].as_str().unwrap().contains(words);
-        assert!(
-            self.of(id).iter().any(fits),
-            "{id} lacks '{words}': {}",
-            self.json
-        );
-    }
+    Found::by(command(sandbox, arguments).arg("--json"))
 }
 
 #[test]
@@ -640,8 +593,8 @@ fn the_json_is_what_the_schema_says_and_its_exit_status_is_the_real_one() {
     for sandbox in [good, bad, broken] {
         let found = check(&sandbox, &["--as", "root"]);
         assert_eq!(valid(&found.json, &schema), Ok(()));
-        let status = found.output.status.code().map(i64::from);
-        assert_eq!(found.json["exit_status"].as_i64(), status);
+        let status = i64::from(found.ended.status());
+        assert_eq!(found.json["exit_status"].as_i64(), Some(status));
     }
     let mut odd = check(&Sandbox::new(), &[]).json;
     odd["findings"][0]["id"] = "installation.nonsense".into();

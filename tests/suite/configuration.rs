@@ -1,7 +1,7 @@
 //! The configuration file through the built program: its mistakes, what is
 //! never shown of them, what they open, and whom it makes the login be about.
 //!
-//! What needs users and groups of its own stands in `tests/accounts`.
+//! What needs users and groups of its own stands in `tests/root/accounts`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -164,8 +164,12 @@ fn autopush_has_one_attempt_where_sshd_was_given_a_command() {
     let login = sandbox.login("pushdeny");
     let terminal = login.env("SSH_ORIGINAL_COMMAND", "true").on_terminal();
     let terminal = transcript(terminal, &[], 1, &[]);
-    let line = "Duo: Login denied: Login request denied. To be asked again, run your command again.\n";
-    assert_eq!(lines(&terminal.stderr(), |line| line.starts_with("Duo: ")), line);
+    let line =
+        "Duo: Login denied: Login request denied. To be asked again, run your command again.\n";
+    assert_eq!(
+        lines(&terminal.stderr(), |line| line.starts_with("Duo: ")),
+        line
+    );
 }
 
 #[test]
@@ -249,11 +253,7 @@ fn a_clients_command_on_a_terminal_is_not_asked_unless_the_file_says_so() {
     };
     transcript(command("push"), &[], 0, &["42"]);
     sandbox.configure("prompt_for_commands = yes\n");
-    let screen = [
-        &menu("alice", "123456"),
-        "Success. Logging you in...",
-        "42",
-    ];
+    let screen = [&menu("alice", "123456"), "Success. Logging you in...", "42"];
     transcript(command("alice"), &["123456\n"], 0, &screen);
 }
 

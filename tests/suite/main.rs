@@ -12,7 +12,10 @@ mod check;
 mod configuration;
 mod conversation;
 mod documents;
+mod install;
 mod login;
 mod network;
 mod properties;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "tests/root uses the rest")]
 mod support;

@@ -31,7 +31,7 @@ use duo_wire::{Message, Outcome};
 use fake_duo::{Builder, FakeDuo};
 use zeroize::Zeroizing;
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, side_by_side};
 
 /// Far more than any login here may take, far less than a real deadline.
 const IN_TIME: Duration = Duration::from_secs(8);
@@ -200,15 +200,6 @@ fn whatever_failmode(
         assert!(came.took < IN_TIME, "{came:?}");
         check(&came);
     }
-}
-
-/// Runs `test` on each of `cases` side by side: most of what it does is waiting.
-fn side_by_side<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
-    std::thread::scope(|scope| {
-        for case in cases {
-            scope.spawn(|| test(case));
-        }
-    });
 }
 
 /// Waits by putting itself forward.

@@ -1,0 +1,55 @@
+//! What a test needs of this machine.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{control_groups, namespaces};
+
+/// Whether missing means failed. What is shipped is measured in a run of its own.
+pub fn required(needs: &[&str]) -> bool {
+    let required = std::env::var("LOGIN_DUO_E2E").is_ok_and(|value| value == "required");
+    required && !needs.contains(&"shipped")
+}
+
+/// The first thing that is missing, in words. Programs stand by name; `root` is
+/// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
+/// `tracing` one who may trace, `control groups` one who may add to those; `paramiko` is the library;
+/// `shipped` is the binary as it is shipped.
+pub fn missing(needs: &[&str]) -> Option<String> {
+    needs.iter().find_map(|need| match *need {
+        "root" => (!namespaces::inside()).then(|| "root, with its own namespaces".to_owned()),
+        "tracing" => (!may_trace()).then(|| "a root who may trace".to_owned()),
+        "a copy" => namespaces::may_copy().err(),
+        "shipped" => std::env::var_os("LOGIN_DUO_SHIPPED")
+            .is_none()
+            .then(|| "LOGIN_DUO_SHIPPED".to_owned()),
+        "control groups" => {
+            (!control_groups::may_make_groups()).then(|| "control groups to add to".to_owned())
+        }
+        "paramiko" => (!succeeds(Command::new("python3").args(["-c", "import paramiko"])))
+            .then(|| "python3-paramiko".to_owned()),
+        program => find(program).is_none().then(|| program.to_owned()),
+    })
+}
+
+/// Where a program is.
+pub fn find(program: &str) -> Option<String> {
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|folder| format!("{folder}/{program}"))
+        .find(|path| Path::new(path).exists())
+}
+
+/// Whether a command succeeds, whatever it says.
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn may_trace() -> bool {
+    succeeds(Command::new("strace").args(["-o", "/dev/null", "true"]))
+}

@@ -1,0 +1,40 @@
+# Run by root in new mount, pid, net and uts namespaces, as process 1 of them:
+# what all machines of one test run share. $1 is a folder for it, $2 the built
+# login_duo, $3 the program that checks; the rest is what then runs.
+set -e
+umask 022
+perl -e 'use Socket; socket(my $s, AF_INET, SOCK_DGRAM, 0) or die;
+    ioctl($s, 0x8914, my $up = pack("a16s", "lo", 0x41)) or die "lo: $!"'
+mount -t tmpfs -o mode=755 none /srv
+cd /srv
+mkdir bin home dev realetc
+mkdir -m 1777 tmp
+mount --bind /etc realetc
+
+# As the installer leaves it, and a user's own. Stripped, as it is shipped: each
+# check installs a copy.
+for program in "$1" "$2"; do
+    at=bin/${program##*/}
+    [ -e "$at" ] || strip -o "$at" "$program" 2>/dev/null || cp "$program" "$at"
+done
+cp bin/login_duo bin/plain
+chmod 755 bin/*
+chmod 4755 bin/login_duo
+
+# A /dev with terminals of its own. Each machine has its log at the link's end.
+for node in null zero full random urandom tty; do
+    touch dev/$node
+    mount --bind /dev/$node dev/$node
+done
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 none dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+ln -s /etc/duo/syslog dev/log
+mount --rbind dev /dev
+
+cd "$OLDPWD"
+shift 2
+status=0
+TMPDIR=/srv/tmp "$@" || status=$?
+exit $status

@@ -1,0 +1,133 @@
+//! A real sshd, one process a connection, behind a port that the kernel chose;
+//! and the real clients for it.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::World;
+use crate::support::{Ended, run};
+
+/// What the documentation tells people to write beside `ForceCommand`.
+pub const DOCUMENTED: &str = "AllowTcpForwarding no\nAllowStreamLocalForwarding no\n\
+                              PermitTunnel no\nX11Forwarding no\nPermitUserRC no\n";
+
+/// sshd, with `login_duo` as its forced command.
+pub struct Sshd {
+    pub port: u16,
+    folder: PathBuf,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Sshd {
+    /// Further lines of its configuration; `ForceCommand` stands before them.
+    pub fn start(world: &World, extra: &str) -> Sshd {
+        Sshd::start_with(world, &format!("ForceCommand /srv/bin/login_duo\n{extra}"))
+    }
+
+    /// Without a forced command.
+    pub fn start_with(world: &World, lines: &str) -> Sshd {
+        let folder = world.sandbox.path().join(format!("sshd-{}", lines.len()));
+        fs::create_dir(&folder).unwrap();
+        for key in ["host_key", "user_key"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(folder.join(key))
+                .status()
+                .unwrap();
+            assert!(made.success());
+        }
+        let config = folder.join("sshd_config");
+        let at = folder.display();
+        let text = format!(
+            "HostKey {at}/host_key\nAuthorizedKeysFile {at}/user_key.pub\nStrictModes no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
+             PrintMotd no\nPrintLastLog no\nAcceptEnv DUO_PASSCODE LANG\nMaxSessions 200\n\
+             {lines}"
+        );
+        let text = if text.contains("Subsystem") {
+            text
+        } else {
+            format!("{text}\nSubsystem sftp /usr/lib/openssh/sftp-server\n")
+        };
+        fs::write(&config, text).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stopped = Arc::new(AtomicBool::new(false));
+
+        let mut sshd = world.inside();
+        sshd.args(["/usr/sbin/sshd", "-i", "-e", "-f"]).arg(&config);
+        let log = folder.join("log");
+        let stop = stopped.clone();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let connection = OwnedFd::from(connection.unwrap());
+                let log = fs::File::options().append(true).create(true).open(&log);
+                let mut child = sshd
+                    .stdin(connection.try_clone().unwrap())
+                    .stdout(connection)
+                    .stderr(log.unwrap())
+                    .spawn()
+                    .unwrap();
+                // The command keeps copies of the connection, else it would never close.
+                sshd.stdin(Stdio::null()).stdout(Stdio::null());
+                std::thread::spawn(move || child.wait());
+            }
+        });
+        Sshd {
+            port,
+            folder,
+            stopped,
+        }
+    }
+
+    /// What every client needs to hear.
+    pub fn options(&self) -> Vec<String> {
+        [
+            "-F/dev/null".to_owned(),
+            format!("-i{}", self.folder.join("user_key").display()),
+            "-oStrictHostKeyChecking=no".to_owned(),
+            "-oUserKnownHostsFile=/dev/null".to_owned(),
+            "-oLogLevel=ERROR".to_owned(),
+            "-oBatchMode=yes".to_owned(),
+            format!("-oPort={}", self.port),
+        ]
+        .to_vec()
+    }
+
+    /// A client (`ssh`, `scp`, `sftp`) with those options.
+    pub fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        command.env("HOME", &self.folder).args(self.options());
+        command
+    }
+
+    /// `ssh` as a program for others to use: rsync, git.
+    pub fn remote_shell(&self) -> String {
+        format!("ssh {}", self.options().join(" "))
+    }
+
+    /// `ssh USER@127.0.0.1 COMMAND`, to its end.
+    pub fn ssh(&self, user: &str, command: &str) -> Ended {
+        let mut ssh = self.client("ssh");
+        ssh.args([&format!("{user}@127.0.0.1"), command]);
+        run(ssh)
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}

@@ -1,0 +1,56 @@
+//! Tests as a harness of our own runs them: each says what it needs.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use super::{namespaces, needs};
+
+/// One test: its name, what it needs, and what it does.
+pub type Test = (&'static str, &'static [&'static str], fn());
+
+/// The tests of modules by their functions' names.
+macro_rules! tests {
+    ($($module:tt: $needs:tt { $($name:ident),* $(,)? })*) => {
+        vec![$($(test!($module $needs $name),)*)*]
+    };
+}
+
+macro_rules! test {
+    (() $needs:tt $name:ident) => {
+        (stringify!($name), &$needs as &[&str], $name as fn())
+    };
+    (($($module:ident)::+) $needs:tt $name:ident) => {{
+        let name = concat!($(stringify!($module), "::",)+ stringify!($name));
+        (name, &$needs as &[&str], $($module::)+$name as fn())
+    }};
+}
+
+/// Runs these, so many side by side unless the command line says it, in
+/// namespaces of their own where they can be made. What is missing for a test
+/// shows as ignored; with `LOGIN_DUO_E2E=required` the test fails.
+pub fn run_tests(tests: Vec<Test>, side_by_side: usize) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(side_by_side));
+    if !arguments.list {
+        namespaces::enter();
+    }
+    let trials = tests.into_iter().map(trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The test as it can be run here.
+fn trial((name, needs, run): Test) -> Trial {
+    if let Some(missing) = needs::missing(needs) {
+        let why = format!("needs {missing}");
+        let required = needs::required(needs);
+        return Trial::test(name, || Err(Failed::from(why))).with_ignored_flag(!required);
+    }
+    Trial::test(name, move || {
+        if needs.contains(&"a copy") && !namespaces::in_a_copy() {
+            return Ok(namespaces::run_in_a_copy(name)?);
+        }
+        run();
+        Ok(())
+    })
+}

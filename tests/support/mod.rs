@@ -1,0 +1,210 @@
+//! What every test here stands on: a fake Duo service, a configuration, and
+//! the built `login_duo` as a process, on pipes or on a pseudo-terminal.
+//!
+//! Tests wait for events (a text on the screen, a request at the service, the
+//! end of a process), at most [`PATIENCE`], and never for a number of seconds.
+
+mod findings;
+mod install_sh;
+mod run;
+mod terminal;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fake_duo::{Builder, FakeDuo};
+
+pub use findings::Found;
+pub use install_sh::{install_sh, tree};
+pub use run::{Ended, ended, run, run_with, start};
+pub use terminal::{Terminal, TerminalSize};
+
+/// Longer than any event takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until that is so; else says what was wrong.
+pub fn wait_until(so: impl Fn() -> bool, wrong: impl Fn() -> String) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "{}", wrong());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs `test` on each of `cases` side by side: most of what it does is waiting.
+pub fn side_by_side<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
+}
+
+/// The built program that checks an installation, and its first arguments.
+pub fn check_command() -> (&'static Path, &'static [&'static str]) {
+    (Path::new(env!("CARGO_BIN_EXE_duoctl")), &["check"])
+}
+
+/// A service, a folder with a configuration for it, and what to run.
+pub struct Sandbox {
+    /// The service.
+    pub duo: FakeDuo,
+    folder: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// The service as it is by default, with pushes that take 50 ms.
+    pub fn new() -> Sandbox {
+        Sandbox::with(FakeDuo::builder())
+    }
+
+    /// A service of one's own making.
+    pub fn with(builder: Builder) -> Sandbox {
+        let duo = builder.push_delay(Duration::from_millis(50)).start();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // The unprivileged child reads the CA's certificate in it.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), open).expect("the folder's mode");
+        let sandbox = Sandbox { duo, folder };
+        sandbox.configure("");
+        sandbox
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes the configuration anew, with these lines after those that it needs.
+    pub fn configure(&self, extra: &str) -> PathBuf {
+        self.duo
+            .write_config(self.path(), extra)
+            .expect("a configuration file")
+    }
+
+    /// Writes this very text as the configuration, as its owner should have it.
+    pub fn configure_with(&self, text: &[u8]) -> PathBuf {
+        let path = self.config();
+        fs::write(&path, text).expect("a configuration file");
+        path
+    }
+
+    /// The configuration as it stands, with each `from` replaced.
+    pub fn edit_config(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).expect("the configuration");
+        assert!(text.contains(from), "no '{from}' in the configuration");
+        self.configure_with(text.replace(from, to).as_bytes());
+    }
+
+    /// Where the configuration is.
+    pub fn config(&self) -> PathBuf {
+        self.path().join("login_duo.conf")
+    }
+
+    /// `login_duo -d -c CONFIG -f USER`, in an empty environment but for PATH,
+    /// with a client address. The log goes to stderr.
+    pub fn login(&self, user: &str) -> Login {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_login_duo"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("SSH_CONNECTION", "192.0.2.7 50022 192.0.2.1 22")
+            .arg("-d")
+            .arg("-c")
+            .arg(self.config())
+            .args(["-f", user]);
+        Login {
+            command,
+            input: Vec::new(),
+        }
+    }
+}
+
+/// One run of `login_duo`, to be.
+pub struct Login {
+    command: Command,
+    input: Vec<u8>,
+}
+
+impl Login {
+    /// Further arguments: the command.
+    pub fn args(mut self, words: &[&str]) -> Login {
+        self.command.args(words);
+        self
+    }
+
+    /// A variable in the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Login {
+        self.command.env(name, value);
+        self
+    }
+
+    /// No such variable in the environment.
+    pub fn env_remove(mut self, name: &str) -> Login {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Started by a shell's `script`, which finds the whole command in `"$@"`.
+    pub fn through(mut self, script: &str) -> Login {
+        let mut shell = Command::new("/bin/sh");
+        shell.env_clear().args(["-c", script, "sh"]);
+        shell.arg(self.command.get_program());
+        shell.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                shell.env(name, value);
+            }
+        }
+        self.command = shell;
+        self
+    }
+
+    /// What the session reads from stdin.
+    pub fn input(mut self, bytes: &[u8]) -> Login {
+        self.input = bytes.to_vec();
+        self
+    }
+
+    /// Runs it headless, on pipes, to its end.
+    pub fn run(self) -> Ended {
+        run_with(self.command, &self.input)
+    }
+
+    /// Runs it headless with this stderr, to its end; returns the exit status.
+    pub fn run_with_stderr(mut self, stderr: impl Into<Stdio>) -> i32 {
+        let status = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("login_duo starts")
+            .wait();
+        let status = status.expect("login_duo ends").code();
+        status.expect("it was not killed")
+    }
+
+    /// Runs it on a terminal of the usual size.
+    pub fn on_terminal(self) -> Terminal {
+        self.on_terminal_of(TerminalSize::USUAL)
+    }
+
+    /// Runs it on a terminal.
+    pub fn on_terminal_of(mut self, size: TerminalSize) -> Terminal {
+        if !self.command.get_envs().any(|(name, _)| name == "TERM") {
+            self.command.env("TERM", "xterm").env("LANG", "C.UTF-8");
+        }
+        Terminal::start(&self.command, size)
+    }
+}
+
+/// The lines of `text` that are wanted.
+pub fn lines(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    text.lines()
+        .filter(|line| wanted(line))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
