@@ -54,7 +54,8 @@ pub fn login_by(program: &Path, config: &Path, user: &str, command: &str) -> Com
 
 /// Duo's C program, if `LOGIN_DUO_C_PROGRAM` names it.
 pub fn c_program() -> Option<PathBuf> {
-    std::env::var_os("LOGIN_DUO_C_PROGRAM").map(PathBuf::from)
+    let program = std::env::var_os("LOGIN_DUO_C_PROGRAM")?;
+    (!program.is_empty()).then(|| PathBuf::from(program))
 }
 
 /// Where the C program's library lies if both were unpacked into one folder:
