@@ -29,8 +29,8 @@ use process::Cost;
 /// Runs of each kind, and those before them that only warm the caches.
 const RUNS: usize = 50;
 const WARM_UPS: usize = 5;
-/// One way of the long path.
-const ONE_WAY: Duration = Duration::from_millis(20);
+/// One way of the long path: long beside what the relay's threads add.
+const ONE_WAY: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -94,7 +94,10 @@ struct Place {
     _folder: tempfile::TempDir,
     ca: PathBuf,
     config: PathBuf,
+    host: String,
+    /// The same service behind the long path.
     far_config: PathBuf,
+    far_host: String,
     clock: String,
 }
 
@@ -119,10 +122,12 @@ impl Place {
         Ok(Place {
             ca: folder.path().join("ca.pem"),
             clock: format!("exec {} clock", process::myself()?),
+            host: duo.host(),
             duo,
             _folder: folder,
             config,
             far_config,
+            far_host: far,
         })
     }
 
@@ -132,9 +137,15 @@ impl Place {
         process::time(login.env("DUO_PASSCODE", fake_duo::PASSCODE))
     }
 
-    fn floor(&self) -> io::Result<Cost> {
+    /// The same by Duo's C program.
+    fn login_by(&self, program: &Path) -> io::Result<Cost> {
+        let mut login = process::login_by(program, &self.config, "push", &self.clock);
+        process::time(login.env("DUO_PASSCODE", fake_duo::PASSCODE))
+    }
+
+    fn floor(&self, host: &str) -> io::Result<Cost> {
         let mut floor = Command::new(process::myself()?);
-        process::time(floor.args(["floor", &self.duo.host()]).arg(&self.ca))
+        process::time(floor.args(["floor", host]).arg(&self.ca))
     }
 
     /// The account's shell, which a login's command pays for too.
@@ -145,31 +156,48 @@ impl Place {
     }
 }
 
-/// Logins and floors by turns, so that both see the same machine.
+/// Logins, floors and, where it is given, the C program's logins by turns, so
+/// that all see the same machine.
 fn one_login(place: &Place, table: &mut Table) -> io::Result<()> {
+    let c_program = process::c_program();
     let (mut logins, mut floors, mut shells) = (Vec::new(), Vec::new(), Vec::new());
+    let mut by_c = Vec::new();
     for run in 0..WARM_UPS + RUNS {
-        let costs = (place.login(&place.config)?, place.floor()?, place.shell()?);
+        let costs = (
+            place.login(&place.config)?,
+            place.floor(&place.host)?,
+            place.shell()?,
+        );
+        let by_c_program = match &c_program {
+            Some(program) => Some(place.login_by(program)?),
+            None => None,
+        };
         if run >= WARM_UPS {
             logins.push(costs.0);
             floors.push(costs.1);
             shells.push(costs.2);
+            by_c.extend(by_c_program);
         }
     }
-    let wall = |costs: &[Cost]| median(costs.iter().map(|cost| cost.wall));
-    let cpu = |costs: &[Cost]| median(costs.iter().map(|cost| cost.cpu));
-    let login = wall(&logins).saturating_sub(wall(&shells));
-    let floor = wall(&floors);
-    table.row("headless login, ms", milliseconds(login), 12.0);
-    let busy = cpu(&logins).saturating_sub(cpu(&shells));
-    table.row("headless login, processor, ms", milliseconds(busy), 10.0);
-    table.note("the floor, ms", milliseconds(floor));
-    table.note("the floor, processor, ms", milliseconds(cpu(&floors)));
-    table.row(
-        "login to floor",
-        login.as_secs_f64() / floor.as_secs_f64(),
-        2.5,
-    );
+    let (floor, shell) = (Cost::median(&floors), Cost::median(&shells));
+    // A login's command is run by the account's shell, whose time is not ours.
+    let login = Cost::median(&logins).without(shell);
+    table.row("headless login, ms", milliseconds(login.wall), 12.0);
+    let busy = milliseconds(login.cpu);
+    table.row("headless login, processor, ms", busy, 10.0);
+    table.note("the floor, ms", milliseconds(floor.wall));
+    table.note("the floor, processor, ms", milliseconds(floor.cpu));
+    table.row("login to floor", share(login.wall, floor.wall), 2.5);
+    if by_c.is_empty() {
+        print_row("the C program: LOGIN_DUO_C_PROGRAM", "not set", "");
+        return Ok(());
+    }
+    let c = Cost::median(&by_c).without(shell);
+    table.note("the C program, ms", milliseconds(c.wall));
+    table.note("the C program, processor, ms", milliseconds(c.cpu));
+    table.row("login to C program", share(login.wall, c.wall), 0.07);
+    let busy = share(login.cpu, c.cpu);
+    table.row("login to C program, processor", busy, 0.35);
     Ok(())
 }
 
@@ -177,25 +205,38 @@ fn one_login(place: &Place, table: &mut Table) -> io::Result<()> {
 fn round_trips(place: &Place, table: &mut Table) -> io::Result<()> {
     const RUNS: u32 = 10;
     // The best of each: what is more than that is the machine's.
-    let (mut near, mut far) = (Duration::MAX, Duration::MAX);
-    let connections = place.duo.connections();
+    let (mut near, mut far, mut floor) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let (mut connections, mut requests) = (0, 0);
     for _ in 0..RUNS {
+        let before = (place.duo.connections(), place.duo.requests().len());
         near = near.min(place.login(&place.config)?.wall);
         far = far.min(place.login(&place.far_config)?.wall);
+        connections += place.duo.connections() - before.0;
+        requests += place.duo.requests().len() - before.1;
+        floor = floor.min(place.floor(&place.far_host)?.wall);
     }
     let longer = far.saturating_sub(near);
     let trips = longer.as_secs_f64() / (2.0 * ONE_WAY.as_secs_f64());
-    let connected = place.duo.connections() - connections;
-    let each = connected as f64 / f64::from(2 * RUNS);
-    table.row("round trips, TLS and three requests", trips, 4.3);
-    table.row("connections a login (one more round trip each)", each, 1.0);
+    let each = |number: usize| number as f64 / f64::from(2 * RUNS);
+    table.row("round trips, TLS and two requests", trips, 3.1);
+    table.row(
+        "login to floor, over the long path",
+        share(far, floor),
+        1.15,
+    );
+    table.row("requests a login", each(requests), 2.0);
+    let connected = each(connections);
+    table.row(
+        "connections a login (one more round trip each)",
+        connected,
+        1.0,
+    );
     Ok(())
 }
 
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<Duration> = times.collect();
-    times.sort_unstable();
-    times[times.len() / 2]
+/// How much of `whole` one time is.
+fn share(part: Duration, whole: Duration) -> f64 {
+    part.as_secs_f64() / whole.as_secs_f64()
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -216,14 +257,15 @@ impl Table {
     fn row(&mut self, what: &str, measured: f64, budget: f64) {
         self.holds &= measured <= budget;
         let over = if measured <= budget { "" } else { " **over**" };
-        print_row(what, measured, format!("{budget}{over}"));
+        let budget = format!("{budget}{over}");
+        print_row(what, format!("{measured:.2}"), budget);
     }
 
     fn note(&self, what: &str, measured: f64) {
-        print_row(what, measured, "");
+        print_row(what, format!("{measured:.2}"), "");
     }
 }
 
-fn print_row(what: &str, measured: f64, budget: impl Display) {
-    println!("| {what} | {measured:.2} | {budget} |");
+fn print_row(what: &str, measured: impl Display, budget: impl Display) {
+    println!("| {what} | {measured} | {budget} |");
 }

@@ -1,4 +1,4 @@
-//! The floor: the least that any client does, the same three signed requests
+//! The floor: the least that any client does, the same two signed requests
 //! over one TLS connection, with nothing else around them.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -17,29 +17,22 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 type Tls = BufReader<StreamOwned<ClientConnection, TcpStream>>;
 
-/// preauth, auth with the right passcode, auth_status: to an "allow", or an error.
+/// preauth, and auth with the right passcode, whose answer is the verdict: to an
+/// "allow", or an error.
 pub fn log_in(host: &str, ca: &Path) -> io::Result<()> {
     let mut tls = connect(host, ca)?;
     let user = ("username", "push");
-    exchange(
-        &mut tls,
-        host,
-        "POST",
-        "preauth",
-        &[user, ("text_prompt", "1")],
-    )?;
+    exchange(&mut tls, host, "preauth", &[user, ("text_prompt", "1")])?;
     let passcode = [
         user,
-        ("async", "1"),
+        ("async", "0"),
         ("factor", "prompt"),
         ("prompt", fake_duo::PASSCODE),
     ];
-    let started = exchange(&mut tls, host, "POST", "auth", &passcode)?;
-    let txid = started["response"]["txid"].as_str().unwrap_or_default();
-    let status = exchange(&mut tls, host, "GET", "auth_status", &[("txid", txid)])?;
-    match status["response"]["result"].as_str() {
+    let verdict = exchange(&mut tls, host, "auth", &passcode)?;
+    match verdict["response"]["result"].as_str() {
         Some("allow") => Ok(()),
-        _ => Err(io::Error::other(status.to_string())),
+        _ => Err(io::Error::other(verdict.to_string())),
     }
 }
 
@@ -64,7 +57,6 @@ fn connect(host: &str, ca: &Path) -> io::Result<Tls> {
 fn exchange(
     tls: &mut Tls,
     host: &str,
-    method: &str,
     endpoint: &str,
     parameters: &[(&str, &str)],
 ) -> io::Result<serde_json::Value> {
@@ -73,18 +65,14 @@ fn exchange(
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    let parameters = canonical_parameters(&owned);
+    let body = canonical_parameters(&owned);
     let date = httpdate::fmt_http_date(SystemTime::now()).replace("GMT", "+0000");
     let (name, _) = host.split_once(':').unwrap_or((host, ""));
-    let canonical = canonical_request(&date, method, name, &path, &parameters);
+    let canonical = canonical_request(&date, "POST", name, &path, &body);
     let signature = sign(Digest::Sha512, FakeDuo::SKEY, &canonical);
     let credentials = BASE64.encode(format!("{}:{signature}", FakeDuo::IKEY));
-    let (query, body) = match method {
-        "GET" => (format!("?{parameters}"), String::new()),
-        _ => (String::new(), parameters),
-    };
     let request = format!(
-        "{method} {path}{query} HTTP/1.1\r\nHost: {host}\r\nX-Duo-Date: {date}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nX-Duo-Date: {date}\r\n\
          Authorization: Basic {credentials}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,7 +24,17 @@ pub fn now() -> io::Result<Duration> {
 
 /// `login_duo` as sshd would start it, but for its log on stderr (to nowhere).
 pub fn login(config: &Path, user: &str, command: &str) -> Command {
-    let mut login = Command::new(env!("CARGO_BIN_EXE_login_duo"));
+    login_by(
+        Path::new(env!("CARGO_BIN_EXE_login_duo")),
+        config,
+        user,
+        command,
+    )
+}
+
+/// The same by another program that takes the same options.
+pub fn login_by(program: &Path, config: &Path, user: &str, command: &str) -> Command {
+    let mut login = Command::new(program);
     login
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -36,7 +46,26 @@ pub fn login(config: &Path, user: &str, command: &str) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
+    if let Some(folder) = c_library(program) {
+        login.env("LD_LIBRARY_PATH", folder);
+    }
     login
+}
+
+/// Duo's C program, if `LOGIN_DUO_C_PROGRAM` names it.
+pub fn c_program() -> Option<PathBuf> {
+    let program = std::env::var_os("LOGIN_DUO_C_PROGRAM")?;
+    (!program.is_empty()).then(|| PathBuf::from(program))
+}
+
+/// Where the C program's library lies if both were unpacked into one folder:
+/// USR/sbin/login_duo, USR/lib/TRIPLET/libduo.so.3.
+fn c_library(program: &Path) -> Option<PathBuf> {
+    let folders = fs::read_dir(program.parent()?.parent()?.join("lib")).ok()?;
+    folders
+        .flatten()
+        .map(|folder| folder.path())
+        .find(|folder| folder.join("libduo.so.3").exists())
 }
 
 /// What one process, with those that it started and waited for, took.
@@ -46,6 +75,29 @@ pub struct Cost {
     pub wall: Duration,
     /// Processor time of all of them, user and system.
     pub cpu: Duration,
+}
+
+impl Cost {
+    /// The median of each.
+    pub fn median(costs: &[Cost]) -> Cost {
+        let of = |part: fn(&Cost) -> Duration| {
+            let mut times: Vec<Duration> = costs.iter().map(part).collect();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        Cost {
+            wall: of(|cost| cost.wall),
+            cpu: of(|cost| cost.cpu),
+        }
+    }
+
+    /// What is left without another cost that is part of it.
+    pub fn without(self, part: Cost) -> Cost {
+        Cost {
+            wall: self.wall.saturating_sub(part.wall),
+            cpu: self.cpu.saturating_sub(part.cpu),
+        }
+    }
 }
 
 /// Runs a command that prints the time, to its end.

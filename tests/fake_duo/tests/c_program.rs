@@ -18,7 +18,9 @@ use std::time::Duration;
 type Test = fn(&Path);
 
 fn main() {
-    let program = std::env::var_os("LOGIN_DUO_C_PROGRAM").map(PathBuf::from);
+    let program = std::env::var_os("LOGIN_DUO_C_PROGRAM")
+        .filter(|program| !program.is_empty())
+        .map(PathBuf::from);
     let is_required = std::env::var("LOGIN_DUO_E2E").is_ok_and(|value| value == "required");
     let tests: [(&str, Test); 5] = [
         ("headless_it_is_let_in_at_once", headless_it_is_let_in),
