@@ -78,19 +78,20 @@ impl World {
         let builder = FakeDuo::builder().user("root", Script::Push);
         let sandbox = Sandbox::with(builder);
         sandbox.configure(extra);
-        let mut accounts = Accounts::people();
-        let all = accounts.clone();
+        let everybody = Accounts::people();
+        let mut accounts = everybody.clone();
         edit(&mut accounts.passwd);
-        accounts.write(sandbox.path());
         // Whoever was taken off the machine still has a number.
-        World::of(sandbox, all)
+        World::build(sandbox, &accounts, everybody)
     }
 
     /// Of a service with its configuration, and these accounts.
     pub fn of(sandbox: Sandbox, accounts: Accounts) -> World {
-        if !sandbox.path().join("passwd").exists() {
-            accounts.write(sandbox.path());
-        }
+        World::build(sandbox, &accounts.clone(), accounts)
+    }
+
+    fn build(sandbox: Sandbox, written: &Accounts, accounts: Accounts) -> World {
+        written.write(sandbox.path());
         let log = Syslog::listen(sandbox.path().join("syslog"));
         let mut holder = once(sandbox.path())
             .args(["sh", "-c", "echo ready; exec cat"])

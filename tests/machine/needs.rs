@@ -13,11 +13,15 @@ pub fn required(needs: &[&str]) -> bool {
 
 /// The first thing that is missing, in words. Programs stand by name; `root` is
 /// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
-/// `tracing` one who may trace, `control groups` one who may add to those; `paramiko` is the library;
+/// `tracing` one who may trace, `user namespaces` those of an ordinary user,
+/// `control groups` one who may add to those; `paramiko` is the library;
 /// `shipped` is the binary as it is shipped.
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match *need {
         "root" => (!namespaces::inside()).then(|| "root, with its own namespaces".to_owned()),
+        "user namespaces" => {
+            (!may_have_user_namespaces()).then(|| "user namespaces for users".to_owned())
+        }
         "tracing" => (!may_trace()).then(|| "a root who may trace".to_owned()),
         "a copy" => namespaces::may_copy().err(),
         "shipped" => std::env::var_os("LOGIN_DUO_SHIPPED")
@@ -48,6 +52,19 @@ pub fn succeeds(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+fn may_have_user_namespaces() -> bool {
+    let mut trial = Command::new("setpriv");
+    trial.args([
+        "--reuid",
+        "65534",
+        "--clear-groups",
+        "unshare",
+        "--user",
+        "true",
+    ]);
+    succeeds(&mut trial)
 }
 
 fn may_trace() -> bool {

@@ -1,6 +1,6 @@
 # Run by root in new mount, pid, net and uts namespaces, as process 1 of them:
-# what all machines of one test run share. $1 is a folder for it, $2 the built
-# login_duo, $3 the program that checks; the rest is what then runs.
+# what all machines of one test run share. $1 is the built login_duo, $2 the
+# program that checks; the rest is what then runs, and process 1 reaps for it.
 set -e
 umask 022
 perl -e 'use Socket; socket(my $s, AF_INET, SOCK_DGRAM, 0) or die;

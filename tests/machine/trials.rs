@@ -44,7 +44,10 @@ fn trial((name, needs, run): Test) -> Trial {
     if let Some(missing) = needs::missing(needs) {
         let why = format!("needs {missing}");
         let required = needs::required(needs);
-        return Trial::test(name, || Err(Failed::from(why))).with_ignored_flag(!required);
+        let kind = why.clone();
+        return Trial::test(name, || Err(Failed::from(why)))
+            .with_kind(kind)
+            .with_ignored_flag(!required);
     }
     Trial::test(name, move || {
         if needs.contains(&"a copy") && !namespaces::in_a_copy() {

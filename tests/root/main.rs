@@ -21,6 +21,7 @@ mod machine;
 
 mod accounts;
 mod caller;
+mod cases;
 mod checks;
 mod clients;
 mod confinement;
@@ -256,6 +257,25 @@ fn everything() -> Vec<machine::Test> {
             uninstall_refuses_while_an_install_elsewhere_is_enabled,
             an_exemption_that_the_group_overrides_is_told_of,
             after_enabling_the_check_has_no_complaint_of_sshd,
+        }
+        (cases): ["root", "prlimit"] {
+            a_killed_leader_of_the_session_leaves_one_line_of_duos,
+            a_leader_stopped_interrupted_and_killed_leaves_one_line_of_duos,
+            a_parent_without_descriptors_still_has_its_line_with_the_name,
+            a_denial_is_in_the_log_while_the_parent_is_stopped,
+            a_yes_is_in_the_log_while_the_parent_is_stopped,
+            a_setuid_program_under_no_new_privs_refuses_to_run,
+        }
+        (cases): ["root", "tracing"] {
+            a_setuid_program_under_the_callers_tracer_refuses_to_run,
+            a_child_that_is_roots_still_cannot_be_stopped_by_the_caller,
+            a_process_that_has_opened_the_configuration_cannot_be_stopped_by_the_caller,
+        }
+        (cases): ["root", "user namespaces"] {
+            a_setuid_program_in_a_user_namespace_refuses_to_run,
+        }
+        (cases): ["root", "perl", "chrt", "taskset", "choom"] {
+            the_child_takes_back_what_the_caller_made_slow,
         }
     }
 }
