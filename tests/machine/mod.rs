@@ -3,7 +3,6 @@
 //! in the namespaces that [`namespaces::enter`] makes for the whole test run.
 
 mod accounts;
-pub mod control_groups;
 pub mod namespaces;
 mod needs;
 pub mod process;

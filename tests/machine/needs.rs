@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{control_groups, namespaces};
+use super::namespaces;
 
 /// Whether missing means failed. What is shipped is measured in a run of its own.
 pub fn required(needs: &[&str]) -> bool {
@@ -14,7 +14,7 @@ pub fn required(needs: &[&str]) -> bool {
 /// The first thing that is missing, in words. Programs stand by name; `root` is
 /// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
 /// `tracing` one who may trace, `user namespaces` those of an ordinary user,
-/// `control groups` one who may add to those; `paramiko` is the library;
+/// `paramiko` the library;
 /// `shipped` is the binary as it is shipped.
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match *need {
@@ -27,9 +27,6 @@ pub fn missing(needs: &[&str]) -> Option<String> {
         "shipped" => std::env::var_os("LOGIN_DUO_SHIPPED")
             .is_none()
             .then(|| "LOGIN_DUO_SHIPPED".to_owned()),
-        "control groups" => {
-            (!control_groups::may_make_groups()).then(|| "control groups to add to".to_owned())
-        }
         "paramiko" => (!succeeds(Command::new("python3").args(["-c", "import paramiko"])))
             .then(|| "python3-paramiko".to_owned()),
         program => find(program).is_none().then(|| program.to_owned()),

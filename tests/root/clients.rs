@@ -68,7 +68,7 @@ pub fn a_terminal_has_menu_push_shell_size_and_job_control() {
 }
 
 pub fn ctrl_c_at_the_menu_and_while_waiting() {
-    let world = World::new();
+    let world = World::with("prompt_for_commands = yes\n", |_| {});
     let sshd = Sshd::start(&world, "");
     for keys in ["", "1\n"] {
         world.clear_log();
@@ -247,7 +247,7 @@ pub fn git_clone_and_push() {
 }
 
 pub fn a_command_on_a_terminal() {
-    let world = World::new();
+    let world = World::with("prompt_for_commands = yes\n", |_| {});
     let sshd = Sshd::start(&world, "");
     let mut terminal = on_terminal(&sshd, "push", &["test -t 0 && echo has=tty; exit 6"]);
     terminal.wait_for_text(MENU);
@@ -377,7 +377,7 @@ fn cut(arguments: &[&str]) {
 }
 
 pub fn a_cut_connection_ends_a_login_on_a_terminal() {
-    let world = World::new();
+    let world = World::with("prompt_for_commands = yes\n", |_| {});
     let sshd = Sshd::start(&world, "");
     let mut terminal = on_terminal(&sshd, "manual", &["touch", "was-here"]);
     terminal.wait_for_text(MENU);

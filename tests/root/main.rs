@@ -52,8 +52,8 @@ fn everything() -> Vec<machine::Test> {
             a_limit_that_leaves_too_little_is_a_fault_before_anything_is_asked,
             a_soft_limit_is_raised_for_the_child_and_kept_for_the_session,
             a_timer_slack_of_the_callers_does_not_stretch_the_childs_deadlines,
-            no_port_left_to_ask_from_is_not_taken_for_duo_being_down,
-            a_full_table_of_connections_is_not_taken_for_duo_being_down,
+            silent_name_servers_cost_ten_seconds_and_then_failmode_decides,
+            callers_with_a_low_limit_of_processes_do_not_lock_each_other_out,
             closed_descriptors_in_every_combination,
             descriptors_that_are_no_pipe_or_terminal,
             full_pipes_do_not_hold_the_login_up,
@@ -77,6 +77,7 @@ fn everything() -> Vec<machine::Test> {
         (life): ["root", "perl", "prlimit"] {
             signals_to_the_parent_end_the_login,
             signals_to_the_child_deny,
+            signals_of_the_terminal_do_not_end_the_child,
             the_users_own_signals_do_not_reach_the_child,
             a_killed_parent_leaves_a_line_and_no_process,
             a_denial_is_logged_though_the_parent_is_stopped_and_then_killed,
@@ -96,9 +97,6 @@ fn everything() -> Vec<machine::Test> {
             duo_that_is_silent_while_we_are_awake_is_down,
             a_frozen_child_does_not_take_its_own_silence_for_duos,
             a_waiting_thread_stopped_alone_does_not_take_its_own_silence_for_duos,
-        }
-        (standstill): ["root", "control groups"] {
-            a_thread_put_into_a_control_group_of_its_own_denies,
         }
         (confinement): ["root", "python3"] {
             the_child_has_nothing_and_the_parent_only_what_the_user_has,

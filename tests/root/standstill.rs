@@ -11,7 +11,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use crate::machine::control_groups::Group;
 use crate::machine::{Install, World};
 use crate::support::{PATIENCE, ended, start};
 
@@ -64,22 +63,11 @@ pub fn a_frozen_child_does_not_take_its_own_silence_for_duos() {
 
 pub fn a_waiting_thread_stopped_alone_does_not_take_its_own_silence_for_duos() {
     let (world, child, asking) = about_to_be_let_in();
-    // As a control group of its own would; the thread that watches runs on.
+    // As a control group of its own would.
     ptrace::seize(asking, ptrace::Options::empty()).unwrap();
     ptrace::interrupt(asking).unwrap();
     waitpid(asking, Some(WaitPidFlag::__WALL)).unwrap();
     std::thread::sleep(STOPPED);
     ptrace::detach(asking, None).unwrap();
     denied(&world, child, "this machine stood still for ");
-}
-
-pub fn a_thread_put_into_a_control_group_of_its_own_denies() {
-    let (world, child, asking) = about_to_be_let_in();
-    let group = Group::beside(asking);
-    group.take(asking);
-    denied(
-        &world,
-        child,
-        "a thread was moved to another control group: ",
-    );
 }

@@ -6,6 +6,7 @@
 //! fault of this machine even if the descriptor is ready (docs/security.md,
 //! *The alibi*).
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -33,31 +34,66 @@ impl Clock for SystemClock {
 
 /// The read end of the life pipe. Its only write end is the parent's: it
 /// becomes readable when the parent says why the person left, or is gone.
-pub struct LifePipe(OwnedFd);
+pub struct LifePipe {
+    read_end: OwnedFd,
+    /// What was read on it.
+    end: Cell<Option<ParentsEnd>>,
+}
+
+/// How the parent went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParentsEnd {
+    /// It lets this process go, since the person left.
+    LetGo(Left),
+    /// It is gone without a word.
+    Killed,
+}
 
 impl LifePipe {
     /// The read end.
     pub fn new(read_end: OwnedFd) -> LifePipe {
-        LifePipe(read_end)
+        LifePipe {
+            read_end,
+            end: Cell::new(None),
+        }
     }
 
-    /// Why this process should go on no longer.
-    fn error(&self) -> Error {
+    /// How the parent went, as far as a wait has noticed.
+    pub fn noticed(&self) -> Option<ParentsEnd> {
+        self.end.get()
+    }
+
+    /// Reads how the parent went.
+    fn read(&self) -> ParentsEnd {
+        if let Some(end) = self.end.get() {
+            return end;
+        }
         let mut byte = [0];
         let left = loop {
-            match nix::unistd::read(&self.0, &mut byte) {
+            match nix::unistd::read(&self.read_end, &mut byte) {
                 Err(Errno::EINTR) => {}
                 Ok(1) => break Left::from_byte(byte.first().copied().unwrap_or_default()),
                 Ok(_) | Err(_) => break None,
             }
         };
-        Error::GaveUp(left.map_or("login_duo was killed", Left::words).to_owned())
+        let end = left.map_or(ParentsEnd::Killed, ParentsEnd::LetGo);
+        self.end.set(Some(end));
+        end
+    }
+
+    /// Why this process should go on no longer.
+    fn error(&self) -> Error {
+        let why = match self.read() {
+            ParentsEnd::LetGo(left) => left.words(),
+            ParentsEnd::Killed => "login_duo was killed",
+        };
+        Error::GaveUp(why.to_owned())
     }
 }
 
 impl AsFd for LifePipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.read_end.as_fd()
     }
 }
 
@@ -169,8 +205,6 @@ impl<'a> Waiter<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     fn life() -> (LifePipe, OwnedFd) {
@@ -214,6 +248,9 @@ mod tests {
                         .unwrap_err(),
                 };
                 assert_eq!(error, Error::GaveUp(words.into()));
+                // And the next one, for the same reason.
+                let again = waiter.sleep(Duration::from_secs(60));
+                assert_eq!(again, Err(error));
             }
         }
     }

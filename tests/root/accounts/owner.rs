@@ -11,7 +11,9 @@ pub fn a_file_of_the_daemons_user_is_accepted_with_a_warning() {
             machine.give_config_to(owner);
             let ended = machine.login(caller).run();
             ended.assert_let_in();
-            let line = format!("[4] {FILE}: belongs to {name}, better to root: chown root {FILE}");
+            let line = format!(
+                "[4] {FILE}: belongs to {name}, better to root; to mend it: chown root {FILE}"
+            );
             ended.assert_logged(&line);
         }
     }

@@ -23,11 +23,12 @@ mod standing;
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use duo_policy::error::Error;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
@@ -56,6 +57,14 @@ impl ChildEnds {
         self.verdict
             .write_all(lines.as_bytes())
             .map_err(|error| Error::fault("send a record", system_words(&error)))
+    }
+
+    /// Whether nobody reads the records any more.
+    pub fn is_unread(&self) -> bool {
+        let mut fds = [PollFd::new(self.verdict.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        let [fd] = fds;
+        polled.is_ok() && fd.any() == Some(true)
     }
 }
 

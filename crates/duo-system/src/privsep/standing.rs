@@ -54,7 +54,8 @@ pub fn standing() -> Result<Standing, Error> {
     }
     if has_setuid_bit()? || uid.real != uid.effective || gid.real != gid.effective {
         return Err(Error::Fault(
-            "the program is set-id, but this process is not root: it runs without the rights of its file"
+            "the program has the setuid bit, but its effective user id is not root's: \
+             no_new_privs, a tracer or a user namespace takes its rights away"
                 .to_owned(),
         ));
     }
