@@ -150,8 +150,9 @@ impl Place {
 
     /// The account's shell, which a login's command pays for too.
     fn shell(&self) -> io::Result<Cost> {
-        let account = login_duo::account::Account::of(login_duo::privsep::caller_id())
-            .map_err(io::Error::other)?;
+        let caller = duo_system::privsep::Caller::of_this_process();
+        let account =
+            duo_system::account::Account::of(caller.uid.as_raw()).map_err(io::Error::other)?;
         process::time(Command::new(account.shell).args(["-c", &self.clock]))
     }
 }

@@ -27,7 +27,7 @@ pub fn missing(needs: &[&str]) -> Option<String> {
         "shipped" => std::env::var_os("LOGIN_DUO_SHIPPED")
             .is_none()
             .then(|| "LOGIN_DUO_SHIPPED".to_owned()),
-        "paramiko" => (!succeeds(Command::new("python3").args(["-c", "import paramiko"])))
+        "paramiko" => (!succeeds(Command::new("/usr/bin/python3").args(["-c", "import paramiko"])))
             .then(|| "python3-paramiko".to_owned()),
         program => find(program).is_none().then(|| program.to_owned()),
     })

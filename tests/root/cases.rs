@@ -245,7 +245,7 @@ pub fn a_child_that_is_roots_still_cannot_be_stopped_by_the_caller() {
 
 pub fn a_process_that_has_opened_the_configuration_cannot_be_stopped_by_the_caller() {
     let world = World::new();
-    let login = late_at(&world, "/^(clone|clone3|fork|vfork)$");
+    let login = late_at(&world, "/^(clone|fork|vfork)$");
     let has_opened = |pid: &i32| {
         let open = fs::read_dir(format!("/proc/{pid}/fd"))
             .into_iter()

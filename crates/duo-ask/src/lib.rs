@@ -205,7 +205,7 @@ impl Child<'_> {
         let config = match settings {
             Settings::Good(config) => config,
             Settings::Broken(error, stated) => {
-                return verdict::of_error(&error, false, stated, &alibi);
+                return verdict::of_error(&error, false, stated, &|| alibi(waiter));
             }
         };
         let person = converse(&config, waiter);
@@ -213,7 +213,7 @@ impl Child<'_> {
             Ok(verdict) => verdict,
             Err(error) => {
                 let stated = config.failmode_if_broken;
-                let verdict = verdict::of_error(&error, false, stated, &alibi);
+                let verdict = verdict::of_error(&error, false, stated, &|| alibi(waiter));
                 if !verdict.outcome.opens() && !matches!(error, Error::GaveUp(_)) {
                     person.show(&Message::Denied {
                         why: verdict.detail.clone(),
@@ -268,7 +268,7 @@ impl Child<'_> {
             passcode: claim.passcode.as_ref(),
             deadlines: &deadlines,
             clock,
-            alibi: &alibi,
+            alibi: &|| alibi(waiter),
         };
         let lines = Lines {
             log: self.log(),

@@ -408,7 +408,7 @@ impl Incoming<'_, '_> {
     /// Reads more; how many bytes, 0 at the end.
     fn more(&mut self) -> io::Result<usize> {
         // What TLS has decrypted already needs no wait that could end.
-        if self.waiter.now() >= self.until {
+        if self.waiter.has_passed(self.until) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let mut chunk = [0; 16 * 1024];

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
-use duo_policy::error::Error;
 use duo_system::wait::{Waited, Waiter};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -17,7 +16,7 @@ use nix::sys::socket::{
 /// A socket that never outlasts its deadline.
 ///
 /// Its I/O errors are the system's, `TimedOut` at the deadline, or one that
-/// holds an [`Error`] of ours: why waiting ended.
+/// holds an error of ours: why waiting ended.
 pub struct Socket<'a> {
     stream: TcpStream,
     deadline: Instant,
@@ -90,12 +89,10 @@ impl<'a> Socket<'a> {
 
     /// A server that always has a byte more must not outlast the deadline.
     fn before_the_deadline(&self) -> io::Result<()> {
-        if self.waiter.now() < self.deadline {
-            return Ok(());
+        match self.waiter.has_passed(self.deadline) {
+            false => Ok(()),
+            true => Err(io::ErrorKind::TimedOut.into()),
         }
-        let in_time: Result<(), Error> = self.waiter.in_time(self.deadline);
-        in_time.map_err(io::Error::other)?;
-        Err(io::ErrorKind::TimedOut.into())
     }
 }
 

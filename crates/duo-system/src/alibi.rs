@@ -1,6 +1,6 @@
 //! Whether this machine itself may be the reason why Duo seems to be away: a
 //! caller who uses up descriptors makes the resolver say "not found" and every
-//! connection fail (docs/security.md, *The alibi*).
+//! connection fail, and one who freezes us lets every deadline pass (docs/security.md, *The alibi*).
 
 use std::fs::File;
 use std::io;
@@ -9,12 +9,15 @@ use std::os::unix::net::UnixDatagram;
 use duo_policy::error::Error;
 
 use crate::system_words;
+use crate::wait::Waiter;
 
-/// Proves that a file and a socket can still be opened.
+/// Proves that each wait of this process has ended in time, and that a file and
+/// a socket can still be opened.
 ///
 /// # Errors
 /// [`Error::Fault`]: there is no proof.
-pub fn alibi() -> Result<(), Error> {
+pub fn alibi(waiter: &Waiter<'_>) -> Result<(), Error> {
+    waiter.was_awake()?;
     let file = File::open("/dev/null").map(drop);
     let socket = UnixDatagram::unbound().map(drop);
     let proof: io::Result<()> = file.and(socket);
