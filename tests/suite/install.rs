@@ -41,6 +41,7 @@ fn a_packagers_root_gets_files_and_modes_and_no_user() {
         assert!(!said.contains("--enable"), "{said}");
     }
     assert_eq!(mode(&root.path().join("usr/local/sbin/login_duo")), 0o4755);
+    assert_eq!(mode(&root.path().join("usr/local/sbin/duoctl")), 0o755);
     assert_eq!(mode(&root.path().join("etc/duo/login_duo.conf")), 0o600);
     assert_eq!(
         mode(&root.path().join("usr/local/share/man/man8/login_duo.8")),
@@ -59,7 +60,7 @@ fn a_packagers_root_gets_files_and_modes_and_no_user() {
             .iter()
             .filter(|line| line.contains(" file "))
             .count(),
-        4
+        6
     );
     assert_eq!(fs::read("/etc/passwd").expect("the accounts"), accounts);
 

@@ -5,7 +5,7 @@
 //! HTTP's grammar is ureq-proto's, which knows buffers only: whatever connects,
 //! waits, retries or follows is ours.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,18 +15,14 @@ use duo_policy::clock::Deadlines;
 use duo_policy::config::Config;
 use duo_policy::error::Error;
 use duo_system::wait::Waiter;
-use ureq_proto::client::state::{Cleanup, RecvBody, RecvResponse};
-use ureq_proto::client::{Call, RecvBodyResult, RecvResponseResult, SendRequestResult};
+use ureq_proto::client::state::RecvResponse;
+use ureq_proto::client::{Call, SendRequestResult};
 use ureq_proto::http;
 
+pub use crate::answer::Answer;
+use crate::answer::{Failure, Incoming};
 use crate::connect::{self, Connection, Route};
 use crate::names::{self, Names};
-
-/// An answer's body is at most this long, in bytes.
-const LONGEST_BODY: usize = 1024 * 1024;
-
-/// An answer's head is at most this long, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
 
 /// A request's head is at most this long, in bytes: a transaction's id is the
 /// longest thing in one.
@@ -52,18 +48,6 @@ pub struct Outgoing<'a> {
     pub date: &'a str,
     /// `Authorization`.
     pub authorization: &'a str,
-}
-
-/// What came back.
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body, at most 1 MiB.
-    pub body: Vec<u8>,
-    /// `Retry-After` or `X-Retry-After`.
-    pub retry_after: Option<String>,
-    /// `Date`: the server's clock.
-    pub date: Option<String>,
 }
 
 /// No answer.
@@ -285,190 +269,5 @@ impl<'a> Line<'a> {
             Error::Service(words) => (Error::Service(format!("{what} {host}: {words}")), how),
             error => (error, Loss::Final),
         }
-    }
-}
-
-/// Why no answer could be read.
-enum Failure {
-    /// The connection.
-    Io(io::Error),
-    /// What came is not an answer; why.
-    NoAnswer(String),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::Io(error)
-    }
-}
-
-impl From<ureq_proto::Error> for Failure {
-    fn from(error: ureq_proto::Error) -> Failure {
-        Failure::NoAnswer(error.to_string())
-    }
-}
-
-/// What comes in on a connection.
-struct Incoming<'c, 'a> {
-    connection: &'c mut Connection<'a>,
-    /// What has come and is not used yet.
-    bytes: Vec<u8>,
-    waiter: &'c Waiter<'a>,
-    until: Instant,
-}
-
-impl Incoming<'_, '_> {
-    /// Reads one answer, and what says whether another request may follow.
-    fn answer(
-        &mut self,
-        call: Call<RecvResponse>,
-    ) -> Result<(Answer, Option<Call<Cleanup>>), Failure> {
-        let (head, received) = match self.head(call) {
-            Ok(head) => head,
-            // A refusal is one, whatever becomes of its words; else whoever can
-            // spoil those could have failmode forgive it.
-            Err(failure) => {
-                let status = refusal(&self.bytes).ok_or(failure)?;
-                return Ok((Answer::of(status, &http::HeaderMap::new()), None));
-            }
-        };
-        let mut answer = Answer::of(head.status().as_u16(), head.headers());
-        let call = match received {
-            RecvResponseResult::RecvBody(call) => match self.body(call) {
-                Ok((body, call)) => {
-                    answer.body = body;
-                    call
-                }
-                Err(_) if is_refusal(answer.status) => return Ok((answer, None)),
-                Err(failure) => return Err(failure),
-            },
-            RecvResponseResult::Redirect(call) => call.proceed(),
-            RecvResponseResult::Cleanup(call) => call,
-        };
-        Ok((answer, Some(call)))
-    }
-
-    fn head(
-        &mut self,
-        mut call: Call<RecvResponse>,
-    ) -> Result<(http::Response<()>, RecvResponseResult), Failure> {
-        loop {
-            let (used, head) = call.try_response(&self.bytes, false)?;
-            self.bytes.drain(..used.min(self.bytes.len()));
-            if let Some(head) = head {
-                let received = call.proceed();
-                let received =
-                    received.ok_or_else(|| Failure::NoAnswer("its head has no end".to_owned()))?;
-                return Ok((head, received));
-            }
-            if self.bytes.len() > LONGEST_HEAD {
-                let why = "its head is longer than 16 KiB".to_owned();
-                return Err(Failure::NoAnswer(why));
-            }
-            // Something used is a 1xx; what is behind it may be the answer.
-            if used == 0 && self.more()? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        }
-    }
-
-    fn body(&mut self, mut call: Call<RecvBody>) -> Result<(Vec<u8>, Call<Cleanup>), Failure> {
-        let mut body = Vec::new();
-        let mut chunk = vec![0; 16 * 1024];
-        loop {
-            let (used, written) = call.read(&self.bytes, &mut chunk)?;
-            self.bytes.drain(..used.min(self.bytes.len()));
-            body.extend_from_slice(chunk.get(..written).unwrap_or_default());
-            if body.len() > LONGEST_BODY {
-                let why = "its body is longer than 1 MiB".to_owned();
-                return Err(Failure::NoAnswer(why));
-            }
-            let ends_with_the_connection =
-                matches!(call.body_mode(), ureq_proto::BodyMode::CloseDelimited);
-            if call.can_proceed() && !ends_with_the_connection {
-                break;
-            }
-            if used > 0 || written > 0 {
-                continue;
-            }
-            if self.more()? == 0 {
-                if ends_with_the_connection {
-                    break;
-                }
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        }
-        match call.proceed() {
-            Some(RecvBodyResult::Cleanup(call)) => Ok((body, call)),
-            Some(RecvBodyResult::Redirect(call)) => Ok((body, call.proceed())),
-            None => Err(Failure::NoAnswer("its body has no end".to_owned())),
-        }
-    }
-
-    /// Reads more; how many bytes, 0 at the end.
-    fn more(&mut self) -> io::Result<usize> {
-        // What TLS has decrypted already needs no wait that could end.
-        if self.waiter.has_passed(self.until) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let mut chunk = [0; 16 * 1024];
-        let read = self.connection.read(&mut chunk)?;
-        self.bytes
-            .extend_from_slice(chunk.get(..read).unwrap_or_default());
-        Ok(read)
-    }
-}
-
-/// Whether a status denies whatever else is in the answer: a 4xx. (A 401 is
-/// the keys' or the clock's, see `duo_policy::api::reply`.)
-fn is_refusal(status: u16) -> bool {
-    matches!(status, 400..=499) && status != 401
-}
-
-/// The status of a refusal, if `head` begins with its line.
-fn refusal(head: &[u8]) -> Option<u16> {
-    let end = head.windows(2).position(|two| two == b"\r\n")?;
-    let line = std::str::from_utf8(head.get(..end)?).ok()?;
-    let status = line.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
-    is_refusal(status).then_some(status)
-}
-
-impl Answer {
-    fn of(status: u16, headers: &http::HeaderMap) -> Answer {
-        let header = |name: &str| {
-            let value = headers.get(name)?.to_str().ok()?;
-            Some(value.to_owned())
-        };
-        Answer {
-            status,
-            body: Vec::new(),
-            retry_after: header("retry-after").or_else(|| header("x-retry-after")),
-            date: header("date"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_read_off_the_first_line_of_a_broken_head() {
-        assert_eq!(refusal(b"HTTP/1.1 403 Forbidden\r\nbroken"), Some(403));
-        assert_eq!(refusal(b"HTTP/1.0 429 \r\n"), Some(429));
-        for head in [
-            &b""[..],
-            b"HTTP/1.1 403 Forbidden",
-            b"HTTP/1.1 401 Unauthorized\r\n",
-            b"HTTP/1.1 200 OK\r\n",
-            b"HTTP/1.1 502 Bad Gateway\r\n",
-            b"SSH-2.0-x 403\r\n",
-            b"HTTP/1.1 4033 x\r\n\xff",
-        ] {
-            let text = String::from_utf8_lossy(head);
-            assert!(matches!(refusal(head), None | Some(403)), "{text}");
-        }
-        assert_eq!(refusal(b"HTTP/1.1 200 OK\r\n"), None);
-        assert_eq!(refusal(b"HTTP/1.1 401 Unauthorized\r\n"), None);
     }
 }

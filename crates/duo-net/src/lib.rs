@@ -5,6 +5,7 @@
 //! Nothing here waits but by a [`Waiter`](duo_system::wait::Waiter).
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod backoff;
 mod certificate;
 pub mod client;

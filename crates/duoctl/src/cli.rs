@@ -107,7 +107,7 @@ fn check_command() -> Command {
                 .long("config")
                 .value_name("FILE")
                 .help(format!(
-                    "Configuration file [default: {}/login_duo.conf]",
+                    "Configuration [default: {}/login_duo.conf]",
                     configuration::FOLDER
                 )),
         )
