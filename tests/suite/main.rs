@@ -12,6 +12,7 @@ mod check;
 mod configuration;
 mod conversation;
 mod documents;
+mod house;
 mod install;
 mod login;
 mod network;
