@@ -3,6 +3,7 @@
 //! name or the roots.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -93,7 +94,7 @@ fn wrong_host(presented: &[String], host: &str) -> String {
     let mut names: Vec<String> = presented
         .iter()
         .take(MOST_NAMES)
-        .map(|name| format!("'{}'", cut(bare(name))))
+        .map(|name| format!("'{}'", cut(&bare(name))))
         .collect();
     if names.is_empty() {
         return format!("is for no host at all, not '{host}': it has no subjectAltName");
@@ -104,10 +105,12 @@ fn wrong_host(presented: &[String], host: &str) -> String {
     format!("is for {}, not '{host}'", names.join(", "))
 }
 
-/// The library gives names as `DnsName("x")` and `IpAddress(192.0.2.1)`.
-fn bare(name: &str) -> &str {
+/// The library gives names as `DnsName("x")` and `IpAddress(0::1)`.
+fn bare(name: &str) -> String {
     let within = name.split_once('(').map_or(name, |(_, rest)| rest);
-    within.trim_end_matches(')').trim_matches('"')
+    let name = within.trim_end_matches(')').trim_matches('"');
+    let address: Result<IpAddr, _> = name.parse();
+    address.map_or_else(|_| name.to_owned(), |address| address.to_string())
 }
 
 fn cut(name: &str) -> String {

@@ -1,9 +1,12 @@
 //! Answers of every kind: `stat` and `result` first and alone.
 
+use std::time::{Duration, Instant};
+
 use duo_wire::Outcome;
 use fake_duo::{Endpoint, FakeDuo, Fault, Script, Shape, Times};
 
 use super::{Bench, STALL, service_error, whatever_failmode};
+use crate::support::Sandbox;
 
 fn answered(endpoint: Endpoint, fault: &Fault) -> impl Fn(duo_policy::config::Failmode) -> Bench {
     let fault = fault.clone();
@@ -222,6 +225,63 @@ fn no_is_no_whatever_stands_beside_it() {
             assert!(came.detail.contains(&format!("{code}: no")), "{came:?}");
         });
     }
+}
+
+/// A proxy's page, of any size and shape, must not pass for Duo being down.
+#[test]
+fn a_4xx_denies_whatever_its_body() {
+    let page = |head: &str, body: &[u8]| {
+        let head = format!("HTTP/1.1 403 Forbidden\r\n{head}\r\n");
+        Fault::Raw([head.as_bytes(), body].concat())
+    };
+    let huge = "x".repeat(2 * 1024 * 1024);
+    for fault in [
+        Fault::Bare { status: 403 },
+        Fault::Bare { status: 400 },
+        page("Content-Type: text/html\r\n", b"<html>no</html>"),
+        page("Content-Length: 90\r\n", b"cut off"),
+        page("Content-Length: 1\r\nContent-Length: 2\r\n", b"xy"),
+        page("Transfer-Encoding: chunked\r\n", b"not a length\r\n"),
+        page("Content-Encoding: gzip\r\n", b"\x1f\x8b\x08"),
+        page("", huge.as_bytes()),
+        page(&format!("X-Long: {}\r\n", &huge[..20_000]), b""),
+        page("no colon\r\n", b""),
+    ] {
+        let make = answered(Endpoint::Preauth, &fault);
+        whatever_failmode("push", Outcome::Aborted, make, |came| {
+            assert!(came.detail.starts_with("HTTP 40"), "{came:?}");
+            assert_eq!(came.paths, ["preauth"], "{came:?}");
+        });
+    }
+}
+
+#[test]
+fn a_fail_under_200_is_told_by_its_code() {
+    let fault = Fault::Fail {
+        code: Some(40_001),
+        message: "no".into(),
+    };
+    let make = answered(Endpoint::Preauth, &fault);
+    whatever_failmode("push", Outcome::Aborted, make, |came| {
+        assert_eq!(came.detail, "code 40001: no");
+    });
+}
+
+/// 150,000 escapes as the reason of a denial.
+#[test]
+fn a_reason_of_any_length_denies_at_once_and_is_shortened() {
+    let sandbox = Sandbox::new();
+    let text = "\\u001b".repeat(150_000);
+    let answer = format!(r#"{{"result":"deny","status_msg":"{text}"}}"#);
+    let fault = Fault::Response(answer);
+    sandbox.duo.fault(Endpoint::Preauth, fault, Times::Always);
+    let began = Instant::now();
+    let ended = sandbox.login("alice").args(&["echo", "in"]).run();
+    assert_eq!((ended.status(), ended.stdout().as_str()), (1, ""));
+    assert!(began.elapsed() < Duration::from_secs(4));
+    let line = ended.last_line();
+    assert!(line.starts_with("[4] Aborted Duo login for 'alice' from 192.0.2.7: \\x1B"));
+    assert!(line.len() < 1_100, "{}", line.len());
 }
 
 #[test]

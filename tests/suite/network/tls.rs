@@ -1,10 +1,12 @@
 //! Whom we do not take for Duo, and what the refusal reads like.
 
-use duo_policy::config::Failmode;
+use std::sync::Arc;
+
+use duo_policy::config::{Failmode, MinTls};
 use duo_wire::Outcome;
 use fake_duo::{FakeDuo, Tls};
 
-use super::{Bench, service_error, whatever_failmode};
+use super::{Bench, Given, service_error, whatever_failmode};
 
 #[test]
 fn each_refusal_reads_as_what_it_is() {
@@ -68,6 +70,39 @@ fn what_the_roots_vouch_for_is_let_in_by_tls_12_and_by_13() {
             assert_eq!((came.count("preauth"), came.count("auth")), (1, 1));
         });
     }
+}
+
+#[test]
+fn min_tls_13_refuses_a_server_that_has_12_alone_and_says_so() {
+    for (tls, refused) in [(Tls::Tls12Only, true), (Tls::Tls13Only, false)] {
+        let make = |failmode| {
+            let mut bench = Bench::new(FakeDuo::builder().tls(tls), failmode);
+            bench.config.min_tls = MinTls::Tls13;
+            bench
+        };
+        if refused {
+            service_error("push", make, |came| {
+                let words = "the server does not speak TLS 1.3, as min_tls wants";
+                assert!(came.detail.contains(words), "{came:?}");
+            });
+        } else {
+            whatever_failmode("push", Outcome::Successful, make, |_| {});
+        }
+    }
+}
+
+#[test]
+fn a_certificate_for_addresses_is_told_with_them_as_they_are_written() {
+    let make = |failmode| {
+        let mut bench = Bench::new(FakeDuo::builder(), failmode);
+        bench.config.host.name = "duo.example".to_owned();
+        bench.names = Arc::new(Given(Some(vec!["127.0.0.1"])));
+        bench
+    };
+    service_error("push", make, |came| {
+        let words = "'127.0.0.1', '::1', not 'duo.example'";
+        assert!(came.detail.contains(words), "{came:?}");
+    });
 }
 
 #[test]
