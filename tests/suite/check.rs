@@ -335,7 +335,7 @@ fn the_pinned_roots_are_what_counts_without_a_bundle() {
     let text = lines.collect::<Vec<_>>().join("\n");
     sandbox.configure_with(text.as_bytes());
     let found = check(&sandbox, &[]);
-    found.is("network.roots", "ok", "14 built-in roots are trusted");
+    found.is("network.roots", "ok", "14 roots are trusted, built in");
     found.is("network.tls", "fail", "not signed by a trusted root");
 }
 

@@ -18,13 +18,12 @@ const DAYS: u64 = 7;
 pub fn roots(roots: &[CertificateDer<'static>], config: &Config) -> Finding {
     const ID: &str = "network.roots";
     let count = roots.len();
-    Finding::ok(
-        ID,
-        match &config.cafile {
-            None => format!("{count} built-in roots are trusted"),
-            Some(path) => format!("{count} roots in {} are trusted", path.display()),
-        },
-    )
+    let number = if count == 1 { "root is" } else { "roots are" };
+    let whose = match &config.cafile {
+        None => "built in".to_owned(),
+        Some(path) => format!("from {}", path.display()),
+    };
+    Finding::ok(ID, format!("{count} {number} trusted, {whose}"))
 }
 
 /// Whether what the server sent will do in some days still.
