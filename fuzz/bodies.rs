@@ -157,7 +157,7 @@ pub fn answer(bytes: &[u8]) {
     };
     let http = STATUSES[usize::from(*choice) % STATUSES.len()];
     let result = duos_result(body);
-    let response = match reply::judge(http, body) {
+    let response = match reply::read(http, body) {
         Ok(response) => response,
         Err(trouble) => {
             if let (Kind::Final, Error::Service(text)) = (trouble.kind, trouble.error) {

@@ -167,7 +167,7 @@ impl<'a> Client<'a> {
         let answer = self
             .send(&Endpoint::CHECK, &nothing, self.https_timeout)
             .map_err(Trouble::of_error)?;
-        let response = reply::judge(answer.status, &answer.body)?;
+        let response = reply::read(answer.status, &answer.body)?;
         match response.denial() {
             Some(why) => Err(Trouble::of_error(Error::Refused(why))),
             None => response.time().map(drop).map_err(Trouble::of_error),
@@ -183,7 +183,7 @@ impl<'a> Client<'a> {
     ) -> Result<Response, Error> {
         loop {
             let answer = self.send(endpoint, parameters, answer_within)?;
-            let trouble = match reply::judge(answer.status, &answer.body) {
+            let trouble = match reply::read(answer.status, &answer.body) {
                 Ok(response) => {
                     self.answered |= response.has_result();
                     return Ok(response);

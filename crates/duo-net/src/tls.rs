@@ -91,7 +91,7 @@ fn verifier(roots: &[CertificateDer<'static>]) -> Result<Arc<WebPkiServerVerifie
 ///
 /// # Errors
 /// [`Error::Service`]: why not.
-pub fn vouch(
+pub fn verify_chain(
     roots: &[CertificateDer<'static>],
     sent: &[CertificateDer<'_>],
     host: &str,

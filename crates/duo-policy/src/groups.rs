@@ -88,7 +88,7 @@ impl Groups {
     }
 
     /// The first list that matches, as the file spells it (`*,!guests`), for whoever asks why.
-    pub fn deciding<N: AsRef<[u8]>>(&self, names: &[N]) -> Option<String> {
+    pub fn first_match<N: AsRef<[u8]>>(&self, names: &[N]) -> Option<String> {
         let list = self.lists.iter().find(|list| {
             let alone = Self {
                 lists: vec![(*list).clone()],
@@ -109,7 +109,7 @@ impl Groups {
     }
 
     /// Whether one list takes everybody, so that the others decide nothing.
-    pub fn takes_everybody(&self) -> bool {
+    pub fn matches_everybody(&self) -> bool {
         self.lists.iter().any(|list| {
             list.iter()
                 .any(|pattern| pattern.name.iter().all(|byte| *byte == b'*'))
@@ -402,11 +402,11 @@ mod tests {
     #[test]
     fn the_list_that_decides_is_told_as_it_was_written() {
         let groups = Groups::parse(b"wheel *,!guests").unwrap();
-        let of = |names: &[&str]| groups.deciding(names);
+        let of = |names: &[&str]| groups.first_match(names);
         assert_eq!(of(&["wheel", "guests"]).as_deref(), Some("wheel"));
         assert_eq!(of(&["staff"]).as_deref(), Some("*,!guests"));
         assert_eq!(of(&["guests"]), None);
-        let everybody = |value: &[u8]| Groups::parse(value).unwrap().takes_everybody();
+        let everybody = |value: &[u8]| Groups::parse(value).unwrap().matches_everybody();
         assert!(everybody(b"a ** b") && !everybody(b"*,!a") && !everybody(b"a*"));
     }
 

@@ -5,7 +5,7 @@
 //! [`failmode`] and [`judge`], and nothing else: [`Allow`] has a private field,
 //! so no other module can make one.
 
-use duo_wire::{Left, Outcome, Record, Verdict, Who};
+use duo_wire::{Departure, Outcome, Record, Verdict, Who};
 
 use crate::config::Failmode;
 use crate::error::Error;
@@ -142,7 +142,7 @@ pub struct Report {
     /// What the child wrote on the verdict pipe.
     pub records: Vec<u8>,
     /// Why the person left, if they did before the session.
-    pub left: Option<Left>,
+    pub left: Option<Departure>,
     /// How the child ended.
     pub end: End,
 }
@@ -154,22 +154,22 @@ pub struct Judgement {
     pub allow: Option<Allow>,
     /// Whether the person should see the message of the day.
     pub motd: bool,
-    /// The line that is left for the parent to log: the child could not write
-    /// it, or the person left after it was written.
-    pub unlogged: Option<(Verdict, Who)>,
-    /// What is left for the parent to show.
-    pub unsaid: Unsaid,
+    /// The line that the parent must log: the child could not write it, or the
+    /// person left after the child had written its own.
+    pub to_log: Option<(Verdict, Who)>,
+    /// What the parent must show.
+    pub to_show: ToShow,
 }
 
-/// What is left for the parent to show.
+/// What the parent must show to the person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unsaid {
-    /// Nothing: the child told the person all there is.
+pub enum ToShow {
+    /// Nothing: the child has shown the person everything.
     Nothing,
-    /// The person left, perhaps in the middle of a line.
-    Left(Left),
-    /// Why the login is denied: the child could not say it, or is not believed.
-    Reason(String),
+    /// The person is gone, perhaps in the middle of a line.
+    Departure(Departure),
+    /// Why the login is denied: the child could not show it, or is not believed.
+    Denial(String),
 }
 
 /// The two keys of the door: a verdict that opens on the pipe, which the child
@@ -193,22 +193,22 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
     match (report.left, report.end, verdict) {
         (Some(left), _, _) => {
             let after = if says_yes { " after Duo's yes" } else { "" };
-            let why = format!("{}{after}", left.words());
+            let why = format!("{}{after}", left.reason());
             // The child's line says that Duo allowed; it must not be the last.
             let logged = if says_yes { Logged::No } else { logged };
             Judgement {
-                unsaid: Unsaid::Left(left),
+                to_show: ToShow::Departure(left),
                 ..denied(Verdict::new(Outcome::Aborted, why), who, logged)
             }
         }
         (None, End::Exited(0), Ok(verdict)) if opens => Judgement {
             allow: Some(Allow(())),
             motd: verdict.motd,
-            unlogged: None,
-            unsaid: Unsaid::Nothing,
+            to_log: None,
+            to_show: ToShow::Nothing,
         },
         (None, End::Exited(1), Ok(verdict)) if says_no && logged == Logged::Yes => Judgement {
-            unsaid: Unsaid::Nothing,
+            to_show: ToShow::Nothing,
             ..denied(verdict, who, Logged::Yes)
         },
         // A child that could not drop its privileges has no log to write to.
@@ -241,8 +241,8 @@ fn denied(verdict: Verdict, who: Who, logged: Logged) -> Judgement {
     Judgement {
         allow: None,
         motd: false,
-        unsaid: Unsaid::Reason(verdict.detail.clone()),
-        unlogged: (logged == Logged::No).then_some((verdict, who)),
+        to_show: ToShow::Denial(verdict.detail.clone()),
+        to_log: (logged == Logged::No).then_some((verdict, who)),
     }
 }
 

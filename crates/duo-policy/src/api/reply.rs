@@ -68,7 +68,7 @@ impl Trouble {
 ///
 /// # Errors
 /// The [`Trouble`].
-pub fn judge(http: u16, body: &[u8]) -> Result<Response, Trouble> {
+pub fn read(http: u16, body: &[u8]) -> Result<Response, Trouble> {
     let envelope = Envelope::read(body);
     match http {
         200..=299 => match envelope {
@@ -415,11 +415,11 @@ mod tests {
 
     fn ok(response: &str) -> Response {
         let body = format!(r#"{{"stat":"OK","response":{response}}}"#);
-        judge(200, body.as_bytes()).unwrap()
+        read(200, body.as_bytes()).unwrap()
     }
 
     fn trouble(http: u16, body: &str) -> Trouble {
-        judge(http, body.as_bytes()).unwrap_err()
+        read(http, body.as_bytes()).unwrap_err()
     }
 
     fn is_service(trouble: &Trouble) -> bool {
@@ -460,7 +460,7 @@ mod tests {
 
     #[test]
     fn words_compare_without_regard_to_case() {
-        let response = judge(200, br#"{"stat":"ok","response":{"result":"ALLOW"}}"#).unwrap();
+        let response = read(200, br#"{"stat":"ok","response":{"result":"ALLOW"}}"#).unwrap();
         assert_eq!(
             response.status().map(|status| status.progress),
             Ok(Progress::Allow)
@@ -490,7 +490,7 @@ mod tests {
             assert!(is_service(&trouble(200, body)), "{body}");
         }
         let not_utf8 = b"{\"stat\":\"OK\",\"response\":{\"result\":\"allow\xff\"}}";
-        assert!(is_service(&judge(200, not_utf8).unwrap_err()));
+        assert!(is_service(&read(200, not_utf8).unwrap_err()));
         let nested = "[".repeat(500_000);
         assert!(is_service(&trouble(200, &nested)));
         for status in [302, 500, 503, 304, 599] {
@@ -559,7 +559,7 @@ mod tests {
         assert_eq!(trouble(200, &body(40105)).kind, Kind::Clock);
         // No status at all: an attempt that is denied, in Duo's words.
         for code in [7, 9_999, 100_000] {
-            let response = judge(200, body(code).as_bytes()).unwrap();
+            let response = read(200, body(code).as_bytes()).unwrap();
             let why = format!("{code}: m");
             assert_eq!(response.preauth(), Ok(Preauth::Deny(why.clone())));
             let denied = Status {
@@ -596,7 +596,7 @@ mod tests {
     #[test]
     fn duplicate_keys_do_not_confuse() {
         let body = br#"{"stat":"OK","response":{"result":"allow","result":"deny"}}"#;
-        let status = judge(200, body).unwrap().status();
+        let status = read(200, body).unwrap().status();
         assert_eq!(status.map(|status| status.progress), Ok(Progress::Deny));
     }
 }
