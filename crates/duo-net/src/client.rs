@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use duo_policy::api::Duo;
 use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{self, Auth, Kind, Preauth, Response, Status, Trouble};
-use duo_policy::api::request::{self, Again, Endpoint, LoginParameters, Parameters};
+use duo_policy::api::request::{self, CommonParameters, Endpoint, Parameters, Retry};
 use duo_policy::api::signing::{self, Keys};
 use duo_policy::clock::Deadlines;
 use duo_policy::config::{Config, Failmode};
@@ -220,8 +220,8 @@ impl<'a> Client<'a> {
                 Ok(answer) => return Ok(answer),
                 Err(lost) => lost,
             };
-            let poll_is_over = endpoint.again == Again::Poll && lost.how == Loss::Timeout;
-            let harmless = endpoint.again != Again::Rings || !lost.sent;
+            let poll_is_over = endpoint.retry == Retry::Poll && lost.how == Loss::Timeout;
+            let harmless = endpoint.retry != Retry::Rings || !lost.sent;
             let pause = match pauses.as_slice().first() {
                 _ if poll_is_over => Duration::ZERO,
                 Some(pause) if harmless && lost.how != Loss::Final => {
@@ -333,7 +333,7 @@ impl Duo for Client<'_> {
         self.line.look_up(self.until)?;
         let address = self.address();
         let hostname = self.hostname()?;
-        let login = LoginParameters {
+        let login = CommonParameters {
             user: &self.person.user,
             address: address.as_deref(),
             hostname: &hostname,
@@ -349,7 +349,7 @@ impl Duo for Client<'_> {
         self.until = self.waiter.now() + self.deadlines.request + answer;
         let address = self.address();
         let hostname = self.hostname()?;
-        let login = LoginParameters {
+        let login = CommonParameters {
             user: &self.person.user,
             address: address.as_deref(),
             hostname: &hostname,

@@ -3,8 +3,8 @@
 use super::*;
 use crate::api::reply::{self, Kind};
 
-/// A row of the table in docs/behaviour.md: what happened, and the outcomes before Duo
-/// has answered under `safe` and `secure`, and after.
+/// A row of the table in docs/behaviour.md, *Failmode*: what happened, and the outcomes
+/// before Duo has answered under `safe` and under `secure`, and after.
 type Row = (&'static str, Error, [Outcome; 3]);
 
 fn table() -> Vec<Row> {
@@ -50,7 +50,7 @@ fn only_service_and_configuration_errors_can_open() {
     assert_eq!(opening, ["service error", "configuration error"]);
 }
 
-/// The rows of the table that are answers: which of them failmode forgives.
+/// Answers, and the outcome of each under `safe`.
 #[test]
 fn what_an_http_answer_means_to_failmode() {
     use Outcome::{Aborted, Failsafe};
@@ -80,7 +80,7 @@ fn what_an_http_answer_means_to_failmode() {
         let outcome = failmode(&trouble.error, false, Failmode::Safe);
         assert_eq!(outcome, expected, "{http} {body}");
     }
-    // Not even an error that could be forgiven.
+    // This answer is a denial, and no error that failmode could forgive.
     assert!(reply::read(200, fail(7).as_bytes()).is_ok_and(|answer| answer.has_result()));
     let limited = reply::read(429, b"");
     assert!(limited.is_err_and(|trouble| trouble.kind == Kind::RateLimited));
@@ -121,7 +121,7 @@ fn otherwise() -> Who {
     }
 }
 
-/// What the child writes.
+/// The records of a child that logs in alice.
 fn records(verdict: &Verdict) -> String {
     lines(&[
         Record::Who(alice()),
@@ -147,13 +147,14 @@ fn judged(records: &[u8], end: End) -> Judgement {
     judged_with(records, None, end)
 }
 
-/// The line that is left for the parent to log.
+/// The line that the parent must log.
 fn to_log(judgement: &Judgement) -> Option<String> {
     let (verdict, who) = judgement.to_log.as_ref()?;
     Some(line(verdict, who))
 }
 
-/// Denied, with a line of the parent's that begins so.
+/// Asserts that these records deny, and that the parent's line begins with `label`;
+/// returns that line.
 #[track_caller]
 fn assert_denied(records: &[u8], end: End, label: &str) -> String {
     let judgement = judged(records, end);
