@@ -7,8 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use duo_net::http::Answer;
-use duo_net::{backoff, tls};
+use duo_net::{Answer, backoff, tls};
 use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{self, Auth, Kind, Preauth, Progress};
 use duo_policy::api::signing;

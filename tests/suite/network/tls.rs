@@ -1,10 +1,10 @@
-//! Whom we do not take for Duo, and what the refusal reads like.
+//! Which servers are refused, and the text of each refusal.
 
 use duo_policy::config::Failmode;
 use duo_wire::Outcome;
 use fake_duo::{FakeDuo, Tls};
 
-use super::{Bench, service_error, whatever_failmode};
+use super::{Scenario, service_error, whatever_failmode};
 
 #[test]
 fn each_refusal_reads_as_what_it_is() {
@@ -41,15 +41,15 @@ fn each_refusal_reads_as_what_it_is() {
         ),
         (Tls::Plain, "the answer is not TLS".into()),
     ] {
-        let make = |failmode| Bench::new(FakeDuo::builder().tls(tls), failmode);
-        service_error("push", make, |came| {
+        let make = |failmode| Scenario::new(FakeDuo::builder().tls(tls), failmode);
+        service_error("push", make, |report| {
             let start = "Couldn't connect to localhost:";
-            assert!(came.detail.starts_with(start), "{came:?}");
-            assert!(came.detail.contains(&words), "{tls:?}: {came:?}");
-            assert_eq!(came.paths.len(), 0);
+            assert!(report.detail.starts_with(start), "{report:?}");
+            assert!(report.detail.contains(&words), "{tls:?}: {report:?}");
+            assert_eq!(report.paths.len(), 0);
             if matches!(tls, Tls::Expired | Tls::NotYetValid) {
-                assert!(came.detail.contains("(this machine's clock says "));
-                assert_eq!(came.detail.matches(" GMT").count(), 2, "{came:?}");
+                assert!(report.detail.contains("(this machine's clock says "));
+                assert_eq!(report.detail.matches(" GMT").count(), 2, "{report:?}");
             }
         });
     }
@@ -63,9 +63,9 @@ fn what_the_roots_vouch_for_is_let_in_by_tls_12_and_by_13() {
         Tls::Tls13Only,
         Tls::SelfSignedTrusted,
     ] {
-        let make = |failmode| Bench::new(FakeDuo::builder().tls(tls), failmode);
-        whatever_failmode("push", Outcome::Successful, make, |came| {
-            assert_eq!((came.count("preauth"), came.count("auth")), (1, 1));
+        let make = |failmode| Scenario::new(FakeDuo::builder().tls(tls), failmode);
+        whatever_failmode("push", Outcome::Successful, make, |report| {
+            assert_eq!((report.count("preauth"), report.count("auth")), (1, 1));
         });
     }
 }
@@ -73,14 +73,14 @@ fn what_the_roots_vouch_for_is_let_in_by_tls_12_and_by_13() {
 #[test]
 fn the_pinned_roots_vouch_for_nobody_else() {
     let make = |failmode| {
-        let mut bench = Bench::new(FakeDuo::builder(), failmode);
-        bench.config.cafile = None;
-        bench
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
+        scenario.config.cafile = None;
+        scenario
     };
-    service_error("push", make, |came| {
+    service_error("push", make, |report| {
         let words = "not signed by a trusted root, but by 'fake-duo CA, for tests only'";
-        assert!(came.detail.contains(words), "{came:?}");
-        assert_eq!(came.paths.len(), 0);
+        assert!(report.detail.contains(words), "{report:?}");
+        assert_eq!(report.paths.len(), 0);
     });
 }
 
@@ -88,9 +88,9 @@ fn the_pinned_roots_vouch_for_nobody_else() {
 fn noverify_lets_in_whoever_it_is_but_not_without_tls() {
     let make = |tls| {
         move |failmode| {
-            let mut bench = Bench::new(FakeDuo::builder().tls(tls), failmode);
-            bench.config.noverify = true;
-            bench
+            let mut scenario = Scenario::new(FakeDuo::builder().tls(tls), failmode);
+            scenario.config.noverify = true;
+            scenario
         }
     };
     for tls in [
@@ -104,34 +104,36 @@ fn noverify_lets_in_whoever_it_is_but_not_without_tls() {
         whatever_failmode("push", Outcome::Successful, make(tls), |_| {});
     }
     for tls in [Tls::Plain, Tls::Tls11, Tls::Alert] {
-        service_error("push", make(tls), |came| assert_eq!(came.paths.len(), 0));
+        service_error("push", make(tls), |report| {
+            assert_eq!(report.paths.len(), 0)
+        });
     }
 }
 
 #[test]
 fn a_cafile_may_be_a_system_bundle_and_must_be_usable() {
     let with = |failmode, bytes: Option<&[u8]>| {
-        let mut bench = Bench::new(FakeDuo::builder(), failmode);
-        let path = bench.sandbox.path().join("bundle.pem");
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
+        let path = scenario.sandbox.path().join("bundle.pem");
         if let Some(bytes) = bytes {
             std::fs::write(&path, bytes).unwrap();
         }
-        bench.config.cafile = Some(path);
-        bench
+        scenario.config.cafile = Some(path);
+        scenario
     };
-    // Comments, roots that are no use, and then ours, as in a system's bundle.
+    // A system's bundle has comments, unusable certificates, and many roots; ours is the last.
     let roots = include_bytes!("../../../crates/duo-net/src/roots.pem");
     for failmode in [Failmode::Safe, Failmode::Secure] {
-        let bench = with(failmode, None);
-        let ca = bench.duo().ca_pem().as_bytes().to_vec();
+        let scenario = with(failmode, None);
+        let ca = scenario.duo().ca_pem().as_bytes().to_vec();
         let bundle = [
             b"# comment\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             &roots[..],
             &ca,
         ]
         .concat();
-        std::fs::write(bench.config.cafile.as_ref().unwrap(), bundle).unwrap();
-        assert_eq!(bench.log_in("push").outcome, Outcome::Successful);
+        std::fs::write(scenario.config.cafile.as_ref().unwrap(), bundle).unwrap();
+        assert_eq!(scenario.log_in("push").outcome, Outcome::Successful);
     }
     for (bytes, words) in [
         (None, "no such file or directory"),
@@ -141,16 +143,16 @@ fn a_cafile_may_be_a_system_bundle_and_must_be_usable() {
             "holds no usable certificate in PEM form",
         ),
     ] {
-        // A mistake in the configuration, and as such forgiven under safe.
+        // This is a mistake in the configuration, so `safe` lets the login in.
         service_error(
             "push",
             |failmode| with(failmode, bytes),
-            |came| {
+            |report| {
                 assert!(
-                    came.detail.contains("bundle.pem") && came.detail.contains(words),
-                    "{came:?}"
+                    report.detail.contains("bundle.pem") && report.detail.contains(words),
+                    "{report:?}"
                 );
-                assert_eq!(came.paths.len(), 0);
+                assert_eq!(report.paths.len(), 0);
             },
         );
     }
