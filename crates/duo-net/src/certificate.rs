@@ -272,7 +272,7 @@ mod tests {
             Some("Org".into())
         );
         assert_eq!(name_in(&country), None);
-        // Found by fuzzing: nothing is no name.
+        // Fuzzing found that an empty common name was shown as a name.
         let empty = attribute(3, "");
         assert_eq!(name_in(&empty), None);
         assert_eq!(

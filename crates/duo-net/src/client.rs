@@ -38,7 +38,7 @@ pub enum Notice {
 pub struct Person {
     /// The Duo user name.
     pub user: String,
-    /// The client's address.
+    /// The client's address, if it is known and valid.
     pub address: Option<IpAddr>,
     /// Whether Duo gets this host's own address where `address` is `None`.
     pub own_address_instead: bool,

@@ -33,8 +33,8 @@ pub enum Sense {
 }
 
 impl Groups {
-    /// Reads one value. Empty patterns (`a,,b`) match nobody and are dropped, see
-    /// [`has_empty_pattern`].
+    /// Reads one value. Empty patterns (`a,,b`) match nobody and are dropped; the
+    /// configuration warns of them.
     ///
     /// # Errors
     /// What is wrong, in words that follow the key's name: a `!` before nothing, or no pattern at

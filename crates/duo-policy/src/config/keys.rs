@@ -136,8 +136,8 @@ pub(super) fn signature(value: &[u8]) -> Reading<Signature> {
     }
 }
 
-/// As the C program spells the versions. The two oldest are not spoken at all, and a file that
-/// allows them allows 1.2 too.
+/// A version as the C program spells it. TLS 1.0 and 1.1 are never spoken, and a file that allows
+/// them allows 1.2 too.
 pub(super) fn min_tls(value: &[u8]) -> Reading<MinTls> {
     match value {
         b"1.0" | b"1.1" => Ok(WithWarning(
