@@ -7,8 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use duo_net::http::Answer;
-use duo_net::{backoff, tls};
+use duo_net::{Answer, backoff, tls};
 use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{self, Auth, Kind, Preauth, Progress};
 use duo_policy::api::signing;
@@ -157,7 +156,7 @@ pub fn answer(bytes: &[u8]) {
     };
     let http = STATUSES[usize::from(*choice) % STATUSES.len()];
     let result = duos_result(body);
-    let response = match reply::judge(http, body) {
+    let response = match reply::read(http, body) {
         Ok(response) => response,
         Err(trouble) => {
             if let (Kind::Final, Error::Service(text)) = (trouble.kind, trouble.error) {

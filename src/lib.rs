@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use duo_policy::clock::Deadlines;
 use duo_policy::error::Error;
 use duo_policy::text::{self, Charset};
-use duo_policy::verdict::{self, Unsaid};
+use duo_policy::verdict::{self, ToShow};
 use duo_system::account::Account;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
@@ -86,13 +86,13 @@ fn log_in(
         client: invocation.claim.client.clone(),
     };
     let judgement = verdict::judge(report, otherwise);
-    if let Some((verdict, who)) = &judgement.unlogged {
+    if let Some((verdict, who)) = &judgement.to_log {
         Log::open(invocation.sink).verdict(verdict, who);
     }
-    match judgement.unsaid {
-        Unsaid::Nothing => {}
-        Unsaid::Left(left) => conversation::take_leave(surroundings(invocation), left),
-        Unsaid::Reason(why) => conversation::explain(surroundings(invocation), why),
+    match judgement.to_show {
+        ToShow::Nothing => {}
+        ToShow::Departure(left) => conversation::take_leave(surroundings(invocation), left),
+        ToShow::Denial(why) => conversation::explain(surroundings(invocation), why),
     }
 
     let (Some(allow), Ok(account)) = (judgement.allow, account) else {

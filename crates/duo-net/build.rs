@@ -1,4 +1,4 @@
-//! Tells the library what it was built for: the User-Agent names it.
+//! Tells the library the target that it is built for, since the User-Agent names it.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

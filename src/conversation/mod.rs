@@ -19,7 +19,7 @@ use duo_policy::conversation::Conversation;
 use duo_policy::text::Charset;
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::wait::{SystemClock, Waiter};
-use duo_wire::{Left, Message, Next};
+use duo_wire::{Departure, Message, Next};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use self::headless::Headless;
@@ -61,10 +61,13 @@ pub fn open<'w>(
 
 /// Ends the line at which the person left, and says so to somebody who may
 /// still be there. For the parent, since the child may not have come to it.
-pub fn take_leave(around: Surroundings, left: Left) {
+pub fn take_leave(around: Surroundings, left: Departure) {
     let text = match left {
-        Left::Interrupted => "Login given up\n",
-        Left::HungUp | Left::Terminated | Left::TerminalClosed | Left::ConnectionClosed => "",
+        Departure::Interrupted => "Login given up\n",
+        Departure::HungUp
+        | Departure::Terminated
+        | Departure::TerminalClosed
+        | Departure::ConnectionClosed => "",
     };
     on_a_fresh_line(around, text);
 }

@@ -1,7 +1,7 @@
 //! All that needs root: the setuid program as an attacker meets it, on made
 //! machines and behind a real sshd with the real clients; `duoctl check` of such a
 //! machine; and install.sh, which rewrites one. (What a child may say that was
-//! taken over, attack 6, is tested beside `login::judge`.)
+//! taken over, attack 6, is tested beside `verdict::judge`.)
 //!
 //! Nothing of this machine is touched: the whole run lives in namespaces of its
 //! own, each test on a machine of its own within, and the kernel ends all of it

@@ -1,5 +1,5 @@
 //! Reading one answer: its head, its body, and whether another request may
-//! follow it. Every byte is the network's.
+//! follow it. Every byte comes from the network and may be hostile.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -17,7 +17,7 @@ const LONGEST_BODY: usize = 1024 * 1024;
 /// An answer's head is at most this long, in bytes.
 const LONGEST_HEAD: usize = 16 * 1024;
 
-/// What came back.
+/// An HTTP answer.
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
@@ -25,7 +25,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// `Retry-After` or `X-Retry-After`.
     pub retry_after: Option<String>,
-    /// `Date`: the server's clock.
+    /// `Date`: the time on the server's clock.
     pub date: Option<String>,
 }
 
@@ -46,9 +46,9 @@ impl Answer {
 
 /// Why no answer could be read.
 pub enum Failure {
-    /// The connection.
+    /// The connection failed.
     Io(io::Error),
-    /// What came is not an answer; why.
+    /// The bytes that came are not an answer; why.
     NoAnswer(String),
 }
 
@@ -64,11 +64,11 @@ impl From<ureq_proto::Error> for Failure {
     }
 }
 
-/// What comes in on a connection.
+/// The bytes that come in on a connection.
 pub struct Incoming<'c, 'a> {
-    /// Where it comes from.
+    /// The connection.
     pub connection: &'c mut Connection<'a>,
-    /// What has come and is not used yet.
+    /// The bytes that have come and are not used yet.
     pub bytes: Vec<u8>,
     /// How this process waits.
     pub waiter: &'c Waiter<'a>,
@@ -77,7 +77,9 @@ pub struct Incoming<'c, 'a> {
 }
 
 impl Incoming<'_, '_> {
-    /// Reads one answer, and what says whether another request may follow.
+    /// Reads one answer. The second value says whether another request may follow
+    /// on this connection; it is `None` after an answer that was not read to its
+    /// end.
     ///
     /// # Errors
     /// [`Failure`].
@@ -87,10 +89,11 @@ impl Incoming<'_, '_> {
     ) -> Result<(Answer, Option<Call<Cleanup>>), Failure> {
         let (head, received) = match self.head(call) {
             Ok(head) => head,
-            // A refusal is one, whatever becomes of its words; else whoever can
-            // spoil those could have failmode forgive it.
+            // A 4xx denies even if the rest of the answer cannot be read.
+            // Otherwise somebody who can spoil the rest could turn a refusal
+            // into an error that failmode forgives.
             Err(failure) => {
-                let status = refusal(&self.bytes).ok_or(failure)?;
+                let status = refusal_status(&self.bytes).ok_or(failure)?;
                 return Ok((Answer::of(status, &http::HeaderMap::new()), None));
             }
         };
@@ -127,8 +130,9 @@ impl Incoming<'_, '_> {
                 let why = "its head is longer than 16 KiB".to_owned();
                 return Err(Failure::NoAnswer(why));
             }
-            // Something used is a 1xx; what is behind it may be the answer.
-            if used == 0 && self.more()? == 0 {
+            // Bytes that were used without a head were a 1xx; the answer may already
+            // stand behind them.
+            if used == 0 && self.read_more()? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }
@@ -153,7 +157,7 @@ impl Incoming<'_, '_> {
             if used > 0 || written > 0 {
                 continue;
             }
-            if self.more()? == 0 {
+            if self.read_more()? == 0 {
                 if ends_with_the_connection {
                     break;
                 }
@@ -167,9 +171,10 @@ impl Incoming<'_, '_> {
         }
     }
 
-    /// Reads more; how many bytes, 0 at the end.
-    fn more(&mut self) -> io::Result<usize> {
-        // What TLS has decrypted already needs no wait that could end.
+    /// Reads more bytes; returns how many, 0 at the end of the connection.
+    fn read_more(&mut self) -> io::Result<usize> {
+        // Bytes that TLS has already decrypted are read without a wait, and only a
+        // wait would notice that the deadline has passed.
         if self.waiter.has_passed(self.until) {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -181,14 +186,14 @@ impl Incoming<'_, '_> {
     }
 }
 
-/// Whether a status denies whatever else is in the answer: a 4xx. (A 401 is
-/// the keys' or the clock's, see `duo_policy::api::reply`.)
+/// Whether a status denies whatever else is in the answer: a 4xx, but no 401. A
+/// 401 is about the keys or the clock (docs/duo-api.md, *Envelope*).
 fn is_refusal(status: u16) -> bool {
     matches!(status, 400..=499) && status != 401
 }
 
-/// The status of a refusal, if `head` begins with its line.
-fn refusal(head: &[u8]) -> Option<u16> {
+/// The status in the first line of `head`, if it is a refusal.
+fn refusal_status(head: &[u8]) -> Option<u16> {
     let end = head.windows(2).position(|two| two == b"\r\n")?;
     let line = std::str::from_utf8(head.get(..end)?).ok()?;
     let status = line.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
@@ -201,8 +206,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_read_off_the_first_line_of_a_broken_head() {
-        assert_eq!(refusal(b"HTTP/1.1 403 Forbidden\r\nbroken"), Some(403));
-        assert_eq!(refusal(b"HTTP/1.0 429 \r\n"), Some(429));
+        assert_eq!(
+            refusal_status(b"HTTP/1.1 403 Forbidden\r\nbroken"),
+            Some(403)
+        );
+        assert_eq!(refusal_status(b"HTTP/1.0 429 \r\n"), Some(429));
         for head in [
             &b""[..],
             b"HTTP/1.1 403 Forbidden",
@@ -213,9 +221,9 @@ mod tests {
             b"HTTP/1.1 4033 x\r\n\xff",
         ] {
             let text = String::from_utf8_lossy(head);
-            assert!(matches!(refusal(head), None | Some(403)), "{text}");
+            assert!(matches!(refusal_status(head), None | Some(403)), "{text}");
         }
-        assert_eq!(refusal(b"HTTP/1.1 200 OK\r\n"), None);
-        assert_eq!(refusal(b"HTTP/1.1 401 Unauthorized\r\n"), None);
+        assert_eq!(refusal_status(b"HTTP/1.1 200 OK\r\n"), None);
+        assert_eq!(refusal_status(b"HTTP/1.1 401 Unauthorized\r\n"), None);
     }
 }

@@ -1,19 +1,20 @@
-//! How long to wait after a 429, and whether it is worth it. Pure but for the
-//! clock and the jitter.
+//! How long to wait after a 429 (docs/duo-api.md, *Envelope*).
 //!
-//! A wait in the past must not make us spin, an endless one must not hold the
-//! login, and neither may end in failmode: who gives up here is denied.
+//! A `Retry-After` in the past must not make us ask in a tight loop, and a very
+//! long one must not hold the login up. The client denies the login where the
+//! wait is too long: after a 429, failmode must not apply.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, SystemTime};
 
-use crate::http::Answer;
+use crate::answer::Answer;
 
 /// The shortest wait, whatever the server says.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// The wait before try number `tried` + 2, as `answer` asks for; without a word
-/// of it, 1, 2, 4, … seconds and up to one more.
+/// How long to wait before the request is sent again, after `tried` earlier waits
+/// in this login: as long as `answer` asks for, but at least a second. Where it
+/// does not say: 1, 2, 4, … seconds, and up to one more.
 pub fn wait(answer: &Answer, tried: u32) -> Duration {
     let asked = answer.retry_after.as_deref();
     match asked.and_then(|text| retry_after(text, answer.date.as_deref())) {
@@ -22,12 +23,13 @@ pub fn wait(answer: &Answer, tried: u32) -> Duration {
     }
 }
 
-/// `Retry-After`: seconds, or an HTTP date (one in the past means now), by the
-/// server's clock if it says it, since ours may be off. None if it is neither.
+/// Reads a `Retry-After`: seconds, or an HTTP date (a date in the past means now).
+/// `date` is the server's own time, if it sent one, since our clock may be off.
+/// `None` if `text` is neither.
 fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Too long for a number is still a number: for ever.
+        // A number that does not fit is longer than any wait that we accept.
         return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
     }
     let then = httpdate::parse_http_date(text).ok()?;
@@ -36,8 +38,8 @@ fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     Some(wait.unwrap_or_default())
 }
 
-/// Up to a second, so that many waiting logins do not come back at once.
-/// `RandomState` is seeded by the system; nothing secret hangs on it.
+/// Up to a second, so that many waiting logins do not ask again at the same time.
+/// `RandomState` is seeded by the system; the jitter need not be a secret.
 fn jitter() -> Duration {
     Duration::from_millis(RandomState::new().build_hasher().finish() % 1_000)
 }

@@ -1,6 +1,6 @@
-//! What a refused certificate reads like, from the TLS library's typed errors:
-//! a sysadmin must see at once whether it is the certificate, the clock, the
-//! name or the roots.
+//! The text about a refused certificate, made from the TLS library's typed error
+//! (docs/duo-api.md, *Connection*): a sysadmin must see at once whether the
+//! certificate, the clock, the name or the roots are wrong.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,56 +11,60 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, OtherError};
 use webpki::EndEntityCert;
 
-/// Of a certificate for hundreds of names, so many are shown.
+/// The most names of a certificate that are shown.
 const MOST_NAMES: usize = 5;
 
-/// Of a name, so many characters are shown: what follows it must be read too.
+/// The most characters of a name that are shown, so that it does not hide the
+/// text behind it.
 const LONGEST_NAME: usize = 100;
 
-/// Who signed a certificate that no trusted root stands behind.
+/// Who signed a certificate that is not signed under a trusted root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Stranger {
-    /// Its subject.
+enum UnknownSigner {
+    /// The certificate is self-signed.
     Itself,
-    /// This issuer.
-    Other(String),
-    /// The certificate does not say.
-    Nobody,
+    /// The issuer with this name.
+    Issuer(String),
+    /// The certificate has no readable name of its issuer.
+    Unnamed,
 }
 
-/// For the library, which does not look into it.
-impl fmt::Display for Stranger {
+/// The TLS library carries a value of this type in its own error, and asks for
+/// `Display` and `Error`.
+impl fmt::Display for UnknownSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stranger::Itself => f.write_str("by itself"),
-            Stranger::Other(issuer) => write!(f, "by '{issuer}'"),
-            Stranger::Nobody => f.write_str("by nobody that it names"),
+            UnknownSigner::Itself => f.write_str("by itself"),
+            UnknownSigner::Issuer(issuer) => write!(f, "by '{issuer}'"),
+            UnknownSigner::Unnamed => f.write_str("by nobody that it names"),
         }
     }
 }
 
-impl std::error::Error for Stranger {}
+impl std::error::Error for UnknownSigner {}
 
-/// The same error; an unknown issuer with the issuer.
+/// The same error, but an unknown issuer with the issuer's name.
 pub fn explained(error: rustls::Error, certificate: &CertificateDer<'_>) -> rustls::Error {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            CertificateError::Other(OtherError(Arc::new(stranger(certificate)))).into()
+            CertificateError::Other(OtherError(Arc::new(signer_of(certificate)))).into()
         }
         other => other,
     }
 }
 
-fn stranger(certificate: &CertificateDer<'_>) -> Stranger {
+fn signer_of(certificate: &CertificateDer<'_>) -> UnknownSigner {
     match EndEntityCert::try_from(certificate) {
-        Ok(certificate) if certificate.issuer() == certificate.subject() => Stranger::Itself,
-        Ok(certificate) => name(certificate.issuer()).map_or(Stranger::Nobody, Stranger::Other),
-        Err(_) => Stranger::Nobody,
+        Ok(certificate) if certificate.issuer() == certificate.subject() => UnknownSigner::Itself,
+        Ok(certificate) => {
+            name_in(certificate.issuer()).map_or(UnknownSigner::Unnamed, UnknownSigner::Issuer)
+        }
+        Err(_) => UnknownSigner::Unnamed,
     }
 }
 
-/// Why the certificate of `host` was refused.
-pub fn refusal(why: &CertificateError, host: &str) -> String {
+/// The text that says why the certificate of `host` was refused.
+pub fn refusal_text(why: &CertificateError, host: &str) -> String {
     let text = match why {
         CertificateError::ExpiredContext { time, not_after } => format!(
             "expired {} ago, on {} (this machine's clock says {})",
@@ -76,8 +80,8 @@ pub fn refusal(why: &CertificateError, host: &str) -> String {
         ),
         CertificateError::NotValidForNameContext { presented, .. } => wrong_host(presented, host),
         CertificateError::UnknownIssuer => "is not signed by a trusted root".to_owned(),
-        CertificateError::Other(OtherError(other)) => match other.downcast_ref::<Stranger>() {
-            Some(stranger) => format!("is not signed by a trusted root, but {stranger}"),
+        CertificateError::Other(OtherError(other)) => match other.downcast_ref::<UnknownSigner>() {
+            Some(signer) => format!("is not signed by a trusted root, but {signer}"),
             None => match other.downcast_ref::<webpki::Error>() {
                 Some(webpki::Error::CaUsedAsEndEntity) => {
                     "is a CA; make one with CA:FALSE and subjectAltName".to_owned()
@@ -105,7 +109,8 @@ fn wrong_host(presented: &[String], host: &str) -> String {
     format!("is for {}, not '{host}'", names.join(", "))
 }
 
-/// The library gives names as `DnsName("x")` and `IpAddress(0::1)`.
+/// The name alone: the library gives names as `DnsName("x")` and
+/// `IpAddress(0::1)`.
 fn bare(name: &str) -> String {
     let within = name.split_once('(').map_or(name, |(_, rest)| rest);
     let name = within.trim_end_matches(')').trim_matches('"');
@@ -135,7 +140,7 @@ fn span(later: &UnixTime, earlier: &UnixTime) -> String {
 /// The common name in an X.501 name, or else its organisation, unless that is
 /// empty. Source: RFC 5280, 4.1.2.4; `bytes` is the content of the outer
 /// SEQUENCE.
-pub(crate) fn name(mut bytes: &[u8]) -> Option<String> {
+pub(crate) fn name_in(mut bytes: &[u8]) -> Option<String> {
     const SET: u8 = 0x31;
     const SEQUENCE: u8 = 0x30;
     const COMMON_NAME: &[u8] = &[0x55, 4, 3];
@@ -191,7 +196,7 @@ mod tests {
             not_after: at(30),
         };
         assert_eq!(
-            refusal(&expired, "h"),
+            refusal_text(&expired, "h"),
             "the server's certificate expired 3 days ago, on Thu, 01 Jan 1970 00:00:30 GMT \
              (this machine's clock says Sun, 04 Jan 1970 00:01:00 GMT)"
         );
@@ -200,7 +205,7 @@ mod tests {
             not_before: at(7_200),
         };
         assert_eq!(
-            refusal(&early, "h"),
+            refusal_text(&early, "h"),
             "the server's certificate is not valid before Thu, 01 Jan 1970 02:00:00 GMT, in 2 hours \
              (this machine's clock says Thu, 01 Jan 1970 00:00:00 GMT)"
         );
@@ -216,7 +221,7 @@ mod tests {
                 expected: ServerName::try_from("h").unwrap(),
                 presented: presented.iter().map(|name| (*name).to_owned()).collect(),
             };
-            refusal(&why, "h")
+            refusal_text(&why, "h")
         };
         assert_eq!(
             text(&["DnsName(\"x.example\")", "IpAddress(192.0.2.1)"]),
@@ -236,14 +241,14 @@ mod tests {
 
     #[test]
     fn an_unknown_issuer_is_named() {
-        for (stranger, text) in [
-            (Stranger::Itself, "by itself"),
-            (Stranger::Other("x".into()), "by 'x'"),
-            (Stranger::Nobody, "by nobody that it names"),
+        for (signer, text) in [
+            (UnknownSigner::Itself, "by itself"),
+            (UnknownSigner::Issuer("x".into()), "by 'x'"),
+            (UnknownSigner::Unnamed, "by nobody that it names"),
         ] {
-            let why = CertificateError::Other(OtherError(Arc::new(stranger)));
+            let why = CertificateError::Other(OtherError(Arc::new(signer)));
             assert_eq!(
-                refusal(&why, "h"),
+                refusal_text(&why, "h"),
                 format!("the server's certificate is not signed by a trusted root, but {text}")
             );
         }
@@ -262,19 +267,19 @@ mod tests {
         let (country, organisation, common) =
             (attribute(6, "XX"), attribute(10, "Org"), attribute(3, "CA"));
         assert_eq!(
-            name(&[&*country, &organisation, &common].concat()),
+            name_in(&[&*country, &organisation, &common].concat()),
             Some("CA".into())
         );
         assert_eq!(
-            name(&[&*country, &organisation].concat()),
+            name_in(&[&*country, &organisation].concat()),
             Some("Org".into())
         );
-        assert_eq!(name(&country), None);
-        // Found by fuzzing: nothing is no name.
+        assert_eq!(name_in(&country), None);
+        // Fuzzing found that an empty common name was shown as a name.
         let empty = attribute(3, "");
-        assert_eq!(name(&empty), None);
+        assert_eq!(name_in(&empty), None);
         assert_eq!(
-            name(&[&*organisation, &empty].concat()).as_deref(),
+            name_in(&[&*organisation, &empty].concat()).as_deref(),
             Some("Org")
         );
     }
@@ -291,7 +296,7 @@ mod tests {
             b"\x31\x02\x30\x00",
             b"\x31\x07\x30\x05\x06\x03\x55\x04\x03",
         ] {
-            assert_eq!(name(bytes), None, "{bytes:?}");
+            assert_eq!(name_in(bytes), None, "{bytes:?}");
         }
         let long = [&b"\x31\x82\x01\x02"[..], &[0; 258]].concat();
         assert_eq!(

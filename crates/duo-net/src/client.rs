@@ -1,8 +1,9 @@
-//! The real Duo: signatures, the clock, rate limits and retries are
-//! settled here, and what is left is an answer or an [`Error`].
+//! The client of Duo's API. It deals with signatures, the clock, rate limits and
+//! retries, so that its caller gets an answer or an [`Error`].
 //!
-//! What may ring a phone goes out again only where it was certainly not
-//! performed: not a byte of it was sent, or Duo said so (429, a bad date).
+//! A request that may ring a phone is sent again only if it was certainly not
+//! performed: not a byte of it was sent, or Duo said so (429, a bad date). Source:
+//! docs/duo-api.md, *Requests*.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,41 +12,42 @@ use std::time::{Duration, Instant, SystemTime};
 use duo_policy::api::Duo;
 use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{self, Auth, Kind, Preauth, Response, Status, Trouble};
-use duo_policy::api::request::{self, Again, Endpoint, LoginParameters, Parameters};
+use duo_policy::api::request::{self, CommonParameters, Endpoint, Parameters, Retry};
 use duo_policy::api::signing::{self, Keys};
 use duo_policy::clock::Deadlines;
 use duo_policy::config::{Config, Failmode};
 use duo_policy::error::Error;
 use duo_system::wait::Waiter;
 
+use crate::answer::Answer;
 use crate::backoff;
-use crate::http::{Answer, Line, Loss, Lost, Outgoing};
+use crate::http::{Channel, ExchangeError, FailureKind, Outgoing};
 use crate::names::{Names, OwnName, SystemNames};
 
-/// What a call wants someone to know while it goes on.
+/// News of a call that is not over yet, for the person or for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Duo is rate limiting: waiting this long.
+    /// Duo limits the rate: the client waits this long.
     RateLimited(Duration),
     /// This machine's clock is off by so many seconds (Duo's less ours).
     ClockOff(i64),
 }
 
-/// Who logs in, as Duo is told.
+/// The user whom Duo is asked about.
 #[derive(Debug, Clone)]
 pub struct Person {
     /// The Duo user name.
     pub user: String,
-    /// The client's address.
+    /// The client's address, if it is known and valid.
     pub address: Option<IpAddr>,
-    /// Whether this host's own address stands in for a missing one.
+    /// Whether Duo gets this host's own address where `address` is `None`.
     pub own_address_instead: bool,
-    /// The command, if the push shall show it.
+    /// The command, if the push is to show it.
     pub command: Option<String>,
 }
 
 impl Person {
-    /// Nobody, for calls that are about no user.
+    /// The person of calls that are about no user.
     pub fn nobody() -> Person {
         Person {
             user: String::new(),
@@ -56,9 +58,9 @@ impl Person {
     }
 }
 
-/// The real [`Duo`].
+/// The [`Duo`] that asks the service over the network.
 pub struct Client<'a> {
-    line: Line<'a>,
+    channel: Channel<'a>,
     keys: Keys,
     person: Person,
     failmode: Failmode,
@@ -69,21 +71,22 @@ pub struct Client<'a> {
     notice: &'a dyn Fn(&Notice),
     own_name: Option<OwnName>,
     hostname: String,
-    /// By when the current call must be over.
+    /// When the current call must be over.
     until: Instant,
     /// Duo's clock less ours, in seconds, once it is known.
     offset: Option<i64>,
-    /// Whether Duo was asked for the time in this login.
+    /// Whether Duo has been asked for the time in this login.
     asked_the_time: bool,
     answered: bool,
     backoffs: u32,
 }
 
-/// Below this, a 401 without a reason is not the clock's fault.
+/// Seconds. If our clock is off by less, it is not the reason for a 401 that does
+/// not say why.
 const CLOCK_TOLERANCE: u64 = 60;
 
 impl<'a> Client<'a> {
-    /// Sets a client up; the clock of the first call starts to run.
+    /// Sets a client up. The time of the first preauth runs from here.
     ///
     /// # Errors
     /// [`Error::Configuration`] if `cafile` or `host` cannot be used,
@@ -99,7 +102,7 @@ impl<'a> Client<'a> {
         Client::with_names(config, person, deadlines, waiter, notice, names)
     }
 
-    /// The same, with someone else to ask for names.
+    /// As [`Client::new`], with another resolver than the system's.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -114,7 +117,7 @@ impl<'a> Client<'a> {
         let until = waiter.now() + deadlines.request;
         let own_name = OwnName::look_up(&names, deadlines.own_name, waiter)?;
         Ok(Client {
-            line: Line::new(config, deadlines, names, waiter)?,
+            channel: Channel::new(config, deadlines, names, waiter)?,
             keys: Keys {
                 ikey: config.ikey.clone(),
                 skey: config.skey.clone(),
@@ -137,15 +140,15 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Duo's clock less ours, in seconds, as later requests are dated by it.
-    /// Source: Duo Auth API, "ping".
+    /// Asks for Duo's time. Returns Duo's clock less ours, in seconds; later requests
+    /// are dated by Duo's clock. Source: docs/duo-api.md, *Signing*.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn ping(&mut self) -> Result<i64, Error> {
         let start = self.waiter.now();
         let response = self.call(&Endpoint::PING, &Parameters::new(&[]), self.https_timeout)?;
-        // Duo looked at its clock half a round trip ago.
+        // Duo read its clock half a round trip ago.
         let half = self.waiter.now().saturating_duration_since(start) / 2;
         let then = SystemTime::now().checked_sub(half);
         let ours = then
@@ -158,23 +161,24 @@ impl<'a> Client<'a> {
         Ok(offset)
     }
 
-    /// Proves keys and clock. Source: Duo Auth API, "check".
+    /// Proves `ikey`, `skey` and clock. Source: docs/duo-api.md, *Requests*.
     ///
     /// # Errors
-    /// The [`Trouble`], with Duo's code if it gave one.
+    /// The [`Trouble`], with Duo's code if it sent one.
     pub fn check(&mut self) -> Result<(), Trouble> {
         let nothing = Parameters::new(&[]);
         let answer = self
             .send(&Endpoint::CHECK, &nothing, self.https_timeout)
             .map_err(Trouble::of_error)?;
-        let response = reply::judge(answer.status, &answer.body)?;
+        let response = reply::read(answer.status, &answer.body)?;
         match response.denial() {
             Some(why) => Err(Trouble::of_error(Error::Refused(why))),
             None => response.time().map(drop).map_err(Trouble::of_error),
         }
     }
 
-    /// One call, until there is an answer that ends it.
+    /// Sends a request, again after a 429 and after a wrong date, until an answer
+    /// ends the call.
     fn call(
         &mut self,
         endpoint: &Endpoint,
@@ -183,7 +187,7 @@ impl<'a> Client<'a> {
     ) -> Result<Response, Error> {
         loop {
             let answer = self.send(endpoint, parameters, answer_within)?;
-            let trouble = match reply::judge(answer.status, &answer.body) {
+            let trouble = match reply::read(answer.status, &answer.body) {
                 Ok(response) => {
                     self.answered |= response.has_result();
                     return Ok(response);
@@ -207,7 +211,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Sends a request, again where that can do no harm.
+    /// Sends a request until there is an answer, again only where the request may be
+    /// sent again.
     fn send(
         &mut self,
         endpoint: &Endpoint,
@@ -216,22 +221,22 @@ impl<'a> Client<'a> {
     ) -> Result<Answer, Error> {
         let mut pauses = self.deadlines.retries.iter();
         loop {
-            let lost = match self.send_once(endpoint, parameters, answer_within) {
+            let failed = match self.send_once(endpoint, parameters, answer_within) {
                 Ok(answer) => return Ok(answer),
-                Err(lost) => lost,
+                Err(failed) => failed,
             };
-            let poll_is_over = endpoint.again == Again::Poll && lost.how == Loss::Timeout;
-            let harmless = endpoint.again != Again::Rings || !lost.sent;
+            let poll_is_over = endpoint.retry == Retry::Poll && failed.kind == FailureKind::Timeout;
+            let harmless = endpoint.retry != Retry::Rings || !failed.was_sent;
             let pause = match pauses.as_slice().first() {
                 _ if poll_is_over => Duration::ZERO,
-                Some(pause) if harmless && lost.how != Loss::Final => {
+                Some(pause) if harmless && failed.kind != FailureKind::Final => {
                     pauses.next();
                     *pause
                 }
-                _ => return Err(lost.error),
+                _ => return Err(failed.error),
             };
             if self.waiter.now() + pause >= self.until {
-                return Err(lost.error);
+                return Err(failed.error);
             }
             self.waiter.sleep(pause)?;
         }
@@ -242,12 +247,12 @@ impl<'a> Client<'a> {
         endpoint: &Endpoint,
         parameters: &Parameters,
         answer_within: Option<Duration>,
-    ) -> Result<Answer, Lost> {
+    ) -> Result<Answer, ExchangeError> {
         let date = signing::date(self.duos_time());
         let authorization = self.keys.authorization(
             &date,
             endpoint.method.as_str(),
-            &self.line.signed_host(),
+            &self.channel.signed_host(),
             endpoint.path,
             parameters,
         );
@@ -258,10 +263,10 @@ impl<'a> Client<'a> {
             date: &date,
             authorization: &authorization,
         };
-        self.line.exchange(&outgoing, self.until, answer_within)
+        self.channel.exchange(&outgoing, self.until, answer_within)
     }
 
-    /// What Duo's clock says, as far as we know.
+    /// The time on Duo's clock, as far as it is known.
     fn duos_time(&self) -> SystemTime {
         let now = SystemTime::now();
         let offset = self.offset.unwrap_or_default();
@@ -271,13 +276,13 @@ impl<'a> Client<'a> {
         } else {
             now.checked_add(span)
         };
-        // A date has four digits for the year; a server that claims more gets our time.
+        // A date has four digits for the year. A server whose clock needs more gets our time.
         then.filter(|then| *then >= SystemTime::UNIX_EPOCH && offset.unsigned_abs() < 1 << 36)
             .unwrap_or(now)
     }
 
-    /// Asks for the time, once a login. `cause` is the error if that was done
-    /// already.
+    /// Asks for Duo's time after a 401, once in a login. `cause` is the error of that
+    /// 401, and the error of the call if Duo has been asked already.
     fn ask_the_time(&mut self, cause: &Error) -> Result<(), Error> {
         if self.asked_the_time {
             let offset = self.offset.unwrap_or_default();
@@ -286,7 +291,7 @@ impl<'a> Client<'a> {
         self.asked_the_time = true;
         let offset = self.ping().map_err(|error| match error {
             Error::Service(text) => Error::Service(format!("{cause}, and /ping: {text}")),
-            // A 429 here is one like any other: nothing to forgive.
+            // Any other error stays what it is: a 429 of /ping denies, as every 429 does.
             error => error,
         })?;
         if offset.unsigned_abs() >= CLOCK_TOLERANCE {
@@ -295,7 +300,10 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Waits as a 429 asks for, if that is bearable; else it is `refusal`.
+    /// Waits as long as a 429 asks for.
+    ///
+    /// # Errors
+    /// `refusal`, if that is too long or happens too often in this login.
     fn back_off(&mut self, answer: &Answer, refusal: Error) -> Result<(), Error> {
         let wait = backoff::wait(answer, self.backoffs);
         if self.backoffs >= self.deadlines.backoffs || wait > self.deadlines.longest_backoff {
@@ -317,8 +325,8 @@ impl<'a> Client<'a> {
 
     fn address(&self) -> Option<String> {
         let address = match self.person.address {
-            None if self.person.own_address_instead => self.line.own_address(),
-            told => told,
+            None if self.person.own_address_instead => self.channel.own_address(),
+            address => address,
         };
         address.map(|address| address.to_string())
     }
@@ -326,14 +334,14 @@ impl<'a> Client<'a> {
 
 impl Duo for Client<'_> {
     fn preauth(&mut self) -> Result<Preauth, Error> {
-        // The first one's time has been running since the start of the login.
+        // The time of the first preauth runs from the start of the login.
         if self.answered {
             self.until = self.waiter.now() + self.deadlines.request;
         }
-        self.line.look_up(self.until)?;
+        self.channel.look_up(self.until)?;
         let address = self.address();
         let hostname = self.hostname()?;
-        let login = LoginParameters {
+        let login = CommonParameters {
             user: &self.person.user,
             address: address.as_deref(),
             hostname: &hostname,
@@ -344,17 +352,17 @@ impl Duo for Client<'_> {
     }
 
     fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
-        // Connecting anew must not eat up the answer's time.
+        // If a new connection must be made, it must not use up the time for the answer.
         let answer = self.https_timeout.unwrap_or(self.deadlines.person);
         self.until = self.waiter.now() + self.deadlines.request + answer;
         let address = self.address();
         let hostname = self.hostname()?;
-        let login = LoginParameters {
+        let login = CommonParameters {
             user: &self.person.user,
             address: address.as_deref(),
             hostname: &hostname,
         };
-        let info = request::pushinfo(self.line.own_address(), self.person.command.as_deref());
+        let info = request::pushinfo(self.channel.own_address(), self.person.command.as_deref());
         let parameters = login.auth(factor, &info);
         self.call(&Endpoint::AUTH, &parameters, self.https_timeout)?
             .auth()

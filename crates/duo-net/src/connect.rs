@@ -1,9 +1,9 @@
-//! A TLS connection to Duo: every address in turn, the proxy, the handshake,
-//! each within its deadline, each failure kept for the error text.
+//! A TLS connection to Duo: every address in turn, the proxy, the handshake. Each
+//! step has its deadline, and the error text has the failure of each address.
 //!
-//! A failure is Duo's only if it is on the closed list of docs/behaviour.md,
-//! *Failmode*: a caller who uses up descriptors or memory must not pass for a
-//! broken network.
+//! A failure counts as Duo's only if it is on the closed list of
+//! docs/behaviour.md, *Failmode*. Otherwise a caller who uses up descriptors or
+//! memory would look like a broken network, and `safe` would open the door.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,11 +23,11 @@ use crate::names::{self, Names};
 use crate::socket::Socket;
 use crate::{proxy, tls};
 
-/// What an idle connection may say before it is no longer believed to be idle,
-/// in reads: a flood of TLS tickets must not hold a login up.
-const MOST_SMALL_TALK: usize = 16;
+/// The most reads of bytes that an idle connection has sent unasked. A connection
+/// with more is not used again: a flood of TLS tickets must not hold a login up.
+const MOST_IDLE_READS: usize = 16;
 
-/// The way to Duo: settled once a login.
+/// How to reach Duo, made from the configuration once in a login.
 pub struct Route<'a> {
     host: Host,
     proxy: Option<Proxy>,
@@ -39,7 +39,7 @@ pub struct Route<'a> {
     waiter: &'a Waiter<'a>,
 }
 
-/// A connection that has proved to be Duo's.
+/// A connection to Duo after its TLS handshake.
 pub type Connection<'a> = StreamOwned<ClientConnection, Socket<'a>>;
 
 /// The version of TLS that a connection speaks.
@@ -51,14 +51,14 @@ pub fn version(connection: &Connection<'_>) -> &'static str {
     }
 }
 
-/// The server's certificate, then those that it sent along.
+/// The server's certificate, then the other certificates that the server sent.
 pub fn chain(connection: &Connection<'_>) -> Vec<CertificateDer<'static>> {
     let sent = connection.conn.peer_certificates().unwrap_or_default();
     sent.iter().map(|sent| sent.clone().into_owned()).collect()
 }
 
 impl<'a> Route<'a> {
-    /// Reads the way from the configuration.
+    /// Makes the route from the configuration.
     ///
     /// # Errors
     /// [`Error::Configuration`] if `cafile` or `host` cannot be used.
@@ -84,10 +84,10 @@ impl<'a> Route<'a> {
         })
     }
 
-    /// The addresses to try, in the resolver's order.
+    /// The addresses of Duo, or of the proxy, in the resolver's order.
     ///
     /// # Errors
-    /// [`Error::Service`] if the name is not found or nobody answers in time.
+    /// [`Error::Service`] if the name is not found or no name server answers in time.
     pub fn addresses(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
         let next = self.proxy.as_ref().map_or(&self.host, |proxy| &proxy.host);
         if let Some(address) = next.address() {
@@ -100,24 +100,25 @@ impl<'a> Route<'a> {
             .collect())
     }
 
-    /// Connects to the first of `addresses` that completes the handshake; says which.
+    /// Connects to the first of `addresses` that completes the handshake. Returns that
+    /// address too.
     ///
     /// # Errors
-    /// [`Error::Service`] with each address and its reason; [`Error::Fault`] if
-    /// any of the reasons is this machine's.
+    /// [`Error::Service`] with each address and its failure; [`Error::Fault`] if
+    /// this machine is at fault in any of them.
     pub fn connect(
         &self,
         addresses: &[SocketAddr],
         deadline: Instant,
     ) -> Result<(Connection<'a>, SocketAddr), Error> {
         let mut reasons = Vec::new();
-        let mut ours = false;
+        let mut is_our_fault = false;
         for address in addresses {
             match self.connect_to(*address, deadline) {
                 Ok(connection) => return Ok((connection, *address)),
                 Err(Error::GaveUp(why)) => return Err(Error::GaveUp(why)),
                 Err(error) => {
-                    ours |= !matches!(error, Error::Service(_));
+                    is_our_fault |= !matches!(error, Error::Service(_));
                     reasons.push(format!("{error} ({address})"));
                 }
             }
@@ -131,7 +132,7 @@ impl<'a> Route<'a> {
             self.host,
             reasons.join(", ")
         );
-        Err(if ours {
+        Err(if is_our_fault {
             Error::Fault(text)
         } else {
             Error::Service(text)
@@ -139,26 +140,26 @@ impl<'a> Route<'a> {
     }
 
     fn connect_to(&self, address: SocketAddr, deadline: Instant) -> Result<Connection<'a>, Error> {
-        let by = |most: Duration| {
+        let deadline_within = |most: Duration| {
             let now = self.waiter.now();
             match deadline.saturating_duration_since(now).min(most) {
                 Duration::ZERO => Err(Error::Service("timed out".to_owned())),
                 left => Ok(now + left),
             }
         };
-        let tcp = Socket::connect(address, by(self.deadlines.tcp)?, self.waiter);
+        let tcp = Socket::connect(address, deadline_within(self.deadlines.tcp)?, self.waiter);
         let mut socket = tcp.map_err(|error| match error.raw_os_error() {
-            Some(libc::EADDRNOTAVAIL) if leads_nowhere(address) => {
+            Some(libc::EADDRNOTAVAIL) if has_no_route(address) => {
                 Error::Service(system_words(&error))
             }
             _ => self.failure(&error),
         })?;
         if let Some(proxy) = &self.proxy {
             // The proxy makes a TCP connection of its own before it answers.
-            socket.set_deadline(by(self.deadlines.tcp)?);
+            socket.set_deadline(deadline_within(self.deadlines.tcp)?);
             proxy::open(&mut socket, &self.host, proxy, |error| self.failure(error))?;
         }
-        socket.set_deadline(by(self.deadlines.tls)?);
+        socket.set_deadline(deadline_within(self.deadlines.tls)?);
         let mut tls = ClientConnection::new(self.tls.clone(), self.name.clone())
             .map_err(|error| tls::failure(&error, &self.host.name, self.min_tls))?;
         while tls.is_handshaking() {
@@ -169,8 +170,9 @@ impl<'a> Route<'a> {
         Ok(StreamOwned::new(tls, socket))
     }
 
-    /// Sorts an I/O error: ours if a wait said so, TLS's, Duo's if it is on the
-    /// closed list, else this machine's.
+    /// The [`Error`] of an I/O error of a [`Connection`] or its socket, which may hold
+    /// an [`Error`] of ours or an error of TLS. Only an error on the closed list is an
+    /// [`Error::Service`].
     pub fn failure(&self, error: &io::Error) -> Error {
         let inner = error.get_ref();
         if let Some(ours) = inner.and_then(|inner| inner.downcast_ref::<Error>()) {
@@ -179,7 +181,7 @@ impl<'a> Route<'a> {
         if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return tls::failure(tls, &self.host.name, self.min_tls);
         }
-        sorted(error)
+        classified(error)
     }
 
     /// The host's name, for the error text and the canonical request.
@@ -188,25 +190,27 @@ impl<'a> Route<'a> {
     }
 }
 
-/// "Cannot assign requested address" is said where all ports are used up, which
-/// a caller can bring about, and where this host has no address that leads
-/// there (IPv6 switched off), which only root can. Datagrams have ports of
-/// their own, so for them it means the latter.
-fn leads_nowhere(address: SocketAddr) -> bool {
+/// Whether this host has no address from which it could reach `address`.
+///
+/// The system reports "Cannot assign requested address" in two cases: all ports
+/// are used up, which a caller can bring about, or this host has no such address
+/// (IPv6 is switched off), which only root can bring about. UDP has ports of its
+/// own, so for a UDP socket the report means the second case.
+fn has_no_route(address: SocketAddr) -> bool {
     let numbers = [libc::EADDRNOTAVAIL, libc::ENETUNREACH];
-    names::towards(address).is_err_and(|error| {
+    names::udp_socket_to(address).is_err_and(|error| {
         error
             .raw_os_error()
             .is_some_and(|number| numbers.contains(&number))
     })
 }
 
-/// Whether a connection may carry another request. Takes in what has come
-/// unasked, without waiting for more: a TLS ticket is harmless; an end, or an
-/// answer to nothing, is not.
-pub fn is_idle(connection: &mut Connection<'_>) -> bool {
+/// Whether a connection may carry another request. Reads what the server has sent
+/// unasked, and does not wait for more. A TLS ticket is harmless. The end of the
+/// connection, or an answer without a request, means that it may not.
+pub(crate) fn is_idle(connection: &mut Connection<'_>) -> bool {
     let mut arrived = connection.sock.arrived();
-    for _ in 0..MOST_SMALL_TALK {
+    for _ in 0..MOST_IDLE_READS {
         match connection.conn.process_new_packets() {
             Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
             _ => return false,
@@ -220,8 +224,9 @@ pub fn is_idle(connection: &mut Connection<'_>) -> bool {
     false
 }
 
-/// An I/O error of the system's: Duo's, if it is on the closed list, else this machine's.
-fn sorted(error: &io::Error) -> Error {
+/// The [`Error`] of an I/O error of the system: [`Error::Service`] if it is on the
+/// closed list, else [`Error::Fault`].
+fn classified(error: &io::Error) -> Error {
     let words = system_words(error);
     match (error.raw_os_error(), error.kind()) {
         (
@@ -235,7 +240,7 @@ fn sorted(error: &io::Error) -> Error {
                 | libc::ENETUNREACH
                 | libc::ENETDOWN
                 | libc::EHOSTDOWN
-                // A kernel without IPv6: no caller can bring that about.
+                // The kernel has no IPv6: no caller can bring this about.
                 | libc::EAFNOSUPPORT,
             ),
             _,
@@ -255,8 +260,8 @@ mod tests {
 
     use super::*;
 
-    fn sort(number: i32) -> Error {
-        sorted(&io::Error::from_raw_os_error(number))
+    fn of_number(number: i32) -> Error {
+        classified(&io::Error::from_raw_os_error(number))
     }
 
     #[test]
@@ -272,13 +277,13 @@ mod tests {
             libc::EACCES,
             libc::EPERM,
         ] {
-            assert!(matches!(sort(number), Error::Fault(_)), "{number}");
+            assert!(matches!(of_number(number), Error::Fault(_)), "{number}");
         }
     }
 
     #[test]
     fn without_a_free_port_an_address_still_leads_somewhere() {
-        assert!(!leads_nowhere(SocketAddr::from(([127, 0, 0, 1], 9))));
+        assert!(!has_no_route(SocketAddr::from(([127, 0, 0, 1], 9))));
     }
 
     #[test]
@@ -289,11 +294,11 @@ mod tests {
             libc::ENETUNREACH,
             libc::ETIMEDOUT,
         ] {
-            assert!(matches!(sort(number), Error::Service(_)), "{number}");
+            assert!(matches!(of_number(number), Error::Service(_)), "{number}");
         }
         let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert_eq!(
-            sorted(&eof),
+            classified(&eof),
             Error::Service("closed by the other side".into())
         );
     }
@@ -324,7 +329,7 @@ mod tests {
         assert!(is_idle(&mut connection), "tickets are harmless");
         assert!(is_idle(&mut connection), "and so is silence");
         duo.stop();
-        // Until the end, or a goodbye before it, is there.
+        // Waits until the end of the connection, or TLS's notice of it, has come.
         connection.sock.wait_for(PollFlags::POLLIN).unwrap();
         assert!(!is_idle(&mut connection), "an end is an end");
     }

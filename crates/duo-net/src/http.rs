@@ -1,9 +1,9 @@
-//! One connection to Duo, used for every request of a login, and whether a
-//! byte of the current request has left: `auth` may ring a phone, and must not
-//! ring it twice.
+//! One connection to Duo for all requests of a login. After a failure this module
+//! says whether a byte of the request was sent, since `auth` may ring a phone and
+//! must not ring it twice.
 //!
-//! HTTP's grammar is ureq-proto's, which knows buffers only: whatever connects,
-//! waits, retries or follows is ours.
+//! ureq-proto knows the grammar of HTTP, and works on buffers alone: this crate
+//! connects, waits and retries, and follows no redirect.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -19,13 +19,12 @@ use ureq_proto::client::state::RecvResponse;
 use ureq_proto::client::{Call, SendRequestResult};
 use ureq_proto::http;
 
-pub use crate::answer::Answer;
-use crate::answer::{Failure, Incoming};
+use crate::answer::{Answer, Failure, Incoming};
 use crate::connect::{self, Connection, Route};
 use crate::names::{self, Names};
 
-/// A request's head is at most this long, in bytes: a transaction's id is the
-/// longest thing in one.
+/// A request's head is at most this long, in bytes. Its longest part is the id of
+/// a transaction, which Duo chose.
 const LONGEST_REQUEST_HEAD: usize = 64 * 1024;
 
 const USER_AGENT: &str = concat!(
@@ -36,13 +35,13 @@ const USER_AGENT: &str = concat!(
     ")"
 );
 
-/// One request, signed.
+/// One signed request.
 pub struct Outgoing<'a> {
     /// GET or POST.
     pub method: Method,
     /// `/auth/v2/…`
     pub path: &'a str,
-    /// Query string or form body: the very bytes that were signed.
+    /// The query string or the form body: the same bytes that were signed.
     pub parameters: &'a Parameters,
     /// `X-Duo-Date`.
     pub date: &'a str,
@@ -50,31 +49,31 @@ pub struct Outgoing<'a> {
     pub authorization: &'a str,
 }
 
-/// No answer.
+/// Why a request got no answer.
 #[derive(Debug)]
-pub struct Lost {
-    /// Why.
+pub struct ExchangeError {
+    /// The error, if the request is not sent again.
     pub error: Error,
-    /// What kind of loss: whether trying again can help.
-    pub how: Loss,
-    /// Whether a byte of the request has left.
-    pub sent: bool,
+    /// Whether it can help to send the request again.
+    pub kind: FailureKind,
+    /// Whether a byte of the request may have been sent.
+    pub was_sent: bool,
 }
 
-/// How an answer got lost.
+/// Whether it can help to send a failed request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The connection failed: another one may not.
+pub enum FailureKind {
+    /// The connection failed. A new one may work.
     Connection,
-    /// Nothing came in time.
+    /// No answer came in time.
     Timeout,
-    /// What came was not an answer, or nobody is there to ask: it will not
-    /// change by asking again.
+    /// Sending the request again does not help: the bytes that came were not an
+    /// answer, the name was not found, or this machine is at fault.
     Final,
 }
 
-/// The line to Duo.
-pub struct Line<'a> {
+/// The connection to Duo, made when the first request needs it.
+pub struct Channel<'a> {
     route: Route<'a>,
     deadlines: &'a Deadlines,
     waiter: &'a Waiter<'a>,
@@ -84,8 +83,8 @@ pub struct Line<'a> {
     idle: Option<(Connection<'a>, Instant)>,
 }
 
-impl<'a> Line<'a> {
-    /// Sets the line up; nothing is sent yet.
+impl<'a> Channel<'a> {
+    /// Sets the channel up, and sends nothing yet.
     ///
     /// # Errors
     /// [`Error::Configuration`] if `cafile` or `host` cannot be used.
@@ -94,8 +93,8 @@ impl<'a> Line<'a> {
         deadlines: &'a Deadlines,
         names: Arc<dyn Names>,
         waiter: &'a Waiter<'a>,
-    ) -> Result<Line<'a>, Error> {
-        Ok(Line {
+    ) -> Result<Channel<'a>, Error> {
+        Ok(Channel {
             route: Route::new(config, deadlines, names, waiter)?,
             deadlines,
             waiter,
@@ -105,10 +104,10 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// Looks Duo's name up, once a login.
+    /// Looks Duo's name up, once in a login (docs/duo-api.md, *Connection*).
     ///
     /// # Errors
-    /// [`Error::Service`] if it is not found.
+    /// [`Error::Service`] if the name is not found.
     pub fn look_up(&mut self, deadline: Instant) -> Result<(), Error> {
         if self.addresses.is_empty() {
             self.addresses = self.route.addresses(deadline)?;
@@ -116,13 +115,13 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// The address that this host reaches Duo from, once that is known.
+    /// The address from which this host reaches Duo, once it is known.
     pub fn own_address(&self) -> Option<IpAddr> {
         let first = || names::own_address(*self.addresses.first()?);
         self.own_address.or_else(first)
     }
 
-    /// The host as it is signed: as in the Host header, without its port.
+    /// The host as it is signed: as in the Host header, but without the port.
     pub fn signed_host(&self) -> String {
         let host = self.route.host();
         match host.address() {
@@ -135,30 +134,33 @@ impl<'a> Line<'a> {
     /// `answer_within` once it has been sent.
     ///
     /// # Errors
-    /// [`Lost`].
+    /// [`ExchangeError`].
     pub fn exchange(
         &mut self,
         outgoing: &Outgoing<'_>,
         deadline: Instant,
         answer_within: Option<Duration>,
-    ) -> Result<Answer, Lost> {
-        let unsent = |(error, how)| Lost {
+    ) -> Result<Answer, ExchangeError> {
+        let unsent = |(error, kind)| ExchangeError {
             error,
-            how,
-            sent: false,
+            kind,
+            was_sent: false,
         };
         let mut connection = self.connection(deadline).map_err(unsent)?;
         let (head, call) = self.encoded(outgoing).map_err(unsent)?;
         connection.sock.set_deadline(deadline);
-        let lost = |failure: Failure| {
-            let (error, how) = self.sort(failure);
-            let sent = true;
-            Lost { error, how, sent }
+        let failed = |failure: Failure| {
+            let (error, kind) = self.classify(failure);
+            ExchangeError {
+                error,
+                kind,
+                was_sent: true,
+            }
         };
         let sent = connection
             .write_all(&head)
             .and_then(|()| connection.flush());
-        sent.map_err(|error| lost(error.into()))?;
+        sent.map_err(|error| failed(error.into()))?;
 
         let answer_by = answer_within.map(|span| self.waiter.now() + span);
         let until = answer_by.map_or(deadline, |by| by.min(deadline));
@@ -169,7 +171,7 @@ impl<'a> Line<'a> {
             waiter: self.waiter,
             until,
         };
-        let (answer, call) = incoming.answer(call).map_err(lost)?;
+        let (answer, call) = incoming.answer(call).map_err(failed)?;
         let nothing_follows = incoming.bytes.is_empty();
         if nothing_follows && call.is_some_and(|call| !call.must_close_connection()) {
             self.idle = Some((connection, self.waiter.now()));
@@ -178,7 +180,7 @@ impl<'a> Line<'a> {
     }
 
     /// The connection of the last request if it is still good, else a new one.
-    fn connection(&mut self, deadline: Instant) -> Result<Connection<'a>, (Error, Loss)> {
+    fn connection(&mut self, deadline: Instant) -> Result<Connection<'a>, (Error, FailureKind)> {
         if let Some((mut connection, since)) = self.idle.take() {
             let idle = self.waiter.now().saturating_duration_since(since);
             if idle <= self.deadlines.idle && connect::is_idle(&mut connection) {
@@ -186,29 +188,30 @@ impl<'a> Line<'a> {
             }
         }
         self.look_up(deadline)
-            .map_err(|error| (error, Loss::Final))?;
+            .map_err(|error| (error, FailureKind::Final))?;
         let connected = self.route.connect(&self.addresses, deadline);
         let (connection, address) = connected.map_err(|error| {
-            let how = match error {
-                Error::Service(_) => Loss::Connection,
-                _ => Loss::Final,
+            let kind = match error {
+                Error::Service(_) => FailureKind::Connection,
+                _ => FailureKind::Final,
             };
-            (error, how)
+            (error, kind)
         })?;
         self.own_address = connection.sock.own_address();
-        // The next connection need not wait again for those that were deaf.
+        // The address that worked goes first, so that the next connection does not
+        // wait again for addresses that did not answer.
         self.addresses.retain(|other| *other != address);
         self.addresses.insert(0, address);
         Ok(connection)
     }
 
-    /// The bytes of a request, and what reads its answer.
+    /// The bytes of a request, and the state of HTTP that reads its answer.
     fn encoded(
         &self,
         outgoing: &Outgoing<'_>,
-    ) -> Result<(Vec<u8>, Call<RecvResponse>), (Error, Loss)> {
+    ) -> Result<(Vec<u8>, Call<RecvResponse>), (Error, FailureKind)> {
         self.encode(outgoing)
-            .map_err(|error| (Error::fault("make a request", error), Loss::Final))
+            .map_err(|error| (Error::fault("make a request", error), FailureKind::Final))
     }
 
     fn encode(
@@ -250,24 +253,24 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Sorts what may go wrong once a request is on its way into the rows of
-    /// the failmode table.
-    fn sort(&self, failure: Failure) -> (Error, Loss) {
+    /// The error of a failure after the request was sent, as a row of the table in
+    /// docs/behaviour.md, *Failmode*, and whether sending again can help.
+    fn classify(&self, failure: Failure) -> (Error, FailureKind) {
         let host = self.route.host();
         let error = match failure {
             Failure::Io(error) => error,
             Failure::NoAnswer(why) => {
                 let text = format!("invalid response from {host}: {why}");
-                return (Error::Service(text), Loss::Final);
+                return (Error::Service(text), FailureKind::Final);
             }
         };
-        let (how, what) = match error.kind() {
-            io::ErrorKind::TimedOut => (Loss::Timeout, "No answer from"),
-            _ => (Loss::Connection, "Lost the connection to"),
+        let (kind, what) = match error.kind() {
+            io::ErrorKind::TimedOut => (FailureKind::Timeout, "No answer from"),
+            _ => (FailureKind::Connection, "Lost the connection to"),
         };
         match self.route.failure(&error) {
-            Error::Service(words) => (Error::Service(format!("{what} {host}: {words}")), how),
-            error => (error, Loss::Final),
+            Error::Service(words) => (Error::Service(format!("{what} {host}: {words}")), kind),
+            error => (error, FailureKind::Final),
         }
     }
 }

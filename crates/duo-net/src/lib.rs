@@ -1,19 +1,21 @@
-//! The line to Duo, from its API down to TCP: [`client`] (signatures, the clock,
-//! rate limits, retries), [`http`] (one connection for a whole login),
+//! The connection to Duo, from its API down to TCP: [`Client`] (signatures, the
+//! clock, rate limits, retries), `http` (one connection for a whole login),
 //! [`connect`] (every address, the proxy, TLS), [`names`].
 //!
-//! Nothing here waits but by a [`Waiter`](duo_system::wait::Waiter).
+//! Every wait in this crate is a wait of a [`Waiter`](duo_system::wait::Waiter),
+//! so it ends at its deadline, or when the parent of this process ends.
 #![forbid(unsafe_code)]
 
 mod answer;
 pub mod backoff;
 mod certificate;
-pub mod client;
+mod client;
 pub mod connect;
-pub mod http;
+mod http;
 pub mod names;
 mod proxy;
 mod socket;
 pub mod tls;
 
+pub use answer::Answer;
 pub use client::{Client, Notice, Person};

@@ -1,5 +1,5 @@
-//! Names into addresses, and this host's own full name, each in a thread of its
-//! own, since the system's resolver knows no deadline.
+//! Lookups of names, and of this host's own full name. Each runs in a thread of
+//! its own, since the system's resolver takes no deadline.
 
 use std::fs;
 use std::io;
@@ -17,27 +17,29 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::PollFlags;
 
-/// Bytes of stack for a resolver's thread: NSS modules are not ours to measure.
+/// Bytes of stack for a thread that runs the resolver. NSS modules run in it, and
+/// nobody knows how much stack they need.
 const RESOLVER_STACK: usize = 1024 * 1024;
 
-/// Who knows names: the system, or a test's stand-in.
+/// A resolver: the system's, or one of a test.
 pub trait Names: Send + Sync {
     /// The addresses of `name`, in the order in which they are to be tried.
     ///
     /// # Errors
-    /// [`Unknown`].
-    fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Unknown>;
+    /// [`NameError`].
+    fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NameError>;
 
-    /// The full name of this host, which calls itself `short`.
+    /// The full name of this host, whose short name is `short`; `None` if there is none.
     fn full_name(&self, short: &str) -> Option<String>;
 }
 
-/// Why a name has no addresses.
+/// Why no addresses of a name were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unknown {
-    /// The name service says so, or says nothing; in our words.
+pub enum NameError {
+    /// The name service does not know the name, fails, or does not answer: a text
+    /// of ours.
     Service(&'static str),
-    /// This machine could not ask; in the system's words.
+    /// This machine could not ask: the system's text.
     Fault(String),
 }
 
@@ -46,7 +48,7 @@ pub enum Unknown {
 pub struct SystemNames;
 
 impl Names for SystemNames {
-    fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Unknown> {
+    fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
         let hints = AddrInfoHints {
             socktype: SockType::Stream.into(),
             ..AddrInfoHints::default()
@@ -55,11 +57,11 @@ impl Names for SystemNames {
             Ok(list) => Ok(list.flatten().map(|entry| entry.sockaddr.ip()).collect()),
             Err(error) => Err(match error.kind() {
                 LookupErrorKind::NoName | LookupErrorKind::NoData => {
-                    Unknown::Service("name not found")
+                    NameError::Service("name not found")
                 }
-                LookupErrorKind::Again => Unknown::Service("no answer from the name service"),
-                LookupErrorKind::Fail => Unknown::Service("the name service failed"),
-                _ => Unknown::Fault(system_words(&io::Error::from(error))),
+                LookupErrorKind::Again => NameError::Service("no answer from the name service"),
+                LookupErrorKind::Fail => NameError::Service("the name service failed"),
+                _ => NameError::Fault(system_words(&io::Error::from(error))),
             }),
         }
     }
@@ -75,20 +77,21 @@ impl Names for SystemNames {
     }
 }
 
-/// `name` as it keeps the resolver from its search list, which would cost one
-/// more wait for each domain where no name server answers: with a dot at its
-/// end. A name of one word may need the list (a proxy that is called `proxy`),
-/// and /etc/hosts knows no name with such a dot.
+/// `name` with a dot at its end, which keeps the resolver from its search list.
+/// Where no name server answers, the search list would cost one more wait for each
+/// of its domains. Two names get no dot: a name without any dot may need the search
+/// list (a proxy that is called `proxy`), and a name in /etc/hosts is not found with
+/// a dot at its end.
 fn absolute(name: &str) -> String {
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    match name.contains('.') && !lists(&hosts, name) {
+    match name.contains('.') && !is_in_hosts_file(&hosts, name) {
         true => format!("{name}."),
         false => name.to_owned(),
     }
 }
 
 /// Whether the text of a hosts file has an address for `name`.
-fn lists(hosts: &str, name: &str) -> bool {
+fn is_in_hosts_file(hosts: &str, name: &str) -> bool {
     hosts.lines().any(|line| {
         let entry = line.split('#').next().unwrap_or_default();
         let mut names = entry.split_whitespace().skip(1);
@@ -99,41 +102,41 @@ fn lists(hosts: &str, name: &str) -> bool {
 /// Looks `name` up, by `deadline`.
 ///
 /// # Errors
-/// [`Error::Service`] if it is not found, or nobody answers in time;
+/// [`Error::Service`] if the name is not found, or no name server answers in time;
 /// [`Error::Fault`] if this machine cannot ask; those of [`Waiter::wait`].
-pub fn look_up(
+pub(crate) fn look_up(
     names: &Arc<dyn Names>,
     name: &str,
     deadline: Instant,
     waiter: &Waiter<'_>,
 ) -> Result<Vec<IpAddr>, Error> {
     let asked = name.to_owned();
-    let answer = Beside::start("lookup", names, move |names| names.addresses(&asked))?;
+    let answer = Lookup::start("lookup", names, move |names| names.addresses(&asked))?;
     let failed = |words: &str| format!("Couldn't look up {name}: {words}");
     match answer.wait(deadline, waiter)? {
         Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
         Some(Ok(_)) => Err(Error::Service(failed("name not found"))),
-        Some(Err(Unknown::Service(words))) => Err(Error::Service(failed(words))),
-        Some(Err(Unknown::Fault(words))) => Err(Error::Fault(failed(&words))),
+        Some(Err(NameError::Service(words))) => Err(Error::Service(failed(words))),
+        Some(Err(NameError::Fault(words))) => Err(Error::Fault(failed(&words))),
         None => Err(Error::Service(failed("timed out"))),
     }
 }
 
-/// What a thread finds out beside everything else.
-struct Beside<T> {
+/// A lookup in a thread of its own.
+struct Lookup<T> {
     answer: mpsc::Receiver<T>,
-    /// Closed by the thread when it has answered.
+    /// Becomes readable when the thread has answered and closed the other end.
     done: OwnedFd,
 }
 
-impl<T: Send + 'static> Beside<T> {
-    /// Starts `ask` in a thread. Where the caller's limits leave no thread, it
-    /// is asked here and now: the resolver ends by itself.
+impl<T: Send + 'static> Lookup<T> {
+    /// Starts `ask` in a thread. Where the caller's limits allow no more threads, `ask`
+    /// runs in this one, without a deadline: the resolver has timeouts of its own.
     fn start(
         thread: &str,
         names: &Arc<dyn Names>,
         ask: impl Fn(&dyn Names) -> T + Clone + Send + 'static,
-    ) -> Result<Beside<T>, Error> {
+    ) -> Result<Lookup<T>, Error> {
         let (done, signal) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
             .map_err(|errno| Error::fault("make a pipe", errno.desc()))?;
         let (found, answer) = mpsc::channel();
@@ -143,22 +146,23 @@ impl<T: Send + 'static> Beside<T> {
             .stack_size(RESOLVER_STACK)
             .spawn(move || {
                 let (names, ask, found) = theirs;
-                // Nobody may be listening any more.
+                // The receiver may be gone: the login went on without the answer.
                 let _ = found.send(ask(&*names));
                 drop(signal);
             });
         if started.is_err() {
             let _ = found.send(ask(&**names));
         }
-        Ok(Beside { answer, done })
+        Ok(Lookup { answer, done })
     }
 
-    /// The answer, if it comes by `by`; one that is there already is taken at any time.
-    fn wait(&self, by: Instant, waiter: &Waiter<'_>) -> Result<Option<T>, Error> {
+    /// The answer, if it comes by `deadline`. An answer that has already come is
+    /// returned even after `deadline`.
+    fn wait(&self, deadline: Instant, waiter: &Waiter<'_>) -> Result<Option<T>, Error> {
         if let Ok(found) = self.answer.try_recv() {
             return Ok(Some(found));
         }
-        waiter.wait(self.done.as_fd(), PollFlags::POLLIN, by)?;
+        waiter.wait(self.done.as_fd(), PollFlags::POLLIN, deadline)?;
         match self.answer.try_recv() {
             Ok(found) => Ok(Some(found)),
             Err(TryRecvError::Empty) => Ok(None),
@@ -169,13 +173,13 @@ impl<T: Send + 'static> Beside<T> {
     }
 }
 
-/// The address that this host would reach `to` from. Sends nothing.
-pub fn own_address(to: SocketAddr) -> Option<IpAddr> {
-    Some(towards(to).ok()?.local_addr().ok()?.ip())
+/// The address from which this host would reach `to`. Sends nothing.
+pub(crate) fn own_address(to: SocketAddr) -> Option<IpAddr> {
+    Some(udp_socket_to(to).ok()?.local_addr().ok()?.ip())
 }
 
-/// A datagram socket that leads to `to`. Sends nothing.
-pub(crate) fn towards(to: SocketAddr) -> io::Result<UdpSocket> {
+/// A UDP socket that is connected to `to`, which sends nothing.
+pub(crate) fn udp_socket_to(to: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -185,18 +189,19 @@ pub(crate) fn towards(to: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// This host's own full name, looked up beside everything else.
-pub struct OwnName {
-    answer: Beside<Option<String>>,
+/// The lookup of this host's own full name, which runs while the connection is
+/// made.
+pub(crate) struct OwnName {
+    lookup: Lookup<Option<String>>,
     short: String,
-    by: Instant,
+    deadline: Instant,
 }
 
 impl OwnName {
-    /// Starts looking; whoever asks later waits until `patience` from now, no longer.
+    /// Starts the lookup. [`OwnName::name`] waits for it until `patience` from now.
     ///
     /// # Errors
-    /// [`Error::Fault`] if there is no name at all.
+    /// [`Error::Fault`] if this host's short name cannot be read.
     pub fn look_up(
         names: &Arc<dyn Names>,
         patience: Duration,
@@ -206,18 +211,22 @@ impl OwnName {
             .map_err(|errno| Error::fault("find this host's name", errno.desc()))?
             .to_string_lossy()
             .into_owned();
-        let by = waiter.now() + patience;
+        let deadline = waiter.now() + patience;
         let asked = short.clone();
-        let answer = Beside::start("own name", names, move |names| names.full_name(&asked))?;
-        Ok(OwnName { answer, short, by })
+        let lookup = Lookup::start("own name", names, move |names| names.full_name(&asked))?;
+        Ok(OwnName {
+            lookup,
+            short,
+            deadline,
+        })
     }
 
-    /// The full name; the short one if the full one is not known by now.
+    /// The full name, or the short name if the full name was not found in time.
     ///
     /// # Errors
     /// Those of [`Waiter::wait`].
     pub fn name(self, waiter: &Waiter<'_>) -> Result<String, Error> {
-        let full = self.answer.wait(self.by, waiter)?.flatten();
+        let full = self.lookup.wait(self.deadline, waiter)?.flatten();
         Ok(full.unwrap_or(self.short))
     }
 }
@@ -228,17 +237,17 @@ mod tests {
 
     use super::*;
 
-    /// Answers what it was given; hangs where that is nothing.
-    struct Given(Option<Result<Vec<IpAddr>, Unknown>>);
+    /// A resolver with one answer to every name; without an answer it hangs.
+    struct FixedNames(Option<Result<Vec<IpAddr>, NameError>>);
 
-    impl Given {
-        fn answer(answer: Result<Vec<IpAddr>, Unknown>) -> Arc<dyn Names> {
-            Arc::new(Given(Some(answer)))
+    impl FixedNames {
+        fn answer(answer: Result<Vec<IpAddr>, NameError>) -> Arc<dyn Names> {
+            Arc::new(FixedNames(Some(answer)))
         }
     }
 
-    impl Names for Given {
-        fn addresses(&self, _name: &str) -> Result<Vec<IpAddr>, Unknown> {
+    impl Names for FixedNames {
+        fn addresses(&self, _name: &str) -> Result<Vec<IpAddr>, NameError> {
             self.0.clone().unwrap_or_else(|| hang())
         }
 
@@ -266,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_lookup_that_hangs_ends_in_time() {
-        let names: Arc<dyn Names> = Arc::new(Given(None));
+        let names: Arc<dyn Names> = Arc::new(FixedNames(None));
         let started = Instant::now();
         let error = look_up(&names, "duo.example", soon(), &waiter()).unwrap_err();
         assert_eq!(
@@ -281,18 +290,18 @@ mod tests {
         for (answer, words) in [
             (Ok(Vec::new()), "name not found"),
             (
-                Err(Unknown::Service("no answer from the name service")),
+                Err(NameError::Service("no answer from the name service")),
                 "no answer from the name service",
             ),
         ] {
-            let names = Given::answer(answer);
+            let names = FixedNames::answer(answer);
             let expected = Error::Service(format!("Couldn't look up duo.example: {words}"));
             assert_eq!(
                 look_up(&names, "duo.example", soon(), &waiter()),
                 Err(expected)
             );
         }
-        let names = Given::answer(Err(Unknown::Fault("too many open files".into())));
+        let names = FixedNames::answer(Err(NameError::Fault("too many open files".into())));
         assert!(matches!(
             look_up(&names, "h", soon(), &waiter()),
             Err(Error::Fault(text)) if text.ends_with("too many open files")
@@ -302,9 +311,9 @@ mod tests {
     #[test]
     fn a_hosts_file_is_read_by_whole_names_and_without_comments() {
         let hosts = "127.0.0.1 localhost\n192.0.2.7\tx.example Duo.Example # not.example\n";
-        assert!(lists(hosts, "duo.example") && lists(hosts, "x.example"));
+        assert!(is_in_hosts_file(hosts, "duo.example") && is_in_hosts_file(hosts, "x.example"));
         for name in ["not.example", "o.example", "192.0.2.7", "duo"] {
-            assert!(!lists(hosts, name), "{name}");
+            assert!(!is_in_hosts_file(hosts, name), "{name}");
         }
         assert_eq!(absolute("api-1.duo.test"), "api-1.duo.test.");
         assert_eq!(absolute("proxy"), "proxy");
@@ -316,7 +325,7 @@ mod tests {
             .iter()
             .map(|text| text.parse().unwrap())
             .collect();
-        let names = Given::answer(Ok(list.clone()));
+        let names = FixedNames::answer(Ok(list.clone()));
         assert_eq!(look_up(&names, "h", soon(), &waiter()), Ok(list));
     }
 
@@ -324,13 +333,13 @@ mod tests {
     fn a_name_of_ones_own_that_takes_too_long_is_the_short_one() {
         let short = nix::unistd::gethostname().unwrap();
         let short = short.to_string_lossy();
-        let slow: Arc<dyn Names> = Arc::new(Given(None));
+        let slow: Arc<dyn Names> = Arc::new(FixedNames(None));
         let started = Instant::now();
         let own = OwnName::look_up(&slow, Duration::from_millis(50), &waiter()).unwrap();
         assert_eq!(own.name(&waiter()).as_deref(), Ok(&*short));
         assert!(started.elapsed() < Duration::from_secs(5));
 
-        let quick = Given::answer(Ok(Vec::new()));
+        let quick = FixedNames::answer(Ok(Vec::new()));
         let own = OwnName::look_up(&quick, Duration::from_secs(60), &waiter()).unwrap();
         assert_eq!(own.name(&waiter()), Ok(format!("{short}.example")));
     }

@@ -1,5 +1,6 @@
-//! A proxy's tunnel: CONNECT, asked for and answered, on a socket that has its
-//! deadline already. Credentials go out as they are written, and nowhere else.
+//! The tunnel through a proxy: a CONNECT request and its answer, on a socket whose
+//! deadline is already set. Credentials are sent to the proxy as they are written
+//! in the configuration, and appear nowhere else.
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
@@ -16,31 +17,31 @@ const LONGEST_ANSWER: usize = 8 * 1024;
 /// Asks the proxy at the other end of `socket` for a tunnel to `host`.
 ///
 /// # Errors
-/// [`Error::Service`] if the proxy refuses, or answers what is not HTTP; else
-/// what `sort` makes of the socket's errors.
+/// [`Error::Service`] if the proxy refuses, or if its answer is not HTTP. `classify`
+/// makes the error of a failure of the socket.
 pub fn open(
     socket: &mut (impl Read + Write),
     host: &Host,
     proxy: &Proxy,
-    sort: impl Fn(&io::Error) -> Error,
+    classify: impl Fn(&io::Error) -> Error,
 ) -> Result<(), Error> {
-    let lost = |error: io::Error| match sort(&error) {
+    let failed = |error: io::Error| match classify(&error) {
         Error::Service(words) => Error::Service(format!("the proxy: {words}")),
         error => error,
     };
     socket
         .write_all(request(host, proxy).as_bytes())
-        .map_err(lost)?;
+        .map_err(failed)?;
 
-    // Byte by byte: what follows the empty line is the tunnel's.
+    // Reads byte by byte, since what follows the empty line belongs to the tunnel.
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         socket.read_exact(&mut byte).map_err(|error| {
-            let begun = answer.is_empty() || b"HTTP/1.".starts_with(first(&answer, 7));
+            let may_be_http = answer.is_empty() || b"HTTP/1.".starts_with(first(&answer, 7));
             match error.kind() {
-                io::ErrorKind::UnexpectedEof if !begun => not_http(),
-                _ => lost(error),
+                io::ErrorKind::UnexpectedEof if !may_be_http => not_http(),
+                _ => failed(error),
             }
         })?;
         answer.extend_from_slice(&byte);
@@ -76,7 +77,7 @@ fn request(host: &Host, proxy: &Proxy) -> Zeroizing<String> {
     ))
 }
 
-/// The status in an answer's first line, if that is HTTP.
+/// The status in the first line of an answer, if the line is HTTP's.
 fn status(answer: &[u8]) -> Option<u16> {
     let line = answer.split(|byte| *byte == b'\r').next()?;
     let mut words = std::str::from_utf8(first(line, 64)).ok()?.split(' ');
@@ -86,6 +87,7 @@ fn status(answer: &[u8]) -> Option<u16> {
     digits.parse().ok().filter(|_| is_status)
 }
 
+/// The first `most` bytes, or all if there are fewer.
 fn first(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)
 }
@@ -99,19 +101,19 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    /// Reads what was laid ready, keeps what is written.
-    struct Wire {
+    /// A socket that reads a prepared answer and keeps what is written to it.
+    struct ScriptedSocket {
         answer: Cursor<Vec<u8>>,
         asked: Vec<u8>,
     }
 
-    impl Read for Wire {
+    impl Read for ScriptedSocket {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.answer.read(buffer)
         }
     }
 
-    impl Write for Wire {
+    impl Write for ScriptedSocket {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.asked.write(bytes)
         }
@@ -120,20 +122,20 @@ mod tests {
         }
     }
 
-    /// What was asked, what came of it, and what is left for the tunnel.
+    /// The request, the result, and the bytes that are left for the tunnel.
     fn tunnel(host: &str, proxy: &str, answer: &[u8]) -> (String, Result<(), Error>, Vec<u8>) {
-        let mut wire = Wire {
+        let mut socket = ScriptedSocket {
             answer: Cursor::new(answer.to_vec()),
             asked: Vec::new(),
         };
         let host = Host::parse(host, 443).unwrap();
         let proxy = Proxy::parse(proxy.as_bytes()).unwrap();
-        let result = open(&mut wire, &host, &proxy, |error| {
+        let result = open(&mut socket, &host, &proxy, |error| {
             Error::Service(error.kind().to_string())
         });
         let mut rest = Vec::new();
-        wire.answer.read_to_end(&mut rest).unwrap();
-        (String::from_utf8(wire.asked).unwrap(), result, rest)
+        socket.answer.read_to_end(&mut rest).unwrap();
+        (String::from_utf8(socket.asked).unwrap(), result, rest)
     }
 
     fn refusal(answer: &[u8]) -> String {

@@ -1,5 +1,5 @@
-//! A TCP socket that never blocks: each wait ends at the deadline, or with the
-//! parent of this process.
+//! A TCP socket that never blocks: each wait ends at the deadline, or when the
+//! parent of this process ends.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -15,8 +15,8 @@ use nix::sys::socket::{
 
 /// A socket that never outlasts its deadline.
 ///
-/// Its I/O errors are the system's, `TimedOut` at the deadline, or one that
-/// holds an error of ours: why waiting ended.
+/// An I/O error of it is the system's, or `TimedOut` at the deadline, or holds a
+/// `duo_policy::error::Error` that says why a wait ended early.
 pub struct Socket<'a> {
     stream: TcpStream,
     deadline: Instant,
@@ -24,7 +24,7 @@ pub struct Socket<'a> {
 }
 
 impl<'a> Socket<'a> {
-    /// A TCP connection, by `deadline`.
+    /// Connects by TCP, by `deadline`.
     ///
     /// # Errors
     /// See [`Socket`].
@@ -53,8 +53,8 @@ impl<'a> Socket<'a> {
             }
             begun => begun?,
         }
-        // A handshake's last records and the request should not wait for an ACK.
-        // Where that cannot be had, it costs time only.
+        // The last records of a handshake and the request should not wait for an
+        // ACK. If the option cannot be set, the login only takes longer.
         let _ = socket.stream.set_nodelay(true);
         Ok(socket)
     }
@@ -64,7 +64,7 @@ impl<'a> Socket<'a> {
         self.deadline = deadline;
     }
 
-    /// What has come unasked; reading it never waits.
+    /// The bytes that have arrived already; reading them never waits.
     pub fn arrived(&self) -> Arrived<'_> {
         Arrived(&self.stream)
     }
@@ -74,12 +74,12 @@ impl<'a> Socket<'a> {
         Some(self.stream.local_addr().ok()?.ip())
     }
 
-    /// Returns when `event`, or an error of the socket's, has come.
+    /// Returns when `event` or an error of the socket has come.
     ///
     /// # Errors
     /// See [`Socket`].
     pub fn wait_for(&self, event: PollFlags) -> io::Result<()> {
-        self.before_the_deadline()?;
+        self.check_deadline()?;
         let waited = self.waiter.wait(self.stream.as_fd(), event, self.deadline);
         match waited.map_err(io::Error::other)? {
             Waited::Ready => Ok(()),
@@ -87,8 +87,9 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// A server that always has a byte more must not outlast the deadline.
-    fn before_the_deadline(&self) -> io::Result<()> {
+    /// Fails once the deadline has passed. A server that always has one more byte
+    /// would never make a wait time out.
+    fn check_deadline(&self) -> io::Result<()> {
         match self.waiter.has_passed(self.deadline) {
             false => Ok(()),
             true => Err(io::ErrorKind::TimedOut.into()),
@@ -111,8 +112,9 @@ impl Read for Socket<'_> {
 impl Write for Socket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            self.before_the_deadline()?;
-            // There is nearly always room: to ask first would be one more system call.
+            self.check_deadline()?;
+            // The socket nearly always takes the bytes, so a wait before this would
+            // cost one more system call for nothing.
             match send(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
                 Ok(written) => return Ok(written),
                 Err(Errno::EINTR) => {}
@@ -122,7 +124,8 @@ impl Write for Socket<'_> {
         }
     }
 
-    /// A handshake's last two records leave together.
+    /// Sends all parts in one system call, so that the last two records of a
+    /// handshake leave in one packet.
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         self.write(&whole)
@@ -133,7 +136,8 @@ impl Write for Socket<'_> {
     }
 }
 
-/// What a socket has for us already.
+/// The bytes that have arrived on a socket. A read fails with `WouldBlock` when
+/// there are no more.
 pub struct Arrived<'a>(&'a TcpStream);
 
 impl Read for Arrived<'_> {

@@ -1,5 +1,7 @@
-//! Whom we take for Duo: whoever the pinned roots, or those of `cafile`, vouch
-//! for. Nothing in the environment has a say.
+//! Which server is trusted to be Duo's: one whose certificate is signed under a
+//! pinned root or under a certificate of `cafile` (docs/duo-api.md, *Connection*
+//! and *Pinned roots*). Nothing in the environment changes this (docs/security.md,
+//! attack 1).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,23 +27,24 @@ use rustls::{
 
 use crate::certificate;
 
-/// Mozilla's roots under which Duo's servers are signed.
+/// The roots under which Duo's servers are signed (docs/duo-api.md, *Pinned
+/// roots*).
 const ROOTS: &[u8] = include_bytes!("roots.pem");
 
-/// A `cafile` is at most this long, in bytes; the largest of a system is a
-/// fortieth of it.
+/// A `cafile` is at most this long, in bytes. The bundles that systems ship are
+/// less than a tenth of this.
 const LARGEST_BUNDLE: u64 = 16 * 1024 * 1024;
 
-/// What the TLS library needs to know, from the configuration.
+/// The settings of the TLS library that the configuration asks for.
 ///
 /// # Errors
 /// [`Error::Configuration`] if `cafile` cannot be used.
-pub fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
+pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if config.noverify {
-        Arc::new(Anyone(provider.clone()))
+        Arc::new(AcceptAny(provider.clone()))
     } else {
-        Arc::new(Rooted(verifier(&trusted_roots(config)?)?))
+        Arc::new(NamingVerifier(verifier(&trusted_roots(config)?)?))
     };
     let versions: &[&SupportedProtocolVersion] = match config.min_tls {
         MinTls::Tls12 => &[&TLS13, &TLS12],
@@ -53,7 +56,7 @@ pub fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    // One connection a login: nothing to resume.
+    // A login nearly always makes one connection, so there is no session to resume.
     tls.resumption = Resumption::disabled();
     Ok(Arc::new(tls))
 }
@@ -87,11 +90,13 @@ fn verifier(roots: &[CertificateDer<'static>]) -> Result<Arc<WebPkiServerVerifie
         .map_err(|error| set_up(&error))
 }
 
-/// Whether `roots` vouch for the certificates that `host` sent, at the time `at`.
+/// Checks that the certificates which `host` sent are signed under one of `roots`,
+/// and valid at the time `at`.
 ///
 /// # Errors
-/// [`Error::Service`]: why not.
-pub fn vouch(
+/// [`Error::Service`] if they are not; [`Error::Configuration`] if `host` cannot be a
+/// host's name.
+pub fn verify_chain(
     roots: &[CertificateDer<'static>],
     sent: &[CertificateDer<'_>],
     host: &str,
@@ -103,7 +108,7 @@ pub fn vouch(
     let Some((own, others)) = sent.split_first() else {
         return Err(Error::Service("the server sent no certificate".to_owned()));
     };
-    let verified = Rooted(verifier(roots)?).verify_server_cert(
+    let verified = NamingVerifier(verifier(roots)?).verify_server_cert(
         own,
         others,
         &name,
@@ -114,15 +119,15 @@ pub fn vouch(
     verified.map(drop).map_err(failed)
 }
 
-/// The name of a root.
+/// The common name of a root, or else its organisation.
 pub fn name_of(root: &CertificateDer<'_>) -> Option<String> {
     let anchor = webpki::anchor_from_trusted_cert(root).ok()?;
-    certificate::name(&anchor.subject)
+    certificate::name_in(&anchor.subject)
 }
 
-/// What is in a regular file, if that is what is there: a fifo and a device may
-/// have no end.
-fn regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The content of a regular file of at most [`LARGEST_BUNDLE`] bytes. Anything else
+/// is `None`, since a fifo or a device may have no end.
+fn read_regular_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut options = File::options();
     let file = options
         .read(true)
@@ -132,16 +137,18 @@ fn regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
     if !status.is_file() || status.len() > LARGEST_BUNDLE {
         return Ok(None);
     }
-    // With room for one more, the end is found without growing.
+    // With room for one more byte, `read_to_end` finds the end without growing the
+    // vector.
     let length = usize::try_from(status.len()).unwrap_or_default();
     let mut bytes = Vec::with_capacity(length + 1);
     file.take(LARGEST_BUNDLE).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
+/// The usable certificates of a `cafile`.
 fn bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let name = path.display();
-    let bytes = regular(path).map_err(|error| {
+    let bytes = read_regular_file(path).map_err(|error| {
         let who = nix::unistd::User::from_uid(nix::unistd::geteuid());
         let who = who
             .ok()
@@ -149,7 +156,7 @@ fn bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
             .map_or_else(String::new, |user| user.name);
         let why = system_words(&error);
         let text = format!("the user '{who}' couldn't read cafile '{name}': {why}");
-        match is_a_mistake(&error) {
+        match is_configuration_mistake(&error) {
             true => Error::Configuration(text),
             false => Error::Fault(text),
         }
@@ -167,9 +174,10 @@ fn bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(roots)
 }
 
-/// Whether a file cannot be read because of what was configured. No descriptor
-/// left, say, is a caller's doing: failmode must not forgive it as a mistake.
-fn is_a_mistake(error: &io::Error) -> bool {
+/// Whether a file cannot be read because of a mistake in the configuration. Other
+/// causes, such as too many open files, can be a caller's doing, and failmode must
+/// not forgive them as a mistake.
+fn is_configuration_mistake(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound
@@ -192,7 +200,7 @@ pub(crate) fn failure(error: &rustls::Error, host: &str, min_tls: MinTls) -> Err
             MinTls::Tls12 => "the server speaks neither TLS 1.2 nor TLS 1.3".to_owned(),
             MinTls::Tls13 => "the server does not speak TLS 1.3, as min_tls wants".to_owned(),
         }),
-        Tls::InvalidCertificate(why) => Error::Service(certificate::refusal(why, host)),
+        Tls::InvalidCertificate(why) => Error::Service(certificate::refusal_text(why, host)),
         Tls::AlertReceived(alert) => {
             Error::Service(format!("the server ended it with the TLS alert {alert:?}"))
         }
@@ -209,17 +217,17 @@ pub(crate) fn failure(error: &rustls::Error, host: &str, min_tls: MinTls) -> Err
         | Tls::InappropriateHandshakeMessage { .. } => {
             Error::Service(format!("TLS failed: {error:?}"))
         }
-        // No random bytes, no time, no memory: ours, not Duo's.
+        // The other errors are faults of this machine: no random bytes, no time, no memory.
         _ => Error::Fault(format!("couldn't use TLS: {error:?}")),
     }
 }
 
-/// Whom the roots vouch for. The library's own verifier, which names what is
-/// wrong with a certificate, but not who signed it.
+/// The library's verifier of certificates. Its error says what is wrong with a
+/// certificate, but not who signed it, so this type adds the signer's name.
 #[derive(Debug)]
-struct Rooted(Arc<WebPkiServerVerifier>);
+struct NamingVerifier(Arc<WebPkiServerVerifier>);
 
-impl ServerCertVerifier for Rooted {
+impl ServerCertVerifier for NamingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -258,11 +266,11 @@ impl ServerCertVerifier for Rooted {
     }
 }
 
-/// `noverify = yes`: any certificate will do.
+/// The verifier of `noverify = yes`, which accepts every certificate.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+struct AcceptAny(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,
@@ -378,12 +386,12 @@ mod tests {
 
     #[test]
     fn a_cafile_that_a_caller_has_made_unreadable_is_no_mistake() {
-        let sort = |number| is_a_mistake(&io::Error::from_raw_os_error(number));
+        let is_mistake = |number| is_configuration_mistake(&io::Error::from_raw_os_error(number));
         for number in [libc::ENOENT, libc::EACCES, libc::ENOTDIR, libc::EISDIR] {
-            assert!(sort(number), "{number}");
+            assert!(is_mistake(number), "{number}");
         }
         for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO] {
-            assert!(!sort(number), "{number}");
+            assert!(!is_mistake(number), "{number}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Time: every deadline and wait of a login in one value, and a clock that a
-//! test can turn.
+//! Time: every deadline and wait of a login in one value, and the clock as a
+//! trait, so that a test can use a clock of its own.
 
 use std::time::{Duration, Instant};
 
@@ -7,34 +7,36 @@ use std::time::{Duration, Instant};
 /// and *Requests*; docs/behaviour.md, *The conversation*.
 #[derive(Debug, Clone)]
 pub struct Deadlines {
-    /// For one TCP connection attempt, and for a proxy's answer to CONNECT, which
-    /// stands for one.
+    /// For one TCP connection attempt, and for a proxy's answer to CONNECT, since
+    /// the proxy makes such an attempt before it answers.
     pub tcp: Duration,
     /// For one TLS handshake.
     pub tls: Duration,
-    /// For one preauth with its connections, retries and answer; the first is
-    /// counted from the start of the login. Waits after a 429 do not count.
+    /// For one preauth with its connections, retries and answer. The time of the
+    /// first preauth runs from the start of the login. Waits after a 429 do not
+    /// count.
     pub request: Duration,
-    /// Pauses before a failed idempotent request goes out again; one try more
-    /// than there are pauses.
+    /// The pauses before a failed idempotent request is sent again: with two
+    /// pauses it is sent three times at most.
     pub retries: [Duration; 2],
-    /// A connection idle for longer is not trusted with a request any more.
+    /// How long a connection may be idle and still carry another request.
     pub idle: Duration,
     /// For one long poll of `auth_status`.
     pub poll: Duration,
-    /// Between two polls that were answered at once.
+    /// The least time from one poll to the next, where the answer had no new text.
     pub between_polls: Duration,
-    /// For the person to approve.
+    /// For the person to approve a factor, from auth to the verdict.
     pub person: Duration,
-    /// At the menu without a line.
+    /// For the person to type a line at the menu.
     pub menu: Duration,
     /// The longest wait after a 429 that is still worth it.
     pub longest_backoff: Duration,
-    /// Waits after a 429 in one login.
+    /// The most waits after a 429 in one login.
     pub backoffs: u32,
-    /// For this host's own full name, beside the connection.
+    /// For the lookup of this host's own full name, which runs while the
+    /// connection is made.
     pub own_name: Duration,
-    /// For room on a terminal or in a pipe before a line is dropped.
+    /// For a terminal or a pipe to take a line, before the line is dropped.
     pub output: Duration,
     /// Before a headless login says that it waits.
     pub headless_notice: Duration,
@@ -61,9 +63,9 @@ impl Default for Deadlines {
     }
 }
 
-/// The time, as decisions see it. A test turns it; the system's is in `duo-system`.
+/// The time. The clock of the system is `duo_system::wait::SystemClock`.
 pub trait Clock {
-    /// Monotonic now.
+    /// The current time, which never goes back.
     fn now(&self) -> Instant;
     /// Returns when `span` has passed.
     fn sleep(&self, span: Duration);
@@ -73,8 +75,8 @@ pub trait Clock {
 mod tests {
     use super::*;
 
-    /// As the protocol's notes and the manual have them: every other test
-    /// passes values of its own.
+    /// docs/duo-api.md and docs/behaviour.md promise these values. Every other
+    /// test passes values of its own.
     #[test]
     fn a_login_waits_as_long_as_is_promised_and_no_longer() {
         let seconds = Duration::from_secs;

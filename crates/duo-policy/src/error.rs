@@ -1,8 +1,9 @@
 //! What can go wrong in a login, sorted by what failmode may make of it.
 //!
-//! The variants are the rows of the failmode table; [`verdict::failmode`] alone
-//! turns one into an outcome. Whoever makes an error chooses its row, and the
-//! safe choice is [`Error::Fault`]: it never opens the door.
+//! The variants are the rows of the table in docs/behaviour.md, *Failmode*;
+//! [`verdict::failmode`] alone turns one into an outcome. The code that makes an
+//! error chooses its row. In doubt it must choose [`Error::Fault`], which never
+//! opens the door.
 //!
 //! [`verdict::failmode`]: crate::verdict::failmode
 
@@ -30,7 +31,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A system call's failure that nothing but this machine explains.
+    /// The [`Error::Fault`] of a system call that failed.
     /// `doing` says what was tried: `start a thread`.
     pub fn fault(doing: &str, cause: impl fmt::Display) -> Error {
         Error::Fault(format!("couldn't {doing}: {cause}"))

@@ -1,15 +1,15 @@
 //! Who is asked for the second factor: pattern-lists over the names of the user's groups, and the
-//! gate, which lets a user pass only if the groups are known to be the whole truth (docs/behaviour.md,
+//! gate, which lets a user pass only if it is certain that no group is missing (docs/behaviour.md,
 //! *Groups*).
 
 use std::fmt;
 
 use crate::config::is_blank;
 
-/// A name that no system gives to a group, to see whether the directory can say "no such group". It
-/// is spelt like a real one, since some name services refuse an odd name without asking the
+/// A name that no group has, looked up to see whether the directory can say "no such group". It is
+/// spelt like a real one, since some name services refuse an unusual name without asking the
 /// directory.
-pub const NO_SUCH_GROUP: &[u8] = b"login_duo-no-such-group";
+const NO_SUCH_GROUP: &[u8] = b"login_duo-no-such-group";
 
 /// The pattern-lists of `groups`: blanks between lists, commas between the patterns of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,31 +23,31 @@ struct Pattern {
     name: Vec<u8>,
 }
 
-/// What a pattern says of the groups that fit it.
+/// What a pattern does to its list if one of the user's groups fits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sense {
-    /// Ask them.
+    /// The list matches, unless a negated pattern of it fits too.
     Positive,
-    /// `!`: not by this list.
+    /// With `!`: the list does not match.
     Negated,
 }
 
 impl Groups {
-    /// Reads one value. Empty patterns (`a,,b`) match nobody and are dropped, see
-    /// [`has_empty_pattern`].
+    /// Reads one value. Empty patterns (`a,,b`) match nobody and are dropped; the
+    /// configuration warns of them.
     ///
     /// # Errors
-    /// What is wrong, to follow the key's name: a `!` before nothing, or no pattern at all, which
-    /// would let everybody pass.
+    /// What is wrong, in words that follow the key's name: a `!` before nothing, or no pattern at
+    /// all, which would let everybody pass.
     pub fn parse(value: &[u8]) -> Result<Self, &'static str> {
         let mut lists = Vec::new();
-        for word in words(value) {
+        for text in split_at_blanks(value) {
             let mut list = Vec::new();
-            for text in word
+            for pattern in text
                 .split(|byte| *byte == b',')
-                .filter(|text| !text.is_empty())
+                .filter(|pattern| !pattern.is_empty())
             {
-                list.push(Pattern::parse(text)?);
+                list.push(Pattern::parse(pattern)?);
             }
             if !list.is_empty() {
                 lists.push(list);
@@ -64,7 +64,8 @@ impl Groups {
         self.lists.extend(other.lists);
     }
 
-    /// Whether a list matches: one of the `names` a positive pattern of it, and none a negated one.
+    /// Whether a list matches: one of the `names` fits a positive pattern of it, and none of them
+    /// fits a negated one.
     pub fn matches<N: AsRef<[u8]>>(&self, names: &[N]) -> bool {
         self.lists.iter().any(|list| {
             let hit = |sense| {
@@ -76,9 +77,8 @@ impl Groups {
         })
     }
 
-    /// The names that are configured outright, positive or negated: the patterns without `*` and
-    /// `?`.
-    pub fn literals(&self) -> impl Iterator<Item = &[u8]> {
+    /// The patterns without `*` and `?`, positive or negated: each is the name of one group.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &[u8]> {
         let names = self
             .lists
             .iter()
@@ -87,8 +87,9 @@ impl Groups {
         names.filter(|name| !name.iter().any(|byte| matches!(byte, b'*' | b'?')))
     }
 
-    /// The first list that matches, as the file spells it (`*,!guests`), for whoever asks why.
-    pub fn deciding<N: AsRef<[u8]>>(&self, names: &[N]) -> Option<String> {
+    /// The first list that matches, as the file spells it (`*,!guests`), to explain why a user is
+    /// asked.
+    pub fn first_match<N: AsRef<[u8]>>(&self, names: &[N]) -> Option<String> {
         let list = self.lists.iter().find(|list| {
             let alone = Self {
                 lists: vec![(*list).clone()],
@@ -108,8 +109,8 @@ impl Groups {
         all.map(|pattern| (pattern.sense, pattern.name.as_slice()))
     }
 
-    /// Whether one list takes everybody, so that the others decide nothing.
-    pub fn takes_everybody(&self) -> bool {
+    /// Whether one list matches every user, so that the other lists change nothing.
+    pub fn matches_everybody(&self) -> bool {
         self.lists.iter().any(|list| {
             list.iter()
                 .any(|pattern| pattern.name.iter().all(|byte| *byte == b'*'))
@@ -141,37 +142,38 @@ impl Pattern {
 }
 
 /// Whether a pattern of `value` is empty, as in `a, b`, where the writer may have meant `a,b`.
-pub fn has_empty_pattern(value: &[u8]) -> bool {
-    words(value)
+pub(crate) fn has_empty_pattern(value: &[u8]) -> bool {
+    split_at_blanks(value)
         .iter()
-        .any(|word| word.split(|byte| *byte == b',').any(<[u8]>::is_empty))
+        .any(|list| list.split(|byte| *byte == b',').any(<[u8]>::is_empty))
 }
 
-/// The words of `value` between blanks; a backslash before a blank makes it part of the word.
-fn words(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut words = Vec::new();
-    let mut word = Vec::new();
+/// The pattern-lists of `value`, which blanks separate. A backslash before a blank makes the blank part
+/// of a name.
+fn split_at_blanks(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut lists = Vec::new();
+    let mut list = Vec::new();
     let mut rest = value;
     while let [byte, after @ ..] = rest {
         rest = after;
         match (byte, after) {
             (b'\\', [blank, after @ ..]) if is_blank(*blank) => {
-                word.push(*blank);
+                list.push(*blank);
                 rest = after;
             }
-            (byte, _) if is_blank(*byte) => words.push(std::mem::take(&mut word)),
-            (byte, _) => word.push(*byte),
+            (byte, _) if is_blank(*byte) => lists.push(std::mem::take(&mut list)),
+            (byte, _) => list.push(*byte),
         }
     }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
+    lists.push(list);
+    lists.retain(|list| !list.is_empty());
+    lists
 }
 
 /// Whether the whole `name` fits `pattern`, byte by byte; `*` is any bytes, `?` any one.
 ///
-/// Only the last `*` is ever tried again, as any earlier one would only repeat its choices: so the
-/// time is at most the product of the two lengths, also for `*a*a*a*a*b`.
+/// Only the last `*` is ever tried again, since an earlier `*` would only repeat the same choices. So
+/// the time is at most the product of the two lengths, also for `*a*a*a*a*b`.
 fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern, mut name) = (pattern, name);
     let mut last_star: Option<(&[u8], &[u8])> = None;
@@ -196,7 +198,7 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Where the groups of the account are looked up, through NSS or, in tests, from a script.
+/// The directory in which the groups of one account are looked up: NSS or, in tests, a script.
 pub trait Directory {
     /// The names of the account's groups, primary and supplementary.
     ///
@@ -220,16 +222,17 @@ pub trait Directory {
 pub enum Membership {
     /// There is no group of this name.
     NoSuchGroup,
-    /// It does not list the account, which may be a member all the same, by its primary group.
+    /// The group does not list the account. The account may still be a member, if this is its primary
+    /// group.
     Unlisted,
-    /// It lists the account.
+    /// The group lists the account.
     Listed,
 }
 
 /// Why a group could not be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LookupError {
-    /// The user is in a group whose id has no name, so no pattern can be held against it.
+    /// The user is in a group whose id has no name, so no pattern can be compared with it.
     Nameless {
         /// The group id.
         gid: u32,
@@ -238,17 +241,19 @@ pub enum LookupError {
     Failed {
         /// What was looked up, such as `the user's groups` or `group 'wheel'`.
         what: String,
-        /// The system's words.
+        /// The system's text for the error.
         cause: String,
     },
-    /// The directory contradicts itself.
+    /// The directory contradicts itself: a group lists the account, but was not among the account's
+    /// groups.
     Overlooked {
-        /// A group that lists the account, but was not among the account's groups.
+        /// The group's name.
         group: String,
     },
-    /// A directory that is down would look the same.
+    /// A configured group was not found. This may mean that the directory is down, since
+    /// nsswitch.conf hides the difference.
     Hidden {
-        /// A group that is configured, but was not found.
+        /// The group's name.
         group: String,
     },
 }
@@ -288,11 +293,11 @@ pub enum Reason {
     Everybody,
     /// A pattern-list matches.
     Matched,
-    /// No list matches, but the directory could not be trusted to name every group: to be logged.
+    /// No list matches, but a group may be missing from the user's groups; why, for the log.
     Doubt(LookupError),
 }
 
-/// Decides whether Duo is asked. Without `groups`, nothing is looked up.
+/// Decides whether Duo is asked. Without `groups`, no group is looked up.
 ///
 /// # Errors
 /// The user's own groups cannot be named: a fault of this machine, so deny.
@@ -304,19 +309,20 @@ pub fn gate(groups: Option<&Groups>, directory: &impl Directory) -> Result<Gate,
     if groups.matches(&names) {
         return Ok(Gate::Ask(Reason::Matched));
     }
-    // getgrouplist says nothing when a directory is down, it returns fewer groups: without this
-    // proof, whoever logs in while LDAP is away would pass. Nor if it came back in between: then a
-    // group lists a user who seemed not to be in it.
+    // When a directory is down, getgrouplist reports no error: it returns fewer groups. Without this
+    // check, everybody who logs in while LDAP is down would pass (docs/security.md, attack 13). If
+    // LDAP comes back between the two lookups, a group lists a user whose groups did not have it.
     for name in groups.literals().chain([NO_SUCH_GROUP]) {
-        if let Some(doubt) = doubt(name, &names, directory) {
+        if let Some(doubt) = doubt_about(name, &names, directory) {
             return Ok(Gate::Ask(Reason::Doubt(doubt)));
         }
     }
     Ok(Gate::Pass)
 }
 
-/// Why the user's groups may be more than `names`, as far as the group `name` can show it.
-fn doubt(name: &[u8], names: &[Vec<u8>], directory: &impl Directory) -> Option<LookupError> {
+/// Looks the group `name` up. Returns why the user may be in more groups than `names`, if the lookup
+/// shows that.
+fn doubt_about(name: &[u8], names: &[Vec<u8>], directory: &impl Directory) -> Option<LookupError> {
     let group = || String::from_utf8_lossy(name).into_owned();
     match directory.membership(name) {
         Err(error) => Some(error),
@@ -402,11 +408,11 @@ mod tests {
     #[test]
     fn the_list_that_decides_is_told_as_it_was_written() {
         let groups = Groups::parse(b"wheel *,!guests").unwrap();
-        let of = |names: &[&str]| groups.deciding(names);
+        let of = |names: &[&str]| groups.first_match(names);
         assert_eq!(of(&["wheel", "guests"]).as_deref(), Some("wheel"));
         assert_eq!(of(&["staff"]).as_deref(), Some("*,!guests"));
         assert_eq!(of(&["guests"]), None);
-        let everybody = |value: &[u8]| Groups::parse(value).unwrap().takes_everybody();
+        let everybody = |value: &[u8]| Groups::parse(value).unwrap().matches_everybody();
         assert!(everybody(b"a ** b") && !everybody(b"*,!a") && !everybody(b"a*"));
     }
 
@@ -472,14 +478,14 @@ mod tests {
         }
     }
 
-    /// A directory that plays: the user's groups, and what it says to a lookup by name.
-    struct Script {
+    /// A directory for tests: the user's groups, and its answer to a lookup by name.
+    struct ScriptedDirectory {
         names: Result<Vec<Vec<u8>>, LookupError>,
         says: fn(&[u8]) -> Result<Membership, LookupError>,
         hides_failures: bool,
     }
 
-    impl Directory for Script {
+    impl Directory for ScriptedDirectory {
         fn group_names(&self) -> Result<Vec<Vec<u8>>, LookupError> {
             self.names.clone()
         }
@@ -508,7 +514,7 @@ mod tests {
         let names = Ok(names.iter().map(|name| name.as_bytes().to_vec()).collect());
         gate(
             Some(&Groups::parse(groups.as_bytes()).unwrap()),
-            &Script {
+            &ScriptedDirectory {
                 names,
                 says,
                 hides_failures: false,
@@ -519,7 +525,7 @@ mod tests {
 
     #[test]
     fn without_groups_nothing_is_looked_up() {
-        let directory = Script {
+        let directory = ScriptedDirectory {
             names: Err(down()),
             says: |_| panic!("looked up"),
             hides_failures: false,
@@ -544,7 +550,7 @@ mod tests {
     #[test]
     fn a_group_id_without_a_name_or_a_failed_lookup_denies() {
         for error in [LookupError::Nameless { gid: 1234 }, down()] {
-            let directory = Script {
+            let directory = ScriptedDirectory {
                 names: Err(error.clone()),
                 says: |_| Ok(Unlisted),
                 hides_failures: false,
@@ -614,7 +620,7 @@ mod tests {
         };
         let groups = Groups::parse(b"admins adm*").unwrap();
         let gate_with = |says| {
-            let silent = Script {
+            let silent = ScriptedDirectory {
                 names: Ok(vec![b"staff".to_vec()]),
                 says,
                 hides_failures: true,

@@ -1,7 +1,7 @@
 //! The decisions of login_duo, without a system call: what the configuration
-//! says ([`config`]), who is asked ([`groups`]), what Duo's words mean ([`api`]),
-//! how the attempts of a login go ([`login`]), and what opens the door
-//! ([`verdict`]).
+//! says ([`config`]), who is asked ([`groups`]), what Duo is sent and what its
+//! answers mean ([`api`]), how the attempts of a login go ([`login`]), and what
+//! opens the door ([`verdict`]).
 #![forbid(unsafe_code)]
 
 pub mod api;

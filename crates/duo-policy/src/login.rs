@@ -1,7 +1,8 @@
-//! The decisions of a login: preauth, factor, attempts. What becomes of them is
-//! in [`crate::verdict`].
+//! The decisions of a login: preauth, factor, attempts. [`crate::verdict`] says
+//! what an outcome means for the door.
 //!
-//! Pure, over the traits [`Duo`] and [`Conversation`].
+//! Nothing here makes a system call: Duo, the person, the clock and the log are
+//! traits.
 
 use std::time::Instant;
 
@@ -17,48 +18,48 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::verdict::{self, Alibi};
 
-/// What a login is made of, beside Duo and the person.
+/// What a login needs to know, apart from Duo and the person.
 pub struct Login<'a> {
-    /// The sysadmin's decisions.
+    /// The configuration file's decisions.
     pub config: &'a Config,
-    /// The Duo user name, for a menu that we write.
+    /// The Duo user name, shown in a menu that is built from devices.
     pub user: &'a str,
-    /// `$DUO_PASSCODE`.
+    /// `$DUO_PASSCODE`, if the client sent it.
     pub passcode: Option<&'a Secret>,
-    /// How long the person may take.
+    /// The deadlines and waits of this login.
     pub deadlines: &'a Deadlines,
-    /// The time.
+    /// The clock that the deadlines are measured with.
     pub clock: &'a dyn Clock,
-    /// Asked where `safe` is about to open.
+    /// Called right before `safe` opens the door.
     pub alibi: Alibi<'a>,
 }
 
-/// What the log must say while a login goes on.
+/// The lines that the log gets before a login is over.
 pub trait AttemptLog {
-    /// Duo is about to be asked to judge a factor, for the first time in this login.
+    /// Duo is about to be asked to verify a factor, for the first time in this login.
     fn asking(&self);
 
     /// An attempt was denied, and another one follows.
     fn failed(&self, why: &str);
 }
 
-/// Different texts of one transaction that are shown; a server that says more
-/// than this has nothing to say.
+/// The most different texts that are shown for one transaction, so that a hostile
+/// server cannot flood the terminal.
 const MOST_TEXTS: usize = 20;
 
 /// How one attempt ended, if it did not end in an error.
 enum Attempt {
-    /// Duo said yes, to this factor.
+    /// Duo allowed the login with the factor of this name.
     Allowed(String),
-    /// Duo said no, or was not even asked; another attempt may follow.
+    /// Duo denied, or was not asked at all; why. Another attempt may follow.
     Denied(String),
-    /// The login is over without a factor.
+    /// preauth ended the login: no factor was needed, or none would help.
     Over(Verdict),
 }
 
 impl Login<'_> {
-    /// Attempts, until one ends the login. `log` is told of each denied one but
-    /// the last, which is the verdict.
+    /// Makes attempts until one ends the login. `log` gets each denied attempt but
+    /// the last, which becomes the verdict.
     pub fn run(
         &self,
         duo: &mut dyn Duo,
@@ -69,7 +70,7 @@ impl Login<'_> {
             true => self.config.prompts.max(1),
             false => 1,
         };
-        let duo = &mut Announced {
+        let duo = &mut LoggedDuo {
             duo,
             log,
             has_asked: false,
@@ -85,7 +86,7 @@ impl Login<'_> {
                 Err(error) => {
                     let (answered, stated) = (duo.answered(), self.config.failmode);
                     let verdict = verdict::of_error(&error, answered, stated, self.alibi);
-                    tell_of_error(person, &error, &verdict);
+                    show_error(person, &error, &verdict);
                     return verdict;
                 }
             }
@@ -107,7 +108,7 @@ impl Login<'_> {
                 return Ok(Attempt::Over(Verdict::new(Outcome::Skipped, message)));
             }
             Preauth::Deny(message) => {
-                let why = or_else(message, "Duo denied this login");
+                let why = non_empty_or(message, "Duo denied this login");
                 person.show(&Message::Denied {
                     why: why.clone(),
                     next: Next::Nothing,
@@ -115,7 +116,7 @@ impl Login<'_> {
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
             Preauth::Enroll { text, url } => {
-                let why = or_else(text, "Duo enrolment required");
+                let why = non_empty_or(text, "Duo enrolment required");
                 person.show(&Message::Enrol {
                     text: enrolment(&why, url.as_deref()),
                     address: url,
@@ -136,7 +137,7 @@ impl Login<'_> {
         };
         let factor = match self.choose(number, &menu, person)? {
             Ok(factor) => factor,
-            // The same command would come to the same end.
+            // A new login with the same command would be denied for the same reason.
             Err(why) if !person.is_interactive() => return denied(why.to_owned(), Next::Nothing),
             Err(why) => return denied(why.to_owned(), Next::Login),
         };
@@ -146,7 +147,7 @@ impl Login<'_> {
             person.show(&Message::Tell(message));
             return Ok(Attempt::Allowed(factor.name().to_owned()));
         }
-        let why = or_else(message, "Duo denied this attempt");
+        let why = non_empty_or(message, "Duo denied this attempt");
         match status.progress {
             Progress::LockedOut => denied(why, Next::Nothing),
             _ => denied(why, Next::Login),
@@ -177,13 +178,14 @@ impl Login<'_> {
                 return Ok(Ok(default));
             }
             None if unattended => return Ok(Err(NO_DEFAULT)),
-            // Without a default, autopush is the menu at once.
+            // Without a default factor, autopush shows the menu in the first attempt too.
             _ => {}
         }
         loop {
             let line = person.ask(&menu.text(self.user))?;
             match typed(&line) {
-                // A slip at the keyboard: no passcode is that short.
+                // No passcode is that short, so this is a slip at the keyboard
+                // (docs/behaviour.md, *At the menu*).
                 Ok(text) if menu.lacks_option(&text) => {
                     person.show(&Message::Tell(format!("there is no option {text}")));
                 }
@@ -194,15 +196,15 @@ impl Login<'_> {
         }
     }
 
-    /// Asks Duo to judge a factor, and waits for its word.
+    /// Asks Duo to verify a factor, and waits for the result.
     fn prove(
         &self,
         factor: &Factor,
         duo: &mut dyn Duo,
         person: &dyn Conversation,
     ) -> Result<Status, Error> {
-        // What was typed is a passcode as a rule, and asks nothing more of the person, however
-        // slow Duo is: only Duo knows better.
+        // A typed factor is a passcode as a rule, and asks nothing more of the person, however
+        // slow Duo is. If it is the name of a factor, `follow` learns so from Duo's first status.
         if !factor.is_typed() {
             person.show(&Message::Waiting(Waiting::Begins));
         }
@@ -215,6 +217,7 @@ impl Login<'_> {
         status
     }
 
+    /// Polls a transaction until it has a result or the person's time is over.
     fn follow(
         &self,
         transaction: &str,
@@ -223,11 +226,11 @@ impl Login<'_> {
         person: &dyn Conversation,
     ) -> Result<Status, Error> {
         let until = self.clock.now() + self.deadlines.person;
-        let mut told = Vec::new();
-        let mut waits = false;
+        let mut shown = Vec::new();
+        let mut shows_waiting = !factor.is_typed();
         loop {
-            let asked = self.clock.now();
-            if asked >= until {
+            let asked_at = self.clock.now();
+            if asked_at >= until {
                 return Ok(timed_out());
             }
             let status = match duo.status(transaction, until) {
@@ -237,23 +240,24 @@ impl Login<'_> {
             if status.progress != Progress::Waiting {
                 return Ok(status);
             }
-            if factor.is_typed() && !waits {
+            if !shows_waiting {
                 person.show(&Message::Waiting(Waiting::Begins));
-                waits = true;
+                shows_waiting = true;
             }
-            let is_new = |message: &String| told.len() < MOST_TEXTS && !told.contains(message);
+            let is_new = |message: &String| shown.len() < MOST_TEXTS && !shown.contains(message);
             match status.message.filter(is_new) {
                 Some(message) => {
-                    // The code to type into the phone is part of it.
+                    // The text of a Verified Push holds the code to type into the phone.
                     person.show(&match factor.is_verified_push() {
                         true => Message::Code(message.clone()),
                         false => Message::Tell(message.clone()),
                     });
-                    told.push(message);
+                    shown.push(message);
                 }
-                // A server that answers at once with nothing new is not asked in a spin.
+                // Without this pause, a server that answers at once without a new text would
+                // be asked in a tight loop.
                 None => {
-                    let took = self.clock.now().saturating_duration_since(asked);
+                    let took = self.clock.now().saturating_duration_since(asked_at);
                     self.clock
                         .sleep(self.deadlines.between_polls.saturating_sub(took));
                 }
@@ -262,14 +266,15 @@ impl Login<'_> {
     }
 }
 
-/// Duo, with the line in the log that comes before it is asked to judge anything.
-struct Announced<'a> {
+/// A [`Duo`] that writes a line to the log before its first `auth`
+/// (docs/security.md, *One final line*).
+struct LoggedDuo<'a> {
     duo: &'a mut dyn Duo,
     log: &'a dyn AttemptLog,
     has_asked: bool,
 }
 
-impl Duo for Announced<'_> {
+impl Duo for LoggedDuo<'_> {
     fn preauth(&mut self) -> Result<Preauth, Error> {
         self.duo.preauth()
     }
@@ -297,14 +302,16 @@ fn timed_out() -> Status {
     }
 }
 
-fn or_else(message: String, words: &str) -> String {
+/// `message`, or `default` if it is blank.
+fn non_empty_or(message: String, default: &str) -> String {
     if message.trim().is_empty() {
-        words.to_owned()
+        default.to_owned()
     } else {
         message
     }
 }
 
+/// The text of an enrolment, with the address on a line of its own unless `text` has it.
 fn enrolment(text: &str, url: Option<&str>) -> String {
     match url {
         Some(url) if !text.contains(url) => format!("{text}\n{url}"),
@@ -312,8 +319,8 @@ fn enrolment(text: &str, url: Option<&str>) -> String {
     }
 }
 
-/// Says why the login ends, where that is not plain from what was said before.
-fn tell_of_error(person: &dyn Conversation, error: &Error, verdict: &Verdict) {
+/// Shows why the login ends, unless the person gave up and so knows it.
+fn show_error(person: &dyn Conversation, error: &Error, verdict: &Verdict) {
     if verdict.outcome == Outcome::Failsafe {
         let text = "Duo cannot be reached: you are let in without it";
         person.show(&Message::Tell(text.to_owned()));
@@ -325,11 +332,12 @@ fn tell_of_error(person: &dyn Conversation, error: &Error, verdict: &Verdict) {
     }
 }
 
-/// What was typed, as Duo should see it: trimmed, and without the blanks that a
-/// pasted `123 456` has.
+/// A typed line as it is sent to Duo: trimmed, and without the blanks between
+/// digits that a pasted `123 456` has. Source: docs/behaviour.md, *At the menu*.
 ///
 /// # Errors
-/// Why it cannot be a passcode or a factor's name.
+/// Why the line can be neither a passcode nor a factor's name: it has more than
+/// 255 bytes, or control characters.
 pub fn typed(line: &[u8]) -> Result<String, &'static str> {
     if line.len() > 255 {
         return Err("That is too long to be a passcode");

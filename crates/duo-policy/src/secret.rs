@@ -9,21 +9,21 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// The bytes themselves. Whoever copies them answers for the copy.
+    /// The bytes themselves. A copy of them is not overwritten when it is dropped.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Takes the bytes over; they are not copied. What the vector left behind when it grew is not
-/// overwritten.
+/// Takes the bytes over; they are not copied. Memory that the vector gave back earlier, when it
+/// grew, is not overwritten.
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 }
 
-/// Takes the text over, as for bytes.
+/// Takes the bytes of the text over; they are not copied.
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self::from(text.into_bytes())

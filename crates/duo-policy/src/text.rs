@@ -1,6 +1,7 @@
-//! The only door through which text from outside reaches a terminal or the log.
+//! Every text from outside passes through this module before it reaches a
+//! terminal or the log.
 //!
-//! It must withstand escape sequences, line breaks that forge a second line,
+//! The module must withstand escape sequences, line breaks that forge a second line,
 //! quotes that forge a field, letters that turn the direction of writing, and
 //! half a UTF-8 letter on an 8-bit terminal (docs/security.md, attack 8).
 
@@ -9,17 +10,17 @@ use std::borrow::Cow;
 /// The longest text from outside that is shown, in characters.
 pub const LONGEST: usize = 1_000;
 
-/// What a reader's locale is known to take.
+/// The characters that a terminal can show, as far as its locale says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charset {
     /// The locale says UTF-8.
     Utf8,
-    /// It says something else, or nothing.
+    /// The locale names another character set, or none.
     Ascii,
 }
 
 impl Charset {
-    /// What a locale takes; `variables` are the values of LC_ALL, LC_CTYPE and
+    /// The character set of a locale; `variables` are the values of LC_ALL, LC_CTYPE and
     /// LANG. POSIX: the first of these that is set and not empty names the locale.
     pub fn of_locale(variables: [Option<&[u8]>; 3]) -> Charset {
         let mut named = variables.into_iter().flatten();
@@ -36,7 +37,7 @@ impl Charset {
         }
     }
 
-    /// What stands for what was left out.
+    /// The mark at the end of a text that was cut.
     pub fn ellipsis(self) -> &'static str {
         match self {
             Charset::Utf8 => "…",
@@ -64,7 +65,8 @@ pub fn for_log(text: &str) -> String {
     safe
 }
 
-/// A name between quotes in the log cannot end them.
+/// `name` with a backslash before each quote and backslash, so that it cannot end
+/// the quotes around it in the log. At most [`LONGEST`] characters of it.
 pub fn quoted(name: &str) -> String {
     let mut safe = String::with_capacity(name.len());
     for letter in name.chars().take(LONGEST) {
@@ -76,8 +78,9 @@ pub fn quoted(name: &str) -> String {
     safe
 }
 
-/// A client's address in the log has few letters; any other could forge a field.
-pub fn client_field(client: &str) -> String {
+/// A client's address for the log: ASCII letters, digits and `.:%_-` stay, any
+/// other character becomes `?`, since it could forge a field.
+pub(crate) fn client_field(client: &str) -> String {
     let field = client.chars().take(LONGEST).map(|letter| match letter {
         '.' | ':' | '%' | '_' | '-' => letter,
         _ if letter.is_ascii_alphanumeric() => letter,
@@ -86,12 +89,13 @@ pub fn client_field(client: &str) -> String {
     field.collect()
 }
 
-/// Text from outside as one line for a person.
+/// Text from outside as one line for a person: what a terminal must not get
+/// becomes `?` (docs/behaviour.md, *In every case*).
 pub fn one_line(text: &str, charset: Charset) -> Cow<'_, str> {
     sanitised(text, charset, &[])
 }
 
-/// Text from outside for a terminal: lines and tabs stay.
+/// Text from outside for a terminal, as [`one_line`], but newlines and tabs stay.
 pub fn for_terminal(text: &str, charset: Charset) -> Cow<'_, str> {
     sanitised(text, charset, &['\n', '\t'])
 }
@@ -105,7 +109,8 @@ fn sanitised<'a>(text: &'a str, charset: Charset, kept: &[char]) -> Cow<'a, str>
     Cow::Owned(text.replace(unsafe_letter, "?"))
 }
 
-/// Whether a terminal could take `letter` for an order.
+/// Whether a terminal must not get `letter`: the terminal could obey it, or the
+/// person could read something else than what is there.
 fn is_unsafe(letter: char, charset: Charset) -> bool {
     match letter {
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => true,

@@ -1,17 +1,17 @@
 //! What opens the door: **the one function that applies failmode**, and the
-//! two keys.
+//! one that checks the two keys (docs/security.md, *Processes*).
 //!
 //! A reader who wants to list every way in reads [`Outcome::opens`],
 //! [`failmode`] and [`judge`], and nothing else: [`Allow`] has a private field,
 //! so no other module can make one.
 
-use duo_wire::{Left, Outcome, Record, Verdict, Who};
+use duo_wire::{Departure, Outcome, Record, Verdict, Who};
 
 use crate::config::Failmode;
 use crate::error::Error;
 use crate::text;
 
-/// How bad a line of the log is, in syslog's terms.
+/// The syslog priority of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// Priority 3.
@@ -23,7 +23,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// syslog's number.
+    /// The number that syslog gives to this priority.
     pub fn number(self) -> u8 {
         match self {
             Priority::Error => 3,
@@ -33,7 +33,8 @@ impl Priority {
     }
 }
 
-/// The beginning of an outcome's line in the log, and how bad it is.
+/// The words that an outcome's line in the log begins with, and its priority.
+/// Source: docs/behaviour.md, *Log*.
 pub fn label(outcome: Outcome) -> (&'static str, Priority) {
     match outcome {
         Outcome::Successful => ("Successful", Priority::Info),
@@ -47,8 +48,8 @@ pub fn label(outcome: Outcome) -> (&'static str, Priority) {
     }
 }
 
-/// `<Outcome> Duo login for '<duo user>'[ from <client>][: <detail>]`, the line
-/// of a login, or of one attempt, that is `who`'s.
+/// `<Outcome> Duo login for '<duo user>'[ from <client>][: <detail>]`: the line of
+/// a login, or of one attempt, of `who`.
 pub fn line(verdict: &Verdict, who: &Who) -> String {
     let detail = &verdict.detail;
     if verdict.outcome == Outcome::Bypassed {
@@ -64,9 +65,9 @@ pub fn line(verdict: &Verdict, who: &Who) -> String {
     line
 }
 
-/// The line that stands in the log before Duo is asked to judge a factor: who
-/// spams pushes or guesses passcodes leaves a trace, whatever becomes of the
-/// login.
+/// The line that the log gets before Duo is first asked to verify a factor.
+/// Somebody who sends many pushes, or guesses passcodes, leaves this trace even
+/// where the login never ends.
 pub fn asking_line(who: &Who) -> String {
     format!("Asking Duo for {}", named(who))
 }
@@ -85,9 +86,14 @@ fn named(who: &Who) -> String {
 ///
 /// The rule behind it: a person who holds the first factor must have no way of
 /// their own to make `safe` open the door, and once Duo has asked or refused,
-/// only Duo's yes opens it. `stated` is the failmode of a file that was read;
-/// of a broken one (`cafile` included), `safe` only if it says so beyond doubt;
-/// else `secure`.
+/// only Duo's yes opens it.
+///
+/// `stated` is the failmode of the configuration file. Where the file has a
+/// mistake (an unusable `cafile` is one too), the caller passes `Safe` only if
+/// the file says so beyond doubt, as in [`Broken::failmode`], and else `Secure`.
+/// Source: docs/behaviour.md, *Failmode*.
+///
+/// [`Broken::failmode`]: crate::config::Broken::failmode
 pub fn failmode(error: &Error, duo_has_answered: bool, stated: Failmode) -> Outcome {
     match (error, duo_has_answered, stated) {
         (Error::Service(_) | Error::Configuration(_), false, Failmode::Safe) => Outcome::Failsafe,
@@ -100,9 +106,9 @@ pub fn failmode(error: &Error, duo_has_answered: bool, stated: Failmode) -> Outc
     }
 }
 
-/// Whether this machine can prove that it is not itself the reason why Duo
-/// seems to be away: the proof is asked for where `safe` is about to open, and
-/// nowhere else (docs/security.md, *The alibi*).
+/// Proves that this machine is not itself the reason why Duo could not be
+/// reached. It is called right before `safe` opens the door, and only then
+/// (docs/security.md, *The alibi*). Its error says why there is no proof.
 pub type Alibi<'a> = &'a dyn Fn() -> Result<(), Error>;
 
 /// The verdict on a login that ended in an error; see [`failmode`].
@@ -132,7 +138,7 @@ pub enum End {
     Exited(i32),
     /// This signal killed it.
     Killed(&'static str),
-    /// It neither ends nor can be ended.
+    /// It did not end in time, so its status is not known.
     Stuck,
 }
 
@@ -142,7 +148,7 @@ pub struct Report {
     /// What the child wrote on the verdict pipe.
     pub records: Vec<u8>,
     /// Why the person left, if they did before the session.
-    pub left: Option<Left>,
+    pub left: Option<Departure>,
     /// How the child ended.
     pub end: End,
 }
@@ -150,42 +156,43 @@ pub struct Report {
 /// What the parent makes of the child.
 #[derive(Debug)]
 pub struct Judgement {
-    /// There, if the door opens.
+    /// `Some` if the door opens.
     pub allow: Option<Allow>,
     /// Whether the person should see the message of the day.
     pub motd: bool,
-    /// The line that is left for the parent to log: the child could not write
-    /// it, or the person left after it was written.
-    pub unlogged: Option<(Verdict, Who)>,
-    /// What is left for the parent to show.
-    pub unsaid: Unsaid,
+    /// The line that the parent must log: the child could not write it, or the
+    /// person left after the child had written its own.
+    pub to_log: Option<(Verdict, Who)>,
+    /// What the parent must show.
+    pub to_show: ToShow,
 }
 
-/// What is left for the parent to show.
+/// What the parent must show to the person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unsaid {
-    /// Nothing: the child told the person all there is.
+pub enum ToShow {
+    /// Nothing: the child has shown the person everything.
     Nothing,
-    /// The person left, perhaps in the middle of a line.
-    Left(Left),
-    /// Why the login is denied: the child could not say it, or is not believed.
-    Reason(String),
+    /// The person is gone, perhaps in the middle of a line.
+    Departure(Departure),
+    /// Why the login is denied: the child could not show it, or is not believed.
+    Denial(String),
 }
 
-/// The two keys of the door: a verdict that opens on the pipe, which the child
-/// says it has logged, and exit status 0. A child that crashes, exits early,
-/// says yes and dies, or writes anything else, denies; so does a person who has
-/// left. `otherwise` is logged where the child never said whose login it is.
+/// Opens the door only with both keys: a verdict on the pipe that opens, which
+/// the child says it has logged, and the child's exit status 0. Everything else
+/// denies: a child that crashes, exits early, sends a yes and dies, or writes
+/// anything else, and a person who has left. The log names `otherwise` if the
+/// child did not say whose login it is.
 pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
     let report = match report {
         Ok(report) => report,
         Err(error) => return denied(fault(error.to_string()), otherwise, Logged::No),
     };
-    let Told {
+    let Statement {
         who,
         logged,
         verdict,
-    } = Told::read(&report.records);
+    } = Statement::read(&report.records);
     let says_yes = verdict.as_ref().is_ok_and(|v| v.outcome.opens());
     let says_no = verdict.as_ref().is_ok_and(|v| !v.outcome.opens());
     let opens = says_yes && who.is_some() && logged == Logged::Yes;
@@ -193,25 +200,27 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
     match (report.left, report.end, verdict) {
         (Some(left), _, _) => {
             let after = if says_yes { " after Duo's yes" } else { "" };
-            let why = format!("{}{after}", left.words());
-            // The child's line says that Duo allowed; it must not be the last.
+            let why = format!("{}{after}", left.reason());
+            // The child has logged that Duo allowed the login, and that must not
+            // be the last line of a login that is denied.
             let logged = if says_yes { Logged::No } else { logged };
             Judgement {
-                unsaid: Unsaid::Left(left),
+                to_show: ToShow::Departure(left),
                 ..denied(Verdict::new(Outcome::Aborted, why), who, logged)
             }
         }
         (None, End::Exited(0), Ok(verdict)) if opens => Judgement {
             allow: Some(Allow(())),
             motd: verdict.motd,
-            unlogged: None,
-            unsaid: Unsaid::Nothing,
+            to_log: None,
+            to_show: ToShow::Nothing,
         },
         (None, End::Exited(1), Ok(verdict)) if says_no && logged == Logged::Yes => Judgement {
-            unsaid: Unsaid::Nothing,
+            to_show: ToShow::Nothing,
             ..denied(verdict, who, Logged::Yes)
         },
-        // A child that could not drop its privileges has no log to write to.
+        // A child that could not drop its privileges writes no log, so the
+        // parent logs its verdict.
         (None, End::Exited(1), Ok(verdict)) if says_no => denied(verdict, who, logged),
         (None, End::Exited(1), Err(why)) => denied(fault(why), who, logged),
         (None, End::Exited(status), _) => {
@@ -226,7 +235,7 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
     }
 }
 
-/// Whether the child's line in the log is this login's last.
+/// Whether the child's line in the log is the final line of this login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Logged {
     Yes,
@@ -241,32 +250,32 @@ fn denied(verdict: Verdict, who: Who, logged: Logged) -> Judgement {
     Judgement {
         allow: None,
         motd: false,
-        unsaid: Unsaid::Reason(verdict.detail.clone()),
-        unlogged: (logged == Logged::No).then_some((verdict, who)),
+        to_show: ToShow::Denial(verdict.detail.clone()),
+        to_log: (logged == Logged::No).then_some((verdict, who)),
     }
 }
 
-/// The child's records.
-struct Told {
+/// What the child's records say.
+struct Statement {
     who: Option<Who>,
     logged: Logged,
-    /// Or why there is none.
+    /// The verdict, or why there is none.
     verdict: Result<Verdict, String>,
 }
 
-impl Told {
+impl Statement {
     /// Reads the records in the order that a child keeps, and in no other.
-    fn read(bytes: &[u8]) -> Told {
-        let told = |who, logged, verdict: Result<Verdict, &str>| Told {
+    fn read(bytes: &[u8]) -> Statement {
+        let statement = |who, logged, verdict: Result<Verdict, &str>| Statement {
             who,
             logged,
             verdict: verdict.map_err(str::to_owned),
         };
-        const SILENT: &str = "the child ended without a verdict";
+        const NO_VERDICT: &str = "the child ended without a verdict";
         let records = match Record::read_all(bytes) {
             Some(records) => records,
             None if bytes.is_empty() => Vec::new(),
-            None => return told(None, Logged::No, Err("the child wrote what is no record")),
+            None => return statement(None, Logged::No, Err("the child wrote what is no record")),
         };
         let mut records = records.into_iter().peekable();
         let who = match records.next_if(|record| matches!(record, Record::Who(_))) {
@@ -278,9 +287,9 @@ impl Told {
             None => Logged::No,
         };
         match (records.next(), records.next()) {
-            (None, _) => told(who, logged, Err(SILENT)),
-            (Some(Record::Verdict(verdict)), None) => told(who, logged, Ok(verdict)),
-            _ => told(who, Logged::No, Err("the child contradicts itself")),
+            (None, _) => statement(who, logged, Err(NO_VERDICT)),
+            (Some(Record::Verdict(verdict)), None) => statement(who, logged, Ok(verdict)),
+            _ => statement(who, Logged::No, Err("the child contradicts itself")),
         }
     }
 }

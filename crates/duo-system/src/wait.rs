@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use duo_policy::clock::Clock;
 use duo_policy::error::Error;
-use duo_wire::Left;
+use duo_wire::Departure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -43,7 +43,7 @@ pub struct LifePipe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParentsEnd {
     /// It lets this process go, since the person left.
-    LetGo(Left),
+    LetGo(Departure),
     /// It is gone without a word.
     Killed,
 }
@@ -71,7 +71,7 @@ impl LifePipe {
         let left = loop {
             match nix::unistd::read(&self.read_end, &mut byte) {
                 Err(Errno::EINTR) => {}
-                Ok(1) => break Left::from_byte(byte.first().copied().unwrap_or_default()),
+                Ok(1) => break Departure::from_byte(byte.first().copied().unwrap_or_default()),
                 Ok(_) | Err(_) => break None,
             }
         };
@@ -83,7 +83,7 @@ impl LifePipe {
     /// Why this process should go on no longer.
     fn error(&self) -> Error {
         let why = match self.read() {
-            ParentsEnd::LetGo(left) => left.words(),
+            ParentsEnd::LetGo(left) => left.reason(),
             ParentsEnd::Killed => "login_duo was killed",
         };
         Error::GaveUp(why.to_owned())
@@ -242,7 +242,7 @@ mod tests {
         let (read, _write) = nix::unistd::pipe().unwrap();
         let late = || Instant::now() + Duration::from_secs(60);
         for (left, words) in [
-            (Some(Left::Interrupted), "interrupted"),
+            (Some(Departure::Interrupted), "interrupted"),
             (None, "login_duo was killed"),
         ] {
             for sleeps in [true, false] {

@@ -1,10 +1,10 @@
-//! What one of our processes says to another, or to the person: [`Message`] is
-//! shown, [`Record`] goes from the unprivileged child to its parent, [`Left`]
-//! from the parent to the child.
+//! The values that cross a pipe or reach the person: a front end shows each
+//! [`Message`], the unprivileged child sends each [`Record`] to its parent, and
+//! the parent sends a [`Departure`] to the child.
 #![forbid(unsafe_code)]
 
 mod message;
 mod record;
 
 pub use message::{Message, Next, Waiting};
-pub use record::{Left, Outcome, Record, Verdict, Who};
+pub use record::{Departure, Outcome, Record, Verdict, Who};

@@ -5,45 +5,47 @@
 /// One thing to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// News for somebody who watches: a status of Duo's, a wait.
+    /// A status text of Duo's, or a wait of ours. A front end may drop it where
+    /// nobody reads along.
     Tell(String),
-    /// An attempt, or the login, is denied. It must be told even where nobody
-    /// can be asked.
+    /// An attempt, or the whole login, is denied. A front end shows this even
+    /// where it cannot ask anything.
     Denied {
-        /// Duo's reason or ours.
+        /// The reason: a text of Duo's, or ours.
         why: String,
-        /// What is left to do.
+        /// What the person can do next.
         next: Next,
     },
-    /// A text of Duo's with the code to type into the phone. Nobody may overlook it.
+    /// A text of Duo's with the code of a Verified Push, which the person types
+    /// into the phone. The person must not miss it.
     Code(String),
     /// The person must enrol at Duo first.
     Enrol {
-        /// How.
+        /// Duo's instructions.
         text: String,
-        /// Where, if Duo gave an address apart from the text.
+        /// The address of the page for it, if Duo sent one apart from the text.
         address: Option<String>,
     },
-    /// Whether Duo waits for the person, from here on.
+    /// Duo begins to wait for the person, or no longer waits.
     Waiting(Waiting),
 }
 
-/// What a denial leaves to the person.
+/// What the person can do after a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// The next attempt of this login follows.
     Attempt,
-    /// This login is over; another one may go better.
+    /// This login is over. A new login may succeed.
     Login,
-    /// This login is over, and trying again does not help by itself.
+    /// This login is over, and a new one would be denied for the same reason.
     Nothing,
 }
 
-/// Whether a request of Duo's to the person is open.
+/// Whether Duo waits for the person to approve a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
-    /// It is.
+    /// Duo waits from here on.
     Begins,
-    /// It is not any more.
+    /// Duo no longer waits.
     Ends,
 }

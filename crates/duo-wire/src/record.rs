@@ -1,9 +1,11 @@
-//! What the two processes of a login tell each other: the child its records, a
-//! line of JSON each; the parent, in one byte, why it lets the child go.
+//! What the two processes of a login send each other. The child writes records,
+//! one line of JSON each, on the verdict pipe. The parent writes one byte, a
+//! [`Departure`], on the life pipe (docs/security.md, *Life and death*).
 
 use serde::{Deserialize, Serialize};
 
-/// What the child tells its parent, in this order.
+/// One line from the child to its parent. The child sends the variants in the
+/// order in which they stand here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Record {
@@ -18,12 +20,14 @@ pub enum Record {
 impl Record {
     /// The record as the pipe carries it, with its line end.
     pub fn to_line(&self) -> String {
-        // A type without maps and with text for every key always becomes JSON;
-        // were it not to, an empty line is a record that no parent accepts.
+        // Only a map whose keys are not text cannot become JSON, and a record
+        // has no map. If this failed all the same, the parent would refuse the
+        // empty line.
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// The records in `bytes`; `None` if anything else is among them.
+    /// The records in `bytes`; `None` if `bytes` is anything but whole lines
+    /// with a record each.
     pub fn read_all(bytes: &[u8]) -> Option<Vec<Record>> {
         let lines = bytes.strip_suffix(b"\n")?.split(|byte| *byte == b'\n');
         lines
@@ -38,12 +42,13 @@ impl Record {
 pub struct Who {
     /// The name that Duo knows.
     pub duo_user: String,
-    /// The client's address as the front end was told it, if it was.
+    /// The client's address as the front end received it, which need not be a
+    /// valid one; `None` if it received none.
     pub client: Option<String>,
 }
 
 impl Who {
-    /// A login before it is known whose it is.
+    /// The names of a login whose account is not known yet.
     pub fn unknown() -> Who {
         Who {
             duo_user: "?".to_owned(),
@@ -58,18 +63,19 @@ impl Who {
 pub struct Verdict {
     /// How it came out.
     pub outcome: Outcome,
-    /// The end of the log line, at most [`Verdict::LONGEST_DETAIL`] characters.
+    /// The end of the log line, at most 1,000 characters.
     pub detail: String,
     /// Whether the person should see the message of the day.
     pub motd: bool,
 }
 
 impl Verdict {
-    /// Characters of a detail. Duo's texts end up in details, and none of them
-    /// may make the record longer than its reader accepts.
-    pub const LONGEST_DETAIL: usize = 1_000;
+    /// The most characters of a detail. A detail may be a text of Duo's, and no
+    /// such text may make the record longer than the parent reads.
+    const LONGEST_DETAIL: usize = 1_000;
 
-    /// A verdict without the message of the day. A longer `detail` is cut.
+    /// A verdict without the message of the day. A `detail` of more than 1,000
+    /// characters is cut.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Verdict {
         let mut detail = detail.into();
         if let Some((end, _)) = detail.char_indices().nth(Verdict::LONGEST_DETAIL) {
@@ -82,7 +88,8 @@ impl Verdict {
         }
     }
 
-    /// The same, with the message of the day if `motd` and the verdict opens.
+    /// The same verdict, with the message of the day if `motd` is set and the
+    /// outcome opens the door.
     pub fn with_motd(self, motd: bool) -> Verdict {
         Verdict {
             motd: motd && self.outcome.opens(),
@@ -98,11 +105,12 @@ pub enum Outcome {
     Successful,
     /// preauth said that no second factor is needed.
     Skipped,
-    /// The user's groups need none.
+    /// The user's groups need no second factor.
     Bypassed,
     /// An attempt was denied.
     Failed,
-    /// preauth said no, a 4xx, a 429, or the user gave up.
+    /// Duo refused or limited the login (preauth, HTTP 4xx, HTTP 429), or the
+    /// person gave up.
     Aborted,
     /// Allowed by failmode.
     Failsafe,
@@ -113,7 +121,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether this outcome opens the door. These four are all that do.
+    /// Whether this outcome opens the door.
     pub fn opens(self) -> bool {
         match self {
             Outcome::Successful | Outcome::Skipped | Outcome::Bypassed | Outcome::Failsafe => true,
@@ -122,10 +130,11 @@ impl Outcome {
     }
 }
 
-/// Why a parent lets its child go before the child is done. One byte on the
-/// life pipe; a pipe that closes without it means that the parent was killed.
+/// Why the person is gone before the child is done, as the parent tells the
+/// child. It is one byte on the life pipe. A life pipe that closes without a
+/// byte means that the parent was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum Departure {
     /// SIGINT, Ctrl-C as a rule.
     Interrupted,
     /// SIGHUP.
@@ -134,36 +143,41 @@ pub enum Left {
     Terminated,
     /// The terminal of a conversation is gone.
     TerminalClosed,
-    /// Nobody reads stdout and stderr any more: the client of a headless
+    /// Nobody reads stdout and stderr any more, so the client of a headless
     /// session is gone.
     ConnectionClosed,
 }
 
-impl Left {
-    const ALL: [(Left, u8, &str); 5] = [
-        (Left::Interrupted, b'i', "interrupted"),
-        (Left::HungUp, b'h', "hung up"),
-        (Left::Terminated, b't', "terminated"),
-        (Left::TerminalClosed, b'T', "the terminal was closed"),
-        (Left::ConnectionClosed, b'c', "the connection was closed"),
+impl Departure {
+    const ALL: [(Departure, u8, &str); 5] = [
+        (Departure::Interrupted, b'i', "interrupted"),
+        (Departure::HungUp, b'h', "hung up"),
+        (Departure::Terminated, b't', "terminated"),
+        (Departure::TerminalClosed, b'T', "the terminal was closed"),
+        (
+            Departure::ConnectionClosed,
+            b'c',
+            "the connection was closed",
+        ),
     ];
 
-    /// The byte on the life pipe.
+    /// The byte that stands for this departure on the life pipe.
     pub fn to_byte(self) -> u8 {
-        let entry = Left::ALL.iter().find(|(left, ..)| *left == self);
+        let entry = Departure::ALL.iter().find(|(left, ..)| *left == self);
         entry.map_or(b'?', |(_, byte, _)| *byte)
     }
 
-    /// What a byte on the life pipe means.
-    pub fn from_byte(byte: u8) -> Option<Left> {
-        let entry = Left::ALL.iter().find(|(_, known, _)| *known == byte);
+    /// The departure that a byte on the life pipe stands for; `None` if there is
+    /// no such byte.
+    pub fn from_byte(byte: u8) -> Option<Departure> {
+        let entry = Departure::ALL.iter().find(|(_, known, _)| *known == byte);
         entry.map(|(left, ..)| *left)
     }
 
-    /// The words of the log.
-    pub fn words(self) -> &'static str {
-        let entry = Left::ALL.iter().find(|(left, ..)| *left == self);
-        entry.map_or("", |(.., words)| *words)
+    /// The reason as the log writes it, such as `hung up`.
+    pub fn reason(self) -> &'static str {
+        let entry = Departure::ALL.iter().find(|(left, ..)| *left == self);
+        entry.map_or("", |(.., reason)| *reason)
     }
 }
 
@@ -214,9 +228,9 @@ mod tests {
 
     #[test]
     fn each_way_to_leave_has_a_byte_of_its_own() {
-        for (left, ..) in Left::ALL {
-            assert_eq!(Left::from_byte(left.to_byte()), Some(left));
+        for (left, ..) in Departure::ALL {
+            assert_eq!(Departure::from_byte(left.to_byte()), Some(left));
         }
-        assert_eq!(Left::from_byte(0), None);
+        assert_eq!(Departure::from_byte(0), None);
     }
 }

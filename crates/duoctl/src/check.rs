@@ -298,7 +298,7 @@ fn take(report: Result<Report, Error>, findings: &mut Vec<Finding>) -> Option<(F
     };
     let mut settings = None;
     let mut odd = match (report.left, report.end) {
-        (Some(left), _) => Some(left.words().to_owned()),
+        (Some(left), _) => Some(left.reason().to_owned()),
         (None, End::Exited(0)) => None,
         (None, End::Exited(TIME_IS_UP)) => Some("the accounts and groups took too long".to_owned()),
         (None, End::Exited(status)) => Some(format!("exit status {status}")),

@@ -1,22 +1,26 @@
-//! Answers of every kind: `stat` and `result` first and alone.
+//! Answers of every kind: `stat` and `result` alone decide (docs/duo-api.md,
+//! *Envelope*).
 
 use std::time::{Duration, Instant};
 
 use duo_wire::Outcome;
 use fake_duo::{Endpoint, FakeDuo, Fault, Script, Shape, Times};
 
-use super::{Bench, STALL, service_error, whatever_failmode};
+use super::{STALL, Scenario, service_error, whatever_failmode};
 use crate::support::Sandbox;
 
-fn answered(endpoint: Endpoint, fault: &Fault) -> impl Fn(duo_policy::config::Failmode) -> Bench {
+fn answered(
+    endpoint: Endpoint,
+    fault: &Fault,
+) -> impl Fn(duo_policy::config::Failmode) -> Scenario {
     let fault = fault.clone();
     move |failmode| {
         let builder = FakeDuo::builder().fault(endpoint, fault.clone(), Times::Always);
-        Bench::new(builder, failmode)
+        Scenario::new(builder, failmode)
     }
 }
 
-/// Faults that make an answer one that is not Duo's, and what the error says.
+/// Faults that turn an answer into one that is not Duo's, and the error's text.
 fn not_duos() -> Vec<(Fault, &'static str)> {
     let raw = |text: &str| Fault::Raw(text.as_bytes().to_vec());
     vec![
@@ -96,9 +100,9 @@ fn not_duos() -> Vec<(Fault, &'static str)> {
 #[test]
 fn an_answer_that_is_not_duos_is_a_service_error_and_is_not_asked_for_again() {
     for (fault, words) in not_duos() {
-        service_error("push", answered(Endpoint::Preauth, &fault), |came| {
-            assert!(came.detail.contains(words), "{fault:?}: {came:?}");
-            assert_eq!(came.paths, ["preauth"], "{fault:?}");
+        service_error("push", answered(Endpoint::Preauth, &fault), |report| {
+            assert!(report.detail.contains(words), "{fault:?}: {report:?}");
+            assert_eq!(report.paths, ["preauth"], "{fault:?}");
         });
     }
 }
@@ -110,12 +114,12 @@ fn the_same_in_place_of_auths_answer_or_a_status_is_an_error_and_rings_once() {
             (Endpoint::Auth, &["preauth", "auth"][..]),
             (Endpoint::AuthStatus, &["preauth", "auth", "auth_status"]),
         ] {
-            // auth's answer is due a txid, not a result.
+            // An answer of auth need not have a `result`, so that fault changes nothing there.
             let is_due = fault != Fault::WrongResult || endpoint != Endpoint::Auth;
             if is_due {
                 let make = answered(endpoint, &fault);
-                whatever_failmode("push", Outcome::Error, make, |came| {
-                    assert_eq!(came.paths, requests, "{fault:?}");
+                whatever_failmode("push", Outcome::Error, make, |report| {
+                    assert_eq!(report.paths, requests, "{fault:?}");
                 });
             }
         }
@@ -127,26 +131,31 @@ fn a_hundred_continue_for_ever_ends_in_time() {
     let impatient = |endpoint| {
         let make = answered(endpoint, &Fault::ContinueForever);
         move |failmode| {
-            let mut bench = make(failmode);
-            bench.config.https_timeout = Some(2 * STALL);
-            bench
+            let mut scenario = make(failmode);
+            scenario.config.https_timeout = Some(2 * STALL);
+            scenario
         }
     };
-    service_error("push", impatient(Endpoint::Preauth), |came| {
-        assert!(came.count("preauth") <= 3, "{came:?}");
+    service_error("push", impatient(Endpoint::Preauth), |report| {
+        assert!(report.count("preauth") <= 3, "{report:?}");
     });
-    whatever_failmode("push", Outcome::Error, impatient(Endpoint::Auth), |came| {
-        assert_eq!(came.count("auth"), 1, "{came:?}");
-    });
+    whatever_failmode(
+        "push",
+        Outcome::Error,
+        impatient(Endpoint::Auth),
+        |report| {
+            assert_eq!(report.count("auth"), 1, "{report:?}");
+        },
+    );
 }
 
 #[test]
 fn what_is_not_due_may_be_wrong_or_there_twice() {
     for fault in [Fault::DuplicateKeys, Fault::Chunked] {
         let make = answered(Endpoint::Any, &fault);
-        whatever_failmode("push", Outcome::Successful, make, |came| {
+        whatever_failmode("push", Outcome::Successful, make, |report| {
             assert_eq!(
-                (came.count("preauth"), came.count("auth")),
+                (report.count("preauth"), report.count("auth")),
                 (1, 1),
                 "{fault:?}"
             );
@@ -156,7 +165,7 @@ fn what_is_not_due_may_be_wrong_or_there_twice() {
     for shape in [Shape::Prompt, Shape::Devices] {
         let make = |failmode| {
             let builder = FakeDuo::builder().shape(shape);
-            Bench::new(
+            Scenario::new(
                 builder.fault(Endpoint::Preauth, Fault::WrongTypes, Times::Always),
                 failmode,
             )
@@ -165,10 +174,10 @@ fn what_is_not_due_may_be_wrong_or_there_twice() {
             duo_policy::config::Failmode::Safe,
             duo_policy::config::Failmode::Secure,
         ] {
-            let came = make(failmode).log_in("push");
+            let report = make(failmode).log_in("push");
             assert!(
-                !matches!(came.outcome, Outcome::Failsafe | Outcome::Skipped),
-                "Duo said 'auth': {came:?}"
+                !matches!(report.outcome, Outcome::Failsafe | Outcome::Skipped),
+                "Duo said 'auth': {report:?}"
             );
         }
     }
@@ -186,15 +195,15 @@ fn no_is_no_whatever_stands_beside_it() {
     ] {
         for fault in [Fault::None, Fault::WrongTypes, Fault::DuplicateKeys] {
             let make = answered(Endpoint::Preauth, &fault);
-            whatever_failmode(user, outcome, make, |came| {
-                assert_eq!(came.paths, ["preauth"], "{fault:?}");
+            whatever_failmode(user, outcome, make, |report| {
+                assert_eq!(report.paths, ["preauth"], "{fault:?}");
             });
         }
     }
     for user in ["nulls", "unknownresult", "pushdeny"] {
-        let make = |failmode| Bench::new(FakeDuo::builder(), failmode);
-        whatever_failmode(user, Outcome::Failed, make, |came| {
-            assert_eq!(came.count("auth"), 1);
+        let make = |failmode| Scenario::new(FakeDuo::builder(), failmode);
+        whatever_failmode(user, Outcome::Failed, make, |report| {
+            assert_eq!(report.count("auth"), 1);
         });
     }
     let four_hundreds = [
@@ -207,12 +216,12 @@ fn no_is_no_whatever_stands_beside_it() {
     for (status, code) in four_hundreds {
         let fault = Fault::Status { status, code };
         let make = answered(Endpoint::Preauth, &fault);
-        whatever_failmode("push", Outcome::Aborted, make, |came| {
+        whatever_failmode("push", Outcome::Aborted, make, |report| {
             assert!(
-                came.detail.starts_with(&format!("HTTP {status}: {code}")),
-                "{came:?}"
+                report.detail.starts_with(&format!("HTTP {status}: {code}")),
+                "{report:?}"
             );
-            assert_eq!(came.paths, ["preauth"]);
+            assert_eq!(report.paths, ["preauth"]);
         });
     }
     for code in [40_301, 7, 123_456] {
@@ -221,8 +230,8 @@ fn no_is_no_whatever_stands_beside_it() {
             message: "no".into(),
         };
         let make = answered(Endpoint::Preauth, &fault);
-        whatever_failmode("push", Outcome::Aborted, make, |came| {
-            assert!(came.detail.contains(&format!("{code}: no")), "{came:?}");
+        whatever_failmode("push", Outcome::Aborted, make, |report| {
+            assert!(report.detail.contains(&format!("{code}: no")), "{report:?}");
         });
     }
 }
@@ -248,9 +257,9 @@ fn a_4xx_denies_whatever_its_body() {
         page("no colon\r\n", b""),
     ] {
         let make = answered(Endpoint::Preauth, &fault);
-        whatever_failmode("push", Outcome::Aborted, make, |came| {
-            assert!(came.detail.starts_with("HTTP 40"), "{came:?}");
-            assert_eq!(came.paths, ["preauth"], "{came:?}");
+        whatever_failmode("push", Outcome::Aborted, make, |report| {
+            assert!(report.detail.starts_with("HTTP 40"), "{report:?}");
+            assert_eq!(report.paths, ["preauth"], "{report:?}");
         });
     }
 }
@@ -262,8 +271,8 @@ fn a_fail_under_200_is_told_by_its_code() {
         message: "no".into(),
     };
     let make = answered(Endpoint::Preauth, &fault);
-    whatever_failmode("push", Outcome::Aborted, make, |came| {
-        assert_eq!(came.detail, "code 40001: no");
+    whatever_failmode("push", Outcome::Aborted, make, |report| {
+        assert_eq!(report.detail, "code 40001: no");
     });
 }
 
@@ -287,11 +296,11 @@ fn a_reason_of_any_length_denies_at_once_and_is_shortened() {
 #[test]
 fn a_server_that_takes_the_persons_time_for_auth_is_waited_for() {
     let make = |failmode| {
-        let mut bench = Bench::new(FakeDuo::builder().user("sync", Script::Sync), failmode);
-        bench.config.https_timeout = None;
-        bench
+        let mut scenario = Scenario::new(FakeDuo::builder().user("sync", Script::Sync), failmode);
+        scenario.config.https_timeout = None;
+        scenario
     };
-    whatever_failmode("sync", Outcome::Successful, make, |came| {
-        assert_eq!(came.paths, ["preauth", "auth"]);
+    whatever_failmode("sync", Outcome::Successful, make, |report| {
+        assert_eq!(report.paths, ["preauth", "auth"]);
     });
 }

@@ -1,9 +1,9 @@
-//! The line to Duo: whatever the network and the service do, a login ends, in
-//! time, as the failmode table says, and no phone rings twice.
+//! The connection to Duo: whatever the network and the service do, a login ends
+//! in time, as docs/behaviour.md, *Failmode*, says, and no phone rings twice.
 //!
-//! Most of it runs `Client` and `Login` in this process against the fake
-//! service, with short deadlines and, where waits are long, a clock that skips
-//! them; what a person or a sysadmin would see runs the built program.
+//! Most of these tests run `Client` and `Login` in this process against the fake
+//! service, with short deadlines and a clock that skips pauses. The tests of what
+//! a person or a sysadmin sees run the built program.
 
 mod addresses;
 mod answers;
@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use duo_net::names::{Names, SystemNames, Unknown};
+use duo_net::names::{NameError, Names, SystemNames};
 use duo_net::{Client, Notice, Person};
 use duo_policy::clock::{Clock, Deadlines};
 use duo_policy::config::{self, Config, Failmode};
@@ -33,44 +33,46 @@ use zeroize::Zeroizing;
 
 use crate::support::{Sandbox, side_by_side};
 
-/// Far more than any login here may take, far less than a real deadline.
+/// The most time that a login of these tests may take: far more than it needs, far
+/// less than a real deadline.
 const IN_TIME: Duration = Duration::from_secs(8);
 
-/// A deadline that is meant to pass.
+/// A deadline for tests in which it is meant to pass.
 const STALL: Duration = Duration::from_millis(250);
 
-/// One login to be, against a service of its own.
-struct Bench {
+/// Everything that one login needs, with a service of its own.
+struct Scenario {
     sandbox: Sandbox,
     config: Config,
     deadlines: Deadlines,
     names: Arc<dyn Names>,
-    /// What the person types at the menu, and after how long; headless if none.
-    types: Option<(&'static str, Duration)>,
+    /// The line that the person types at the menu, and after how long; `None` for a
+    /// headless login.
+    typed_line: Option<(&'static str, Duration)>,
 }
 
-/// How it came out.
+/// What came of a login.
 #[derive(Debug)]
-struct Came {
+struct LoginReport {
     outcome: Outcome,
     detail: String,
     took: Duration,
     /// The endpoints that were asked, in order.
     paths: Vec<String>,
-    /// What the login would have waited, had its clock not skipped it.
+    /// The pauses of the login, which its clock skipped.
     waits: Vec<Duration>,
     notices: Vec<Notice>,
 }
 
-impl Came {
+impl LoginReport {
     fn count(&self, endpoint: &str) -> usize {
         self.paths.iter().filter(|path| *path == endpoint).count()
     }
 }
 
-/// Long enough for a busy machine, where the login is to come through; pauses
-/// are skipped, not shortened.
-fn shorter() -> Deadlines {
+/// Deadlines that a login meets even on a busy machine. Pauses are not shortened,
+/// since the clock skips them.
+fn short_deadlines() -> Deadlines {
     Deadlines {
         tcp: Duration::from_secs(2),
         tls: Duration::from_secs(2),
@@ -82,8 +84,8 @@ fn shorter() -> Deadlines {
     }
 }
 
-impl Bench {
-    fn new(builder: Builder, failmode: Failmode) -> Bench {
+impl Scenario {
+    fn new(builder: Builder, failmode: Failmode) -> Scenario {
         let sandbox = Sandbox::with(builder);
         let text = std::fs::read(sandbox.config()).unwrap();
         let Ok(parsed) = config::parse(&text) else {
@@ -92,17 +94,17 @@ impl Bench {
         let mut config = parsed.config;
         config.failmode = failmode;
         config.https_timeout = Some(Duration::from_secs(2));
-        Bench {
+        Scenario {
             sandbox,
             config,
-            deadlines: shorter(),
+            deadlines: short_deadlines(),
             names: Arc::new(SystemNames),
-            types: None,
+            typed_line: None,
         }
     }
 
-    /// Where everything stalls, nothing is worth waiting for.
-    fn impatient(mut self) -> Bench {
+    /// With deadlines for a service that never answers.
+    fn impatient(mut self) -> Scenario {
         self.config.https_timeout = Some(STALL);
         self.deadlines.tcp = STALL;
         self.deadlines.tls = STALL;
@@ -113,7 +115,7 @@ impl Bench {
         &self.sandbox.duo
     }
 
-    /// Does `what` with a client.
+    /// Calls `what` with a client.
     fn with_client<T>(
         &self,
         user: &str,
@@ -122,6 +124,7 @@ impl Bench {
         self.observed(user, &SkippingClock::default(), &|_| {}, what)
     }
 
+    /// Calls `what` with a client that has this clock and reports to `notice`.
     fn observed<T>(
         &self,
         user: &str,
@@ -141,7 +144,7 @@ impl Bench {
         client.map(|mut client| what(&mut client))
     }
 
-    fn log_in(&self, user: &str) -> Came {
+    fn log_in(&self, user: &str) -> LoginReport {
         let clock = SkippingClock::default();
         let notices = Mutex::new(Vec::new());
         let notice = |notice: &Notice| notices.lock().unwrap().push(notice.clone());
@@ -155,14 +158,14 @@ impl Bench {
         };
         let started = Instant::now();
         let verdict = self.observed(user, &clock, &notice, |client| {
-            login.run(client, &Typist(self.types), &Unlogged)
+            login.run(client, &Typist(self.typed_line), &NoLog)
         });
         let verdict = verdict.unwrap_or_else(|error| {
             verdict::of_error(&error, false, self.config.failmode, &|| Ok(()))
         });
         let took = started.elapsed();
         let waits = clock.0.lock().unwrap().clone();
-        Came {
+        LoginReport {
             outcome: verdict.outcome,
             detail: verdict.detail,
             took,
@@ -173,36 +176,37 @@ impl Bench {
     }
 }
 
-/// The same login under both failmodes, each against a fresh service; each must
-/// end in time, as the table's row "service error, before Duo has answered".
-fn service_error(user: &str, make: impl Fn(Failmode) -> Bench, check: impl Fn(&Came)) {
+/// Runs the same login under both failmodes, each against a new service. Each must
+/// end in time, as a service error before Duo has answered.
+fn service_error(user: &str, make: impl Fn(Failmode) -> Scenario, check: impl Fn(&LoginReport)) {
     for (failmode, outcome) in [
         (Failmode::Safe, Outcome::Failsafe),
         (Failmode::Secure, Outcome::Failsecure),
     ] {
-        let came = make(failmode).log_in(user);
-        assert_eq!(came.outcome, outcome, "{came:?}");
-        assert!(came.took < IN_TIME, "{came:?}");
-        check(&came);
+        let report = make(failmode).log_in(user);
+        assert_eq!(report.outcome, outcome, "{report:?}");
+        assert!(report.took < IN_TIME, "{report:?}");
+        check(&report);
     }
 }
 
-/// The same login under both failmodes, with the same outcome.
+/// Runs the same login under both failmodes, each against a new service. Each must
+/// end in time, with the same outcome.
 fn whatever_failmode(
     user: &str,
     outcome: Outcome,
-    make: impl Fn(Failmode) -> Bench,
-    check: impl Fn(&Came),
+    make: impl Fn(Failmode) -> Scenario,
+    check: impl Fn(&LoginReport),
 ) {
     for failmode in [Failmode::Safe, Failmode::Secure] {
-        let came = make(failmode).log_in(user);
-        assert_eq!(came.outcome, outcome, "{failmode:?}: {came:?}");
-        assert!(came.took < IN_TIME, "{came:?}");
-        check(&came);
+        let report = make(failmode).log_in(user);
+        assert_eq!(report.outcome, outcome, "{failmode:?}: {report:?}");
+        assert!(report.took < IN_TIME, "{report:?}");
+        check(&report);
     }
 }
 
-/// Waits by putting itself forward.
+/// A clock that goes forward by each pause and does not sleep.
 #[derive(Default)]
 struct SkippingClock(Mutex<Vec<Duration>>);
 
@@ -216,7 +220,7 @@ impl Clock for SkippingClock {
     }
 }
 
-/// A person who types this after a while; nobody.
+/// A person who types this line after this time; without a line, nobody.
 struct Typist(Option<(&'static str, Duration)>);
 
 impl Conversation for Typist {
@@ -231,19 +235,20 @@ impl Conversation for Typist {
     }
 }
 
-/// Nobody reads what the log would say.
-struct Unlogged;
+/// A log that drops its lines.
+struct NoLog;
 
-impl AttemptLog for Unlogged {
+impl AttemptLog for NoLog {
     fn asking(&self) {}
     fn failed(&self, _why: &str) {}
 }
 
-/// A name service that knows one list; none: it never answers.
-struct Given(Option<Vec<&'static str>>);
+/// A resolver with the same addresses for every name; without a list it never
+/// answers.
+struct FixedNames(Option<Vec<&'static str>>);
 
-impl Names for Given {
-    fn addresses(&self, _name: &str) -> Result<Vec<IpAddr>, Unknown> {
+impl Names for FixedNames {
+    fn addresses(&self, _name: &str) -> Result<Vec<IpAddr>, NameError> {
         match &self.0 {
             Some(list) => Ok(list.iter().map(|text| text.parse().unwrap()).collect()),
             None => hang(),

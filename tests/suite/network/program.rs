@@ -1,5 +1,5 @@
-//! The built program: what the log says, what it costs, and a terminal that
-//! has been stopped.
+//! The built program: its log lines, its time and memory, and a terminal that was
+//! stopped.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn a_stall_ends_by_https_timeout() {
         let words = format!(": No answer from {}: timed out", sandbox.duo.host());
         assert!(ended.last_line().ends_with(&words), "{}", ended.last_line());
         assert_eq!(sandbox.duo.paths(), ["preauth"; 3]);
-        // Three answers, and one and two seconds between.
+        // Three answers of 1 s each, and pauses of 1 s and 2 s between them.
         assert!(started.elapsed() >= Duration::from_secs(6));
         assert!(started.elapsed() < Duration::from_secs(6) + IN_TIME);
     });
@@ -103,7 +103,7 @@ fn no_body_takes_more_than_so_much_memory() {
             "{fault:?}: {line}"
         );
     }
-    // Of all that this process has run and waited for, the largest.
+    // The largest of all processes that this process has waited for.
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN);
     let kibibytes = usage.unwrap().max_rss();
     assert!(kibibytes < 192 * 1024, "{kibibytes} KiB");

@@ -1,37 +1,37 @@
-//! A proxy, good or ill.
+//! A login through a proxy, and each way in which a proxy fails.
 
 use duo_policy::config::{Failmode, Proxy};
 use duo_wire::Outcome;
 use fake_duo::{FakeDuo, FakeProxy, ProxyFault};
 
-use super::{Bench, Came, service_error, side_by_side};
+use super::{LoginReport, Scenario, service_error, side_by_side};
 
-fn through(proxy: &FakeProxy, credentials: &str, failmode: Failmode) -> Bench {
-    let mut bench = Bench::new(FakeDuo::builder(), failmode);
+fn through(proxy: &FakeProxy, credentials: &str, failmode: Failmode) -> Scenario {
+    let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
     let text = format!("http://{credentials}{}/", proxy.address());
-    bench.config.http_proxy = Some(Proxy::parse(text.as_bytes()).unwrap());
-    bench
+    scenario.config.http_proxy = Some(Proxy::parse(text.as_bytes()).unwrap());
+    scenario
 }
 
 #[test]
 fn a_login_goes_through_a_proxy_with_and_without_credentials() {
     for failmode in [Failmode::Safe, Failmode::Secure] {
         let proxy = FakeProxy::start();
-        let bench = through(&proxy, "", failmode);
-        let came = bench.log_in("push");
-        assert_eq!(came.outcome, Outcome::Successful, "{came:?}");
+        let scenario = through(&proxy, "", failmode);
+        let report = scenario.log_in("push");
+        assert_eq!(report.outcome, Outcome::Successful, "{report:?}");
         let connects = proxy.connects();
         assert_eq!(connects.len(), 1, "one tunnel serves the login");
-        let target = format!("localhost:{}", bench.duo().port());
+        let target = format!("localhost:{}", scenario.duo().port());
         assert_eq!(
             (connects[0].target.as_str(), &connects[0].authorization),
             (target.as_str(), &None)
         );
 
         let proxy = FakeProxy::builder().credentials("user", "p@ss:%40").start();
-        let bench = through(&proxy, "user:p@ss:%40@", failmode);
-        let came = bench.log_in("push");
-        assert_eq!(came.outcome, Outcome::Successful, "{came:?}");
+        let scenario = through(&proxy, "user:p@ss:%40@", failmode);
+        let report = scenario.log_in("push");
+        assert_eq!(report.outcome, Outcome::Successful, "{report:?}");
         assert_eq!(proxy.connects().len(), 1);
     }
 }
@@ -50,9 +50,9 @@ fn a_proxy_that_fails_is_a_service_error_that_says_how() {
     side_by_side(&cases, |(fault, words)| {
         let proxy = FakeProxy::builder().fault(*fault).start();
         let make = |failmode| through(&proxy, "user:hunter2@", failmode).impatient();
-        service_error("push", make, |came| {
-            says(came, &proxy.address(), words);
-            assert_eq!(came.paths.len(), 0);
+        service_error("push", make, |report| {
+            says(report, &proxy.address(), words);
+            assert_eq!(report.paths.len(), 0);
         });
         assert_eq!(proxy.connections(), 6, "three tries under each failmode");
     });
@@ -63,9 +63,9 @@ fn wrong_credentials_are_a_407() {
     let proxy = FakeProxy::builder().credentials("user", "other").start();
     for credentials in ["", "user:hunter2@"] {
         let make = |failmode| through(&proxy, credentials, failmode);
-        service_error("push", make, |came| {
+        service_error("push", make, |report| {
             says(
-                came,
+                report,
                 &proxy.address(),
                 "HTTP 407, it wants other credentials",
             );
@@ -78,20 +78,23 @@ fn a_proxy_that_is_down_is_a_service_error() {
     let proxy = FakeProxy::start();
     let make = |failmode| through(&proxy, "", failmode);
     proxy.stop();
-    service_error("push", make, |came| {
-        says(came, &proxy.address(), "connection refused");
-        assert_eq!(came.paths.len(), 0);
+    service_error("push", make, |report| {
+        says(report, &proxy.address(), "connection refused");
+        assert_eq!(report.paths.len(), 0);
     });
 }
 
-fn says(came: &Came, proxy: &str, words: &str) {
+fn says(report: &LoginReport, proxy: &str, words: &str) {
     let through = format!(" through the proxy {proxy}: ");
     assert!(
-        came.detail.starts_with("Couldn't connect to localhost:"),
-        "{came:?}"
+        report.detail.starts_with("Couldn't connect to localhost:"),
+        "{report:?}"
     );
-    assert!(came.detail.contains(&through), "{came:?}");
-    assert!(came.detail.contains(words), "{came:?}");
-    assert!(came.detail.ends_with(&format!(" ({proxy})")), "{came:?}");
-    assert!(!came.detail.contains("hunter2"), "{came:?}");
+    assert!(report.detail.contains(&through), "{report:?}");
+    assert!(report.detail.contains(words), "{report:?}");
+    assert!(
+        report.detail.ends_with(&format!(" ({proxy})")),
+        "{report:?}"
+    );
+    assert!(!report.detail.contains("hunter2"), "{report:?}");
 }

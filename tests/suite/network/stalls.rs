@@ -6,7 +6,7 @@ use std::time::Duration;
 use duo_wire::Outcome;
 use fake_duo::{BlackHole, Endpoint, FakeDuo, Fault, Stage, Times};
 
-use super::{Bench, Given, STALL, service_error, side_by_side, whatever_failmode};
+use super::{FixedNames, STALL, Scenario, service_error, side_by_side, whatever_failmode};
 
 const ANSWERING: [Stage; 3] = [Stage::BeforeHeaders, Stage::InHeaders, Stage::InBody];
 
@@ -24,12 +24,15 @@ fn always(endpoint: Endpoint, fault: Fault) -> fake_duo::Builder {
 fn a_stall_or_a_byte_a_second_before_or_in_tls_ends_in_time() {
     side_by_side(&stalls(&[Stage::BeforeTls, Stage::InTls]), |fault| {
         let make =
-            |failmode| Bench::new(always(Endpoint::Any, fault.clone()), failmode).impatient();
-        service_error("push", make, |came| {
-            assert!(came.detail.contains(": timed out (127.0.0.1:"), "{came:?}");
-            assert_eq!(came.paths.len(), 0);
+            |failmode| Scenario::new(always(Endpoint::Any, fault.clone()), failmode).impatient();
+        service_error("push", make, |report| {
+            assert!(
+                report.detail.contains(": timed out (127.0.0.1:"),
+                "{report:?}"
+            );
+            assert_eq!(report.paths.len(), 0);
             // Three tries, and the pauses between them.
-            assert_eq!(came.waits, [1, 2].map(Duration::from_secs));
+            assert_eq!(report.waits, [1, 2].map(Duration::from_secs));
         });
     });
 }
@@ -38,15 +41,15 @@ fn a_stall_or_a_byte_a_second_before_or_in_tls_ends_in_time() {
 fn a_stall_or_a_byte_a_second_in_an_answer_ends_in_time() {
     side_by_side(&stalls(&ANSWERING), |fault| {
         let make = |failmode| {
-            let mut bench = Bench::new(always(Endpoint::Preauth, fault.clone()), failmode);
-            bench.config.https_timeout = Some(STALL);
-            bench
+            let mut scenario = Scenario::new(always(Endpoint::Preauth, fault.clone()), failmode);
+            scenario.config.https_timeout = Some(STALL);
+            scenario
         };
-        service_error("push", make, |came| {
+        service_error("push", make, |report| {
             let start = "No answer from localhost:";
-            assert!(came.detail.starts_with(start), "{came:?}");
-            assert!(came.detail.ends_with(": timed out"), "{came:?}");
-            assert_eq!(came.paths, ["preauth"; 3]);
+            assert!(report.detail.starts_with(start), "{report:?}");
+            assert!(report.detail.ends_with(": timed out"), "{report:?}");
+            assert_eq!(report.paths, ["preauth"; 3]);
         });
     });
 }
@@ -58,16 +61,16 @@ fn everything_up_to_preauths_answer_has_one_deadline() {
         (Fault::Stall(Stage::BeforeTls), 0),
     ] {
         let make = |failmode| {
-            let mut bench = Bench::new(always(Endpoint::Any, fault.clone()), failmode);
-            bench.config.https_timeout = None;
-            bench.deadlines.tls = Duration::from_secs(60);
-            bench.deadlines.request = Duration::from_millis(500);
-            bench
+            let mut scenario = Scenario::new(always(Endpoint::Any, fault.clone()), failmode);
+            scenario.config.https_timeout = None;
+            scenario.deadlines.tls = Duration::from_secs(60);
+            scenario.deadlines.request = Duration::from_millis(500);
+            scenario
         };
-        service_error("push", make, |came| {
-            assert!(came.took < Duration::from_secs(3), "{came:?}");
-            assert_eq!(came.paths.len(), requests);
-            assert!(came.waits.is_empty(), "no time is left for another try");
+        service_error("push", make, |report| {
+            assert!(report.took < Duration::from_secs(3), "{report:?}");
+            assert_eq!(report.paths.len(), requests);
+            assert!(report.waits.is_empty(), "no time is left for another try");
         });
     }
 }
@@ -75,43 +78,46 @@ fn everything_up_to_preauths_answer_has_one_deadline() {
 #[test]
 fn an_address_that_swallows_connections_ends_in_time() {
     let make = |failmode| {
-        let mut bench = Bench::new(FakeDuo::builder(), failmode).impatient();
-        let port = bench.duo().port();
-        bench.config.host.name = "127.0.0.2".to_owned();
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode).impatient();
+        let port = scenario.duo().port();
+        scenario.config.host.name = "127.0.0.2".to_owned();
         std::mem::forget(BlackHole::start("127.0.0.2", port));
-        bench
+        scenario
     };
-    service_error("push", make, |came| {
-        assert!(came.detail.contains("timed out (127.0.0.2:"), "{came:?}");
-        assert_eq!(came.paths.len(), 0);
+    service_error("push", make, |report| {
+        assert!(
+            report.detail.contains("timed out (127.0.0.2:"),
+            "{report:?}"
+        );
+        assert_eq!(report.paths.len(), 0);
     });
 }
 
 #[test]
 fn a_name_service_that_hangs_ends_in_time() {
     let make = |failmode| {
-        let mut bench = Bench::new(FakeDuo::builder(), failmode);
-        bench.names = Arc::new(Given(None));
-        bench.deadlines.request = Duration::from_millis(500);
-        bench
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
+        scenario.names = Arc::new(FixedNames(None));
+        scenario.deadlines.request = Duration::from_millis(500);
+        scenario
     };
-    service_error("push", make, |came| {
-        assert_eq!(came.detail, "Couldn't look up localhost: timed out");
-        assert_eq!(came.paths.len(), 0);
+    service_error("push", make, |report| {
+        assert_eq!(report.detail, "Couldn't look up localhost: timed out");
+        assert_eq!(report.paths.len(), 0);
     });
 }
 
 #[test]
 fn this_hosts_own_name_never_delays_a_login_by_more_than_its_second() {
-    let mut bench = Bench::new(FakeDuo::builder(), duo_policy::config::Failmode::Secure);
-    bench.config.host.name = "127.0.0.1".to_owned();
-    bench.names = Arc::new(Given(None));
-    let came = bench.log_in("push");
-    assert_eq!(came.outcome, Outcome::Successful, "{came:?}");
-    assert!(came.took < super::IN_TIME, "{came:?}");
+    let mut scenario = Scenario::new(FakeDuo::builder(), duo_policy::config::Failmode::Secure);
+    scenario.config.host.name = "127.0.0.1".to_owned();
+    scenario.names = Arc::new(FixedNames(None));
+    let report = scenario.log_in("push");
+    assert_eq!(report.outcome, Outcome::Successful, "{report:?}");
+    assert!(report.took < super::IN_TIME, "{report:?}");
     let short = nix::unistd::gethostname().unwrap();
     assert_eq!(
-        bench.duo().requests()[0].param("hostname"),
+        scenario.duo().requests()[0].param("hostname"),
         Some(&*short.to_string_lossy())
     );
 }
@@ -120,13 +126,13 @@ fn this_hosts_own_name_never_delays_a_login_by_more_than_its_second() {
 fn auth_without_an_answer_is_not_asked_again() {
     side_by_side(&stalls(&ANSWERING), |fault| {
         let make = |failmode| {
-            let mut bench = Bench::new(always(Endpoint::Auth, fault.clone()), failmode);
-            bench.config.https_timeout = Some(2 * STALL);
-            bench
+            let mut scenario = Scenario::new(always(Endpoint::Auth, fault.clone()), failmode);
+            scenario.config.https_timeout = Some(2 * STALL);
+            scenario
         };
-        whatever_failmode("push", Outcome::Error, make, |came| {
-            assert!(came.detail.starts_with("No answer from"), "{came:?}");
-            assert_eq!(came.paths, ["preauth", "auth"]);
+        whatever_failmode("push", Outcome::Error, make, |report| {
+            assert!(report.detail.starts_with("No answer from"), "{report:?}");
+            assert_eq!(report.paths, ["preauth", "auth"]);
         });
     });
 }
@@ -142,13 +148,13 @@ fn a_poll_without_an_answer_is_asked_again_and_is_no_failed_try() {
         )
     };
     let make = |failmode| {
-        let mut bench = Bench::new(builder(), failmode);
-        bench.deadlines.poll = STALL;
-        bench
+        let mut scenario = Scenario::new(builder(), failmode);
+        scenario.deadlines.poll = STALL;
+        scenario
     };
-    whatever_failmode("push", Outcome::Successful, make, |came| {
-        assert_eq!((came.count("preauth"), came.count("auth")), (1, 1));
-        assert!(came.count("auth_status") >= 6, "{came:?}");
+    whatever_failmode("push", Outcome::Successful, make, |report| {
+        assert_eq!((report.count("preauth"), report.count("auth")), (1, 1));
+        assert!(report.count("auth_status") >= 6, "{report:?}");
     });
 }
 
@@ -156,13 +162,13 @@ fn a_poll_without_an_answer_is_asked_again_and_is_no_failed_try() {
 fn a_person_who_never_answers_is_denied_in_the_end() {
     let fault = Fault::Stall(Stage::BeforeHeaders);
     let make = |failmode| {
-        let mut bench = Bench::new(always(Endpoint::AuthStatus, fault.clone()), failmode);
-        bench.deadlines.poll = STALL;
-        bench.deadlines.person = Duration::from_millis(900);
-        bench
+        let mut scenario = Scenario::new(always(Endpoint::AuthStatus, fault.clone()), failmode);
+        scenario.deadlines.poll = STALL;
+        scenario.deadlines.person = Duration::from_millis(900);
+        scenario
     };
-    whatever_failmode("push", Outcome::Failed, make, |came| {
-        assert!(came.detail.contains("timed out"), "{came:?}");
-        assert_eq!(came.count("auth"), 1);
+    whatever_failmode("push", Outcome::Failed, make, |report| {
+        assert!(report.detail.contains("timed out"), "{report:?}");
+        assert_eq!(report.count("auth"), 1);
     });
 }

@@ -1,4 +1,4 @@
-//! Whom we do not take for Duo, and what the refusal reads like.
+//! Which servers are refused, and the text of each refusal.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use duo_policy::config::{Failmode, MinTls};
 use duo_wire::Outcome;
 use fake_duo::{FakeDuo, Tls};
 
-use super::{Bench, Given, service_error, whatever_failmode};
+use super::{FixedNames, Scenario, service_error, whatever_failmode};
 
 #[test]
 fn each_refusal_reads_as_what_it_is() {
@@ -43,15 +43,15 @@ fn each_refusal_reads_as_what_it_is() {
         ),
         (Tls::Plain, "the answer is not TLS".into()),
     ] {
-        let make = |failmode| Bench::new(FakeDuo::builder().tls(tls), failmode);
-        service_error("push", make, |came| {
+        let make = |failmode| Scenario::new(FakeDuo::builder().tls(tls), failmode);
+        service_error("push", make, |report| {
             let start = "Couldn't connect to localhost:";
-            assert!(came.detail.starts_with(start), "{came:?}");
-            assert!(came.detail.contains(&words), "{tls:?}: {came:?}");
-            assert_eq!(came.paths.len(), 0);
+            assert!(report.detail.starts_with(start), "{report:?}");
+            assert!(report.detail.contains(&words), "{tls:?}: {report:?}");
+            assert_eq!(report.paths.len(), 0);
             if matches!(tls, Tls::Expired | Tls::NotYetValid) {
-                assert!(came.detail.contains("(this machine's clock says "));
-                assert_eq!(came.detail.matches(" GMT").count(), 2, "{came:?}");
+                assert!(report.detail.contains("(this machine's clock says "));
+                assert_eq!(report.detail.matches(" GMT").count(), 2, "{report:?}");
             }
         });
     }
@@ -65,9 +65,9 @@ fn what_the_roots_vouch_for_is_let_in_by_tls_12_and_by_13() {
         Tls::Tls13Only,
         Tls::SelfSignedTrusted,
     ] {
-        let make = |failmode| Bench::new(FakeDuo::builder().tls(tls), failmode);
-        whatever_failmode("push", Outcome::Successful, make, |came| {
-            assert_eq!((came.count("preauth"), came.count("auth")), (1, 1));
+        let make = |failmode| Scenario::new(FakeDuo::builder().tls(tls), failmode);
+        whatever_failmode("push", Outcome::Successful, make, |report| {
+            assert_eq!((report.count("preauth"), report.count("auth")), (1, 1));
         });
     }
 }
@@ -76,14 +76,14 @@ fn what_the_roots_vouch_for_is_let_in_by_tls_12_and_by_13() {
 fn min_tls_13_refuses_a_server_that_has_12_alone_and_says_so() {
     for (tls, refused) in [(Tls::Tls12Only, true), (Tls::Tls13Only, false)] {
         let make = |failmode| {
-            let mut bench = Bench::new(FakeDuo::builder().tls(tls), failmode);
-            bench.config.min_tls = MinTls::Tls13;
-            bench
+            let mut scenario = Scenario::new(FakeDuo::builder().tls(tls), failmode);
+            scenario.config.min_tls = MinTls::Tls13;
+            scenario
         };
         if refused {
-            service_error("push", make, |came| {
+            service_error("push", make, |report| {
                 let words = "the server does not speak TLS 1.3, as min_tls wants";
-                assert!(came.detail.contains(words), "{came:?}");
+                assert!(report.detail.contains(words), "{report:?}");
             });
         } else {
             whatever_failmode("push", Outcome::Successful, make, |_| {});
@@ -94,28 +94,28 @@ fn min_tls_13_refuses_a_server_that_has_12_alone_and_says_so() {
 #[test]
 fn a_certificate_for_addresses_is_told_with_them_as_they_are_written() {
     let make = |failmode| {
-        let mut bench = Bench::new(FakeDuo::builder(), failmode);
-        bench.config.host.name = "duo.example".to_owned();
-        bench.names = Arc::new(Given(Some(vec!["127.0.0.1"])));
-        bench
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
+        scenario.config.host.name = "duo.example".to_owned();
+        scenario.names = Arc::new(FixedNames(Some(vec!["127.0.0.1"])));
+        scenario
     };
-    service_error("push", make, |came| {
+    service_error("push", make, |report| {
         let words = "'127.0.0.1', '::1', not 'duo.example'";
-        assert!(came.detail.contains(words), "{came:?}");
+        assert!(report.detail.contains(words), "{report:?}");
     });
 }
 
 #[test]
 fn the_pinned_roots_vouch_for_nobody_else() {
     let make = |failmode| {
-        let mut bench = Bench::new(FakeDuo::builder(), failmode);
-        bench.config.cafile = None;
-        bench
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
+        scenario.config.cafile = None;
+        scenario
     };
-    service_error("push", make, |came| {
+    service_error("push", make, |report| {
         let words = "not signed by a trusted root, but by 'fake-duo CA, for tests only'";
-        assert!(came.detail.contains(words), "{came:?}");
-        assert_eq!(came.paths.len(), 0);
+        assert!(report.detail.contains(words), "{report:?}");
+        assert_eq!(report.paths.len(), 0);
     });
 }
 
@@ -123,9 +123,9 @@ fn the_pinned_roots_vouch_for_nobody_else() {
 fn noverify_lets_in_whoever_it_is_but_not_without_tls() {
     let make = |tls| {
         move |failmode| {
-            let mut bench = Bench::new(FakeDuo::builder().tls(tls), failmode);
-            bench.config.noverify = true;
-            bench
+            let mut scenario = Scenario::new(FakeDuo::builder().tls(tls), failmode);
+            scenario.config.noverify = true;
+            scenario
         }
     };
     for tls in [
@@ -139,34 +139,36 @@ fn noverify_lets_in_whoever_it_is_but_not_without_tls() {
         whatever_failmode("push", Outcome::Successful, make(tls), |_| {});
     }
     for tls in [Tls::Plain, Tls::Tls11, Tls::Alert] {
-        service_error("push", make(tls), |came| assert_eq!(came.paths.len(), 0));
+        service_error("push", make(tls), |report| {
+            assert_eq!(report.paths.len(), 0)
+        });
     }
 }
 
 #[test]
 fn a_cafile_may_be_a_system_bundle_and_must_be_usable() {
     let with = |failmode, bytes: Option<&[u8]>| {
-        let mut bench = Bench::new(FakeDuo::builder(), failmode);
-        let path = bench.sandbox.path().join("bundle.pem");
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
+        let path = scenario.sandbox.path().join("bundle.pem");
         if let Some(bytes) = bytes {
             std::fs::write(&path, bytes).unwrap();
         }
-        bench.config.cafile = Some(path);
-        bench
+        scenario.config.cafile = Some(path);
+        scenario
     };
-    // Comments, roots that are no use, and then ours, as in a system's bundle.
+    // A system's bundle has comments, unusable certificates, and many roots; ours is the last.
     let roots = include_bytes!("../../../crates/duo-net/src/roots.pem");
     for failmode in [Failmode::Safe, Failmode::Secure] {
-        let bench = with(failmode, None);
-        let ca = bench.duo().ca_pem().as_bytes().to_vec();
+        let scenario = with(failmode, None);
+        let ca = scenario.duo().ca_pem().as_bytes().to_vec();
         let bundle = [
             b"# comment\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             &roots[..],
             &ca,
         ]
         .concat();
-        std::fs::write(bench.config.cafile.as_ref().unwrap(), bundle).unwrap();
-        assert_eq!(bench.log_in("push").outcome, Outcome::Successful);
+        std::fs::write(scenario.config.cafile.as_ref().unwrap(), bundle).unwrap();
+        assert_eq!(scenario.log_in("push").outcome, Outcome::Successful);
     }
     for (bytes, words) in [
         (None, "no such file or directory"),
@@ -176,16 +178,16 @@ fn a_cafile_may_be_a_system_bundle_and_must_be_usable() {
             "holds no usable certificate in PEM form",
         ),
     ] {
-        // A mistake in the configuration, and as such forgiven under safe.
+        // This is a mistake in the configuration, so `safe` lets the login in.
         service_error(
             "push",
             |failmode| with(failmode, bytes),
-            |came| {
+            |report| {
                 assert!(
-                    came.detail.contains("bundle.pem") && came.detail.contains(words),
-                    "{came:?}"
+                    report.detail.contains("bundle.pem") && report.detail.contains(words),
+                    "{report:?}"
                 );
-                assert_eq!(came.paths.len(), 0);
+                assert_eq!(report.paths.len(), 0);
             },
         );
     }

@@ -1,45 +1,46 @@
-//! Factors, and the menu that offers them, in both shapes of Duo's answers:
-//! with `prompt`, where Duo wrote the menu and names the factors, and without,
-//! where we make them from the devices.
+//! Factors, and the menu that offers them. Duo answers in one of two forms
+//! (docs/duo-api.md, *Requests*): with a `prompt`, Duo wrote the menu and names
+//! the factors; without one, we build the menu from the devices.
 
 use std::fmt::Write;
 
-/// What the log calls whatever was typed and is not of the menu.
+/// The name in the log of typed text that is no choice of the menu, since the
+/// text itself may be a secret.
 const PASSCODE: &str = "passcode";
 
-/// Letters of a one-time password that a YubiKey types (modhex: those that every
-/// keyboard layout has in the same place).
+/// The letters of a one-time password that a YubiKey types (modhex: these letters
+/// have the same place on every keyboard layout).
 const YUBIKEY_LETTERS: &[u8] = b"cbdefghijklnrtuv";
 
-/// 12 letters of the key's own name, and 32 of the password.
+/// 12 letters for the id of the YubiKey, and 32 for the password.
 const YUBIKEY_LENGTH: usize = 44;
 
-/// What the person proves themselves with. Source: Duo Auth API, "auth".
+/// A second factor, for Duo to verify. Source: docs/duo-api.md, *Requests*.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Factor {
-    /// A factor's name or a passcode, for Duo to judge.
+    /// With a menu that Duo wrote: the name of a factor, or a passcode.
     Prompt {
         /// `push1`, or what was typed.
         value: String,
-        /// preauth's transaction, for a Verified Push.
+        /// The transaction of preauth, for a Verified Push.
         txid: Option<String>,
-        /// What the log may call it: never what was typed.
+        /// The name of this factor in the log: never what was typed.
         name: String,
     },
-    /// A push to this device.
+    /// A push to the device with this id.
     Push(String),
-    /// A call to this device.
+    /// A phone call to the device with this id.
     Phone(String),
-    /// Passcodes by SMS to this device.
+    /// Passcodes by SMS to the device with this id.
     Sms(String),
     /// A passcode.
     Passcode(String),
-    /// What Duo thinks best.
+    /// The factor that Duo chooses.
     Auto,
 }
 
 impl Factor {
-    /// What the log calls it.
+    /// The name of this factor in the log.
     pub fn name(&self) -> &str {
         match self {
             Factor::Prompt { name, .. } => name,
@@ -51,14 +52,16 @@ impl Factor {
         }
     }
 
-    /// Whether it was typed and is not of the menu: a passcode, or the name of a factor.
+    /// Whether the person typed something that is no choice of the menu: a
+    /// passcode, or the name of a factor.
     pub fn is_typed(&self) -> bool {
         self.name() == PASSCODE
     }
 
-    /// Whether it can only be a passcode: all digits, or what a YubiKey types.
-    /// It asks nothing of a person, so Duo can answer with its verdict at once.
-    pub fn is_passcode(&self) -> bool {
+    /// Whether this factor can only be a passcode: all digits, or what a YubiKey
+    /// types. A passcode asks nothing more of the person, so Duo can answer with
+    /// its verdict at once.
+    pub(crate) fn is_passcode(&self) -> bool {
         let text = match self {
             Factor::Prompt { value, name, .. } if name == PASSCODE => value,
             Factor::Passcode(text) => text,
@@ -72,13 +75,14 @@ impl Factor {
         is_digits || is_yubikeys
     }
 
-    /// Whether the code to type into the phone comes with a status.
-    pub fn is_verified_push(&self) -> bool {
+    /// Whether this is a Verified Push, whose code for the phone comes in the text
+    /// of a status.
+    pub(crate) fn is_verified_push(&self) -> bool {
         matches!(self, Factor::Prompt { value, .. } if value.starts_with("verified_push"))
     }
 }
 
-/// A passcode is in there, so it shows its name only.
+/// Shows the name only, since a factor may hold a passcode.
 impl std::fmt::Debug for Factor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Factor({})", self.name())
@@ -88,11 +92,11 @@ impl std::fmt::Debug for Factor {
 /// What the person may choose from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Menu {
-    /// What to show; ends in a question.
+    /// The text of Duo's menu, or the lines of ours.
     text: String,
     choices: Vec<Choice>,
     default: Option<Factor>,
-    shape: Shape,
+    origin: Origin,
 }
 
 /// One line of a menu.
@@ -100,32 +104,34 @@ pub struct Menu {
 pub struct Choice {
     /// What the person types.
     pub key: String,
-    /// What it is called: our own line, or the name that Duo gave to the factor.
+    /// Our own line, or the name that Duo gave to the factor.
     pub label: String,
     factor: Factor,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Shape {
-    /// Duo's, with the transaction of a Verified Push.
-    Prompted(Option<String>),
+enum Origin {
+    /// Duo wrote the menu. With the transaction of preauth, for a Verified Push.
+    Prompt(Option<String>),
+    /// We built the menu from the devices.
     Devices,
 }
 
 impl Menu {
-    /// A menu that Duo wrote.
-    pub fn prompted(text: &str, txid: Option<&str>) -> Menu {
+    /// A menu that Duo wrote, without its choices.
+    pub(crate) fn prompted(text: &str, txid: Option<&str>) -> Menu {
         Menu {
             text: text.to_owned(),
             choices: Vec::new(),
             default: None,
-            shape: Shape::Prompted(txid.map(str::to_owned)),
+            origin: Origin::Prompt(txid.map(str::to_owned)),
         }
     }
 
-    /// Adds what Duo says that `key` means; the key `default` means Enter.
-    pub fn add_prompted(&mut self, key: &str, name: &str) {
-        let factor = self.by_name(name, name);
+    /// Adds the factor `name` as the choice `key`. The key `default` is the factor
+    /// of an empty line.
+    pub(crate) fn add_prompted(&mut self, key: &str, name: &str) {
+        let factor = self.prompt_factor(name, name);
         if key == "default" {
             self.default = Some(factor);
         } else {
@@ -137,18 +143,18 @@ impl Menu {
         }
     }
 
-    /// A menu for us to fill.
-    pub fn of_devices() -> Menu {
+    /// A menu for devices, without its choices.
+    pub(crate) fn of_devices() -> Menu {
         Menu {
             text: String::new(),
             choices: Vec::new(),
             default: None,
-            shape: Shape::Devices,
+            origin: Origin::Devices,
         }
     }
 
-    /// Adds a line; the first one is the default.
-    pub fn add_device(&mut self, label: &str, device: &str, factor: Factor) {
+    /// Adds a choice; the first one is the default.
+    pub(crate) fn add_device(&mut self, label: &str, device: &str, factor: Factor) {
         let key = (self.choices.len() + 1).to_string();
         let label = format!("{label} {device}");
         // Writing to a String cannot fail.
@@ -162,23 +168,23 @@ impl Menu {
         &self.choices
     }
 
-    /// Whether `typed` is a number as options have them, and no option of this menu.
-    pub fn lacks_option(&self, typed: &str) -> bool {
+    /// Whether `typed` is a number of one or two digits that is no key of this menu.
+    pub(crate) fn lacks_option(&self, typed: &str) -> bool {
         let is_option = (1..=2).contains(&typed.len()) && typed.bytes().all(|b| b.is_ascii_digit());
         is_option
             && !self.choices.is_empty()
             && self.choices.iter().all(|choice| choice.key != typed)
     }
 
-    /// What to show to `user` before the line is read.
+    /// The text that asks `user` for a line.
     pub fn text(&self, user: &str) -> String {
-        match (&self.shape, self.choices.len()) {
-            (Shape::Prompted(_), _) => match self.text.is_empty() {
+        match (&self.origin, self.choices.len()) {
+            (Origin::Prompt(_), _) => match self.text.is_empty() {
                 true => "Passcode: ".to_owned(),
                 false => self.text.clone(),
             },
-            (Shape::Devices, 0) => format!("Duo two-factor login for {user}\n\nPasscode: "),
-            (Shape::Devices, count) => format!(
+            (Origin::Devices, 0) => format!("Duo two-factor login for {user}\n\nPasscode: "),
+            (Origin::Devices, count) => format!(
                 "Duo two-factor login for {user}\n\n\
                  Enter a passcode or select one of the following options:\n\n\
                  {}\nPasscode or option (1-{count}): ",
@@ -187,16 +193,18 @@ impl Menu {
         }
     }
 
-    /// What Enter means, and a login that nobody can be asked about.
+    /// The factor of an empty line, and of a login without a menu; `None` if Duo's
+    /// menu has no default.
     pub fn default_factor(&self) -> Option<Factor> {
-        match self.shape {
-            Shape::Prompted(_) => self.default.clone(),
-            Shape::Devices => Some(self.default.clone().unwrap_or(Factor::Auto)),
+        match self.origin {
+            Origin::Prompt(_) => self.default.clone(),
+            Origin::Devices => Some(self.default.clone().unwrap_or(Factor::Auto)),
         }
     }
 
-    /// What `typed` means: a key of the menu, or a passcode or name for Duo to
-    /// judge. None if it is empty and there is no default.
+    /// The factor that `typed` means: the choice with this key, or else a passcode
+    /// or the name of a factor, which Duo verifies. `None` if `typed` is empty and
+    /// there is no default.
     pub fn factor(&self, typed: &str) -> Option<Factor> {
         if typed.is_empty() {
             return self.default_factor();
@@ -206,16 +214,16 @@ impl Menu {
         }
         let mut factors = self.choices.iter().map(|choice| &choice.factor);
         let known = factors.any(|factor| factor.name() == typed);
-        Some(match self.shape {
-            Shape::Prompted(_) => self.by_name(typed, if known { typed } else { PASSCODE }),
-            Shape::Devices => Factor::Passcode(typed.to_owned()),
+        Some(match self.origin {
+            Origin::Prompt(_) => self.prompt_factor(typed, if known { typed } else { PASSCODE }),
+            Origin::Devices => Factor::Passcode(typed.to_owned()),
         })
     }
 
-    /// `value` for Duo to judge, called `name` in the log.
-    fn by_name(&self, value: &str, name: &str) -> Factor {
-        let txid = match &self.shape {
-            Shape::Prompted(txid) if value.starts_with("verified_push") => txid.clone(),
+    /// The factor `value` of a menu that Duo wrote, called `name` in the log.
+    fn prompt_factor(&self, value: &str, name: &str) -> Factor {
+        let txid = match &self.origin {
+            Origin::Prompt(txid) if value.starts_with("verified_push") => txid.clone(),
             _ => None,
         };
         Factor::Prompt {
@@ -307,20 +315,20 @@ mod tests {
         for typed in ["123", "123456", "a", "9x"] {
             assert!(!duos().lacks_option(typed), "{typed}");
         }
-        // Without options, a number is for Duo to judge.
+        // Without choices, Duo verifies any number.
         assert!(!Menu::prompted("Passcode: ", None).lacks_option("9"));
     }
 
     #[test]
     fn the_choices_are_those_of_the_menu() {
-        let told = |menu: &Menu| -> Vec<String> {
+        let listed = |menu: &Menu| -> Vec<String> {
             let choices = menu.choices().iter();
             choices.map(|c| format!("{} {}", c.key, c.label)).collect()
         };
-        assert_eq!(told(&duos()), ["1 push1", "2 verified_push1"]);
+        assert_eq!(listed(&duos()), ["1 push1", "2 verified_push1"]);
         let mut menu = Menu::of_devices();
         menu.add_device("Duo Push to", "phone (1234)", Factor::Push("D1".into()));
-        assert_eq!(told(&menu), ["1 Duo Push to phone (1234)"]);
+        assert_eq!(listed(&menu), ["1 Duo Push to phone (1234)"]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Duo's answers as types. Pure, and it has to be: every byte is hostile.
+//! Duo's answers as types. Every byte of an answer may be hostile, so this module
+//! makes no system call, and it is fuzzed.
 //!
-//! `stat` and `result` are judged first and alone. Any other field that is
+//! `stat` and `result` are read first and alone. Any other field that is
 //! absent or of the wrong type counts as absent, so that a null message next to
-//! a "deny" is still a deny, and never an error that failmode could forgive.
+//! a "deny" is still a deny, and never an error that failmode could forgive
+//! (docs/duo-api.md, *Envelope*).
 
 use serde_json::{Map, Value, json};
 
@@ -13,28 +15,28 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Response(Value);
 
-/// An answer that is not an OK.
+/// An answer that is not `stat: OK`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// What may be done about it.
+    /// What the client can do about it.
     pub kind: Kind,
-    /// What it means where nothing helps.
+    /// The error of the request, if the client can do nothing.
     pub error: Error,
-    /// Duo's own number for it, if it gave one. Source: Duo Auth API, "Response Codes".
+    /// Duo's own code, if it sent one. Source: docs/duo-api.md, *Envelope*.
     pub code: Option<u64>,
 }
 
-/// What may be done about an answer that is not an OK.
+/// What the client can do about an answer that is not `stat: OK`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// 40105: our clock is off. Ask for the time and sign again.
+    /// Code 40105, our clock is off: ask for the time and sign again.
     Clock,
-    /// A 401 that does not say why: an old server, or not Duo at all. The clock
-    /// may be the reason.
+    /// A 401 that does not say why, from an old server, or not from Duo at all.
+    /// The clock may be the reason: ask for the time.
     Unexplained401,
-    /// 429: come back later.
+    /// HTTP 429: wait and ask again.
     RateLimited,
-    /// Nothing: it ends the attempt or the login.
+    /// The client can do nothing: the answer ends the attempt or the login.
     Final,
 }
 
@@ -43,7 +45,7 @@ impl Trouble {
         Trouble { kind, error, code }
     }
 
-    /// Trouble that nothing helps against, and that has no number.
+    /// A final [`Trouble`] without a code.
     pub fn of_error(error: Error) -> Trouble {
         Trouble::new(Kind::Final, error, None)
     }
@@ -58,17 +60,19 @@ impl Trouble {
         Trouble::new(Kind::RateLimited, Error::Refused(text), code)
     }
 
-    fn around_an_answer(http: u16) -> Trouble {
+    /// A `result` under an HTTP status that is an error: Duo has answered, so
+    /// failmode must not apply.
+    fn result_under_error_status(http: u16) -> Trouble {
         Trouble::of_error(Error::Refused(format!("HTTP {http} around an answer")))
     }
 }
 
-/// Judges one answer by its HTTP status and body. Source: Duo Auth API,
-/// "Response Format" and "Response Codes".
+/// Reads one answer, by its HTTP status and its body. Source: docs/duo-api.md,
+/// *Envelope*.
 ///
 /// # Errors
-/// The [`Trouble`].
-pub fn judge(http: u16, body: &[u8]) -> Result<Response, Trouble> {
+/// A [`Trouble`] for every answer that is not `stat: OK`.
+pub fn read(http: u16, body: &[u8]) -> Result<Response, Trouble> {
     let envelope = Envelope::read(body);
     match http {
         200..=299 => match envelope {
@@ -77,9 +81,9 @@ pub fn judge(http: u16, body: &[u8]) -> Result<Response, Trouble> {
             Ok(Envelope::Fail(failure)) => failure.under_200(),
         },
         401 => match envelope {
-            Ok(Envelope::Fail(failure)) => Err(failure.unauthorized(Told::ByHttp)),
+            Ok(Envelope::Fail(failure)) => Err(failure.unauthorized(StatusSource::Http)),
             Ok(Envelope::Ok(response)) if response.has_result() => {
-                Err(Trouble::around_an_answer(http))
+                Err(Trouble::result_under_error_status(http))
             }
             _ => Err(Trouble::unexplained_401()),
         },
@@ -87,18 +91,20 @@ pub fn judge(http: u16, body: &[u8]) -> Result<Response, Trouble> {
             Ok(Envelope::Fail(failure)) => failure.code,
             _ => None,
         })),
-        // The status of a refusal counts, whatever stands in its body: a page of
-        // a proxy's must not open the door under `safe`.
+        // A 4xx denies, whatever stands in its body: the error page of a proxy
+        // must not open the door under `safe`.
         400..=499 => Err(match envelope {
             Ok(Envelope::Fail(failure)) => {
-                let text = format!("HTTP {http}: {}", failure.text());
+                let text = format!("HTTP {http}: {}", failure.description());
                 Trouble::new(Kind::Final, Error::Refused(text), failure.code)
             }
             _ => Trouble::of_error(Error::Refused(format!("HTTP {http}"))),
         }),
-        // Duo has spoken, in whatever status: failmode may not speak over it.
+        // With a `result`, Duo has answered, and failmode may not overrule it.
         _ => Err(match envelope {
-            Ok(Envelope::Ok(response)) if response.has_result() => Trouble::around_an_answer(http),
+            Ok(Envelope::Ok(response)) if response.has_result() => {
+                Trouble::result_under_error_status(http)
+            }
             _ => Trouble::of_error(Error::Service(format!("HTTP {http}"))),
         }),
     }
@@ -120,7 +126,7 @@ impl Envelope {
         let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
             return Err("invalid response: not a JSON object".to_owned());
         };
-        match text(Some(&fields), "stat")
+        match text_field(Some(&fields), "stat")
             .map(|stat| stat.to_ascii_uppercase())
             .as_deref()
         {
@@ -129,43 +135,44 @@ impl Envelope {
             ))),
             Some("FAIL") => Ok(Envelope::Fail(Failure {
                 code: fields.get("code").and_then(Value::as_u64),
-                message: text(Some(&fields), "message").map(str::to_owned),
-                detail: text(Some(&fields), "message_detail").map(str::to_owned),
+                message: text_field(Some(&fields), "message").map(str::to_owned),
+                detail: text_field(Some(&fields), "message_detail").map(str::to_owned),
             })),
             _ => Err("invalid response: no 'stat' that is OK or FAIL".to_owned()),
         }
     }
 }
 
-/// Where the status of a failure comes from; the log names nothing that did not come.
+/// Where the status of a failure comes from. An error text must not name an HTTP
+/// status that never came.
 #[derive(Clone, Copy)]
-enum Told {
-    /// From the HTTP status.
-    ByHttp,
-    /// From the code of a FAIL under HTTP 200.
-    ByCode,
+enum StatusSource {
+    /// The status is that of HTTP.
+    Http,
+    /// The status comes from the code of a FAIL under HTTP 200.
+    Code,
 }
 
 impl Failure {
-    /// The first three digits of a five-digit code are the HTTP status it means;
-    /// any other code denies the attempt.
+    /// Reads a FAIL under HTTP 200. The first three digits of a five-digit code are
+    /// the HTTP status that it means; any other code denies the attempt.
     fn under_200(self) -> Result<Response, Trouble> {
         let Some(code) = self.code else {
             let why = "invalid response: FAIL without a code".to_owned();
             return Err(Trouble::of_error(Error::Service(why)));
         };
-        let text = format!("code {}", self.text());
+        let text = format!("code {}", self.description());
         let error = match code {
-            40_100..=40_199 => return Err(self.unauthorized(Told::ByCode)),
+            40_100..=40_199 => return Err(self.unauthorized(StatusSource::Code)),
             42_900..=42_999 => return Err(Trouble::rate_limited(self.code)),
             30_000..=39_999 | 50_000..=59_999 => Error::Service(text),
             10_000..=99_999 => Error::Refused(text),
-            _ => return Ok(Response::of_denial(self.text())),
+            _ => return Ok(Response::of_denial(self.description())),
         };
         Err(Trouble::new(Kind::Final, error, self.code))
     }
 
-    fn unauthorized(self, told: Told) -> Trouble {
+    fn unauthorized(self, source: StatusSource) -> Trouble {
         let (kind, which) = match self.code {
             Some(40_105) => (Kind::Clock, "Duo says that this machine's clock is off"),
             Some(40_102) => (Kind::Final, "Duo does not know this ikey"),
@@ -175,15 +182,15 @@ impl Failure {
             Some(_) => (Kind::Final, "invalid ikey or skey"),
             None => return Trouble::unexplained_401(),
         };
-        let text = match told {
-            Told::ByHttp => format!("HTTP 401: {which} ({})", self.text()),
-            Told::ByCode => format!("{which} (code {})", self.text()),
+        let text = match source {
+            StatusSource::Http => format!("HTTP 401: {which} ({})", self.description()),
+            StatusSource::Code => format!("{which} (code {})", self.description()),
         };
         Trouble::new(kind, Error::Service(text), self.code)
     }
 
-    /// `code: message: detail`, as far as they are there.
-    fn text(&self) -> String {
+    /// `code: message: detail`, without the parts that Duo did not send.
+    fn description(&self) -> String {
         let parts = [
             self.code.map(|code| code.to_string()),
             self.message.clone(),
@@ -193,57 +200,59 @@ impl Failure {
     }
 }
 
-/// What preauth says of a user. Source: Duo Auth API, "preauth".
+/// The answer of preauth about a user. Source: docs/duo-api.md, *Requests*.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Preauth {
-    /// Ask for a factor.
+    /// The user needs a factor of this menu.
     Auth(Menu),
-    /// No second factor needed; why.
+    /// The user needs no second factor; why.
     Allow(String),
-    /// Denied; why.
+    /// The login is denied; why.
     Deny(String),
     /// The person must enrol first.
     Enroll {
-        /// What to tell them.
+        /// Duo's instructions for the person.
         text: String,
-        /// Where.
+        /// The address of the page for it, if Duo sent one.
         url: Option<String>,
     },
 }
 
-/// What auth says. Source: Duo Auth API, "auth".
+/// The answer of auth. Source: docs/duo-api.md, *Requests*.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Under way: ask `auth_status` about this transaction.
+    /// The verification has begun: ask `auth_status` about this transaction.
     Started(String),
-    /// The server answered at once.
+    /// Duo answered with its verdict at once.
     Settled(Status),
 }
 
-/// What `auth_status` says. Source: Duo Auth API, "auth_status".
+/// The answer of `auth_status`. Source: docs/duo-api.md, *Requests*.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Where it stands.
+    /// How far the transaction is.
     pub progress: Progress,
-    /// For the person, if there is something to say.
+    /// A text for the person, if Duo sent one.
     pub message: Option<String>,
 }
 
-/// Where a transaction stands.
+/// How far a transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Ask again.
+    /// There is no verdict yet: ask again.
     Waiting,
-    /// Yes.
+    /// Duo allows the login.
     Allow,
-    /// No, or a word that we do not know: Duo says that new ones may come.
+    /// Duo denies the attempt, or answers with a word that we do not know: Duo says
+    /// that new ones may come.
     Deny,
-    /// No, and no to whatever comes next.
+    /// Duo denies the attempt and has locked the user out, so it will deny the next
+    /// attempt too.
     LockedOut,
 }
 
 impl Response {
-    /// Duo's no, in these words.
+    /// A denial with the text `why`.
     fn of_denial(why: String) -> Response {
         Response(json!({"result": "deny", "status_msg": why}))
     }
@@ -254,14 +263,14 @@ impl Response {
     /// [`Error::Service`] if `result` is not there.
     pub fn preauth(&self) -> Result<Preauth, Error> {
         let fields = self.fields();
-        let status = || message(fields, "status_msg").unwrap_or_default();
-        let prompt = object(fields, "prompt");
+        let status = || message_field(fields, "status_msg").unwrap_or_default();
+        let prompt = object_field(fields, "prompt");
         Ok(match self.result()?.as_str() {
             "auth" => Preauth::Auth(self.menu()),
             "allow" => Preauth::Allow(status()),
             "enroll" => Preauth::Enroll {
-                text: message(prompt, "text").unwrap_or_else(status),
-                url: text(fields, "enroll_portal_url").map(str::to_owned),
+                text: message_field(prompt, "text").unwrap_or_else(status),
+                url: text_field(fields, "enroll_portal_url").map(str::to_owned),
             },
             "deny" => Preauth::Deny(status()),
             unknown => Preauth::Deny(format!("unknown result '{unknown}'")),
@@ -277,7 +286,7 @@ impl Response {
             .status()
             .ok()
             .filter(|status| status.progress != Progress::Waiting);
-        match (settled, text(self.fields(), "txid")) {
+        match (settled, text_field(self.fields(), "txid")) {
             (Some(status), _) => Ok(Auth::Settled(status)),
             (None, Some(txid)) => Ok(Auth::Started(txid.to_owned())),
             (None, None) => Err(missing("txid")),
@@ -292,14 +301,14 @@ impl Response {
         let progress = match self.result()?.as_str() {
             "allow" => Progress::Allow,
             "waiting" => Progress::Waiting,
-            _ if is(text(self.fields(), "status"), "locked_out") => Progress::LockedOut,
+            _ if is_word(text_field(self.fields(), "status"), "locked_out") => Progress::LockedOut,
             _ => Progress::Deny,
         };
-        let message = message(self.fields(), "status_msg");
+        let message = message_field(self.fields(), "status_msg");
         Ok(Status { progress, message })
     }
 
-    /// The server's clock, in seconds since 1970.
+    /// The time on Duo's clock, in seconds since 1970.
     ///
     /// # Errors
     /// [`Error::Service`] if it is not there.
@@ -309,12 +318,12 @@ impl Response {
             .ok_or_else(|| missing("time"))
     }
 
-    /// Whether Duo has spoken of this login: a textual `result` is there.
+    /// Whether Duo has answered about this login: there is a textual `result`.
     pub fn has_result(&self) -> bool {
         self.result().is_ok()
     }
 
-    /// Why Duo denies, where its answer is a denial.
+    /// Why Duo denies; `None` if this answer is no denial.
     pub fn denial(&self) -> Option<String> {
         match self.preauth() {
             Ok(Preauth::Deny(why)) => Some(why),
@@ -323,15 +332,15 @@ impl Response {
     }
 
     fn result(&self) -> Result<String, Error> {
-        text(self.fields(), "result")
+        text_field(self.fields(), "result")
             .map(str::to_ascii_lowercase)
             .ok_or_else(|| missing("result"))
     }
 
     fn menu(&self) -> Menu {
         let fields = self.fields();
-        let txid = text(fields, "txid");
-        match object(fields, "prompt") {
+        let txid = text_field(fields, "txid");
+        match object_field(fields, "prompt") {
             Some(prompt) => prompted_menu(prompt, txid),
             None => device_menu(fields.and_then(|fields| fields.get("devices"))),
         }
@@ -346,32 +355,34 @@ fn missing(field: &str) -> Error {
     Error::Service(format!("invalid response: no '{field}'"))
 }
 
-fn text<'a>(fields: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
+/// The text in the field `name`.
+fn text_field<'a>(fields: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
     fields?.get(name)?.as_str()
 }
 
-/// Duo's words compare without regard to case.
-fn is(found: Option<&str>, word: &str) -> bool {
+/// Whether `found` is `word`, in any case (docs/duo-api.md, *Envelope*).
+fn is_word(found: Option<&str>, word: &str) -> bool {
     found.is_some_and(|found| found.eq_ignore_ascii_case(word))
 }
 
-/// A text for the person and the log, without the line end that Duo may put behind it: in the log
-/// that would be a `?`, right behind an address perhaps.
-fn message(fields: Option<&Map<String, Value>>, name: &str) -> Option<String> {
-    text(fields, name).map(|text| text.trim().to_owned())
+/// A text for the person and the log, without the line end that Duo may put behind it. In the log
+/// that line end would become an escape, perhaps right behind an address.
+fn message_field(fields: Option<&Map<String, Value>>, name: &str) -> Option<String> {
+    text_field(fields, name).map(|text| text.trim().to_owned())
 }
 
-fn object<'a>(
+/// The object in the field `name`.
+fn object_field<'a>(
     fields: Option<&'a Map<String, Value>>,
     name: &str,
 ) -> Option<&'a Map<String, Value>> {
     fields?.get(name)?.as_object()
 }
 
-/// The menu of a "UNIX Application": Duo wrote it.
+/// The menu that Duo wrote, for an application of type "UNIX Application".
 fn prompted_menu(prompt: &Map<String, Value>, txid: Option<&str>) -> Menu {
-    let mut menu = Menu::prompted(text(Some(prompt), "text").unwrap_or_default(), txid);
-    for (key, name) in object(Some(prompt), "factors").into_iter().flatten() {
+    let mut menu = Menu::prompted(text_field(Some(prompt), "text").unwrap_or_default(), txid);
+    for (key, name) in object_field(Some(prompt), "factors").into_iter().flatten() {
         if let Some(name) = name.as_str() {
             menu.add_prompted(key, name);
         }
@@ -379,7 +390,7 @@ fn prompted_menu(prompt: &Map<String, Value>, txid: Option<&str>) -> Menu {
     menu
 }
 
-/// The menu of an "Auth API" integration: we write it.
+/// The menu that we build, for an application of type "Auth API".
 fn device_menu(devices: Option<&Value>) -> Menu {
     let mut menu = Menu::of_devices();
     let devices: Vec<&Map<String, Value>> = match devices {
@@ -395,13 +406,15 @@ fn device_menu(devices: Option<&Value>) -> Menu {
     for (capability, label, make) in kinds {
         for device in &devices {
             let able = match device.get("capabilities") {
-                Some(Value::Array(list)) => list.iter().any(|word| is(word.as_str(), capability)),
+                Some(Value::Array(list)) => {
+                    list.iter().any(|word| is_word(word.as_str(), capability))
+                }
                 _ => false,
             };
-            if let (true, Some(id)) = (able, text(Some(device), "device")) {
-                let name = ["display_name", "number", "name"]
-                    .iter()
-                    .find_map(|field| text(Some(device), field).filter(|text| !text.is_empty()));
+            if let (true, Some(id)) = (able, text_field(Some(device), "device")) {
+                let name = ["display_name", "number", "name"].iter().find_map(|field| {
+                    text_field(Some(device), field).filter(|text| !text.is_empty())
+                });
                 menu.add_device(label, name.unwrap_or(id), make(id.to_owned()));
             }
         }
@@ -415,11 +428,11 @@ mod tests {
 
     fn ok(response: &str) -> Response {
         let body = format!(r#"{{"stat":"OK","response":{response}}}"#);
-        judge(200, body.as_bytes()).unwrap()
+        read(200, body.as_bytes()).unwrap()
     }
 
     fn trouble(http: u16, body: &str) -> Trouble {
-        judge(http, body.as_bytes()).unwrap_err()
+        read(http, body.as_bytes()).unwrap_err()
     }
 
     fn is_service(trouble: &Trouble) -> bool {
@@ -460,7 +473,7 @@ mod tests {
 
     #[test]
     fn words_compare_without_regard_to_case() {
-        let response = judge(200, br#"{"stat":"ok","response":{"result":"ALLOW"}}"#).unwrap();
+        let response = read(200, br#"{"stat":"ok","response":{"result":"ALLOW"}}"#).unwrap();
         assert_eq!(
             response.status().map(|status| status.progress),
             Ok(Progress::Allow)
@@ -490,7 +503,7 @@ mod tests {
             assert!(is_service(&trouble(200, body)), "{body}");
         }
         let not_utf8 = b"{\"stat\":\"OK\",\"response\":{\"result\":\"allow\xff\"}}";
-        assert!(is_service(&judge(200, not_utf8).unwrap_err()));
+        assert!(is_service(&read(200, not_utf8).unwrap_err()));
         let nested = "[".repeat(500_000);
         assert!(is_service(&trouble(200, &nested)));
         for status in [302, 500, 503, 304, 599] {
@@ -557,9 +570,9 @@ mod tests {
         assert!(is_service(&trouble(200, &body(50000))));
         assert_eq!(trouble(200, &body(42901)).kind, Kind::RateLimited);
         assert_eq!(trouble(200, &body(40105)).kind, Kind::Clock);
-        // No status at all: an attempt that is denied, in Duo's words.
+        // Such a code means no HTTP status: the attempt is denied, with Duo's text.
         for code in [7, 9_999, 100_000] {
-            let response = judge(200, body(code).as_bytes()).unwrap();
+            let response = read(200, body(code).as_bytes()).unwrap();
             let why = format!("{code}: m");
             assert_eq!(response.preauth(), Ok(Preauth::Deny(why.clone())));
             let denied = Status {
@@ -596,7 +609,7 @@ mod tests {
     #[test]
     fn duplicate_keys_do_not_confuse() {
         let body = br#"{"stat":"OK","response":{"result":"allow","result":"deny"}}"#;
-        let status = judge(200, body).unwrap().status();
+        let status = read(200, body).unwrap().status();
         assert_eq!(status.map(|status| status.progress), Ok(Progress::Deny));
     }
 }

@@ -1,5 +1,5 @@
-//! What is sent to Duo: the endpoints, and the parameters of preauth and auth.
-//! Source: Duo Auth API, "preauth" and "auth".
+//! The requests to Duo: the endpoints, and the parameters of preauth and auth.
+//! Source: docs/duo-api.md, *Requests*.
 
 use std::net::IpAddr;
 
@@ -8,61 +8,63 @@ pub use super::signing::Parameters;
 use super::signing::encode;
 use crate::config::Failmode;
 
-/// What can be asked of Duo.
+/// A kind of request to Duo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// How its parameters travel.
+    /// The HTTP method, which says where the parameters stand.
     pub method: Method,
     /// `/auth/v2/…`
     pub path: &'static str,
-    /// What asking twice does.
-    pub again: Again,
+    /// Whether a request that was lost may be sent again.
+    pub retry: Retry,
 }
 
-/// What asking an endpoint twice does.
+/// Whether a request that was lost may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
-    /// No harm.
+pub enum Retry {
+    /// It may be sent again: it changes nothing at Duo.
     Harmless,
-    /// No harm either, and it waits long: unanswered, it is simply asked again.
+    /// It may be sent again. It is a long poll, so one without an answer in time
+    /// does not count as a failure.
     Poll,
-    /// It may ring a phone once more.
+    /// It must not be sent again once a byte of it was sent: it may ring a phone.
     Rings,
 }
 
 impl Endpoint {
-    /// The server's time, unsigned by right.
-    pub const PING: Endpoint = Endpoint::of(Method::Get, "/auth/v2/ping", Again::Harmless);
-    /// The same, signed: proves keys and clock.
-    pub const CHECK: Endpoint = Endpoint::of(Method::Get, "/auth/v2/check", Again::Harmless);
-    /// What a user may choose from.
-    pub const PREAUTH: Endpoint = Endpoint::of(Method::Post, "/auth/v2/preauth", Again::Harmless);
-    /// Proves a factor.
-    pub const AUTH: Endpoint = Endpoint::of(Method::Post, "/auth/v2/auth", Again::Rings);
-    /// How a factor is doing.
+    /// Asks for Duo's time. Duo does not check the signature.
+    pub const PING: Endpoint = Endpoint::of(Method::Get, "/auth/v2/ping", Retry::Harmless);
+    /// Asks for Duo's time with a signature that Duo checks, which proves `ikey`,
+    /// `skey` and clock.
+    pub const CHECK: Endpoint = Endpoint::of(Method::Get, "/auth/v2/check", Retry::Harmless);
+    /// Asks whether a user needs a second factor, and which ones there are.
+    pub const PREAUTH: Endpoint = Endpoint::of(Method::Post, "/auth/v2/preauth", Retry::Harmless);
+    /// Starts to verify a factor.
+    pub const AUTH: Endpoint = Endpoint::of(Method::Post, "/auth/v2/auth", Retry::Rings);
+    /// Waits for news of a transaction.
     pub const AUTH_STATUS: Endpoint =
-        Endpoint::of(Method::Get, "/auth/v2/auth_status", Again::Poll);
+        Endpoint::of(Method::Get, "/auth/v2/auth_status", Retry::Poll);
 
-    const fn of(method: Method, path: &'static str, again: Again) -> Endpoint {
+    const fn of(method: Method, path: &'static str, retry: Retry) -> Endpoint {
         Endpoint {
             method,
             path,
-            again,
+            retry,
         }
     }
 }
 
-/// The two methods that the API knows.
+/// The HTTP methods of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Parameters in the query string.
+    /// The parameters are the query string.
     Get,
-    /// Parameters in the body.
+    /// The parameters are the body.
     Post,
 }
 
 impl Method {
-    /// As in the canonical request.
+    /// The method as HTTP and the canonical request spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -74,18 +76,20 @@ impl Method {
 /// `pushinfo` stays below this, in bytes.
 const LONGEST_PUSHINFO: usize = 20_000;
 
-/// Who logs in, from where, to where: what preauth and auth have in common.
-pub struct LoginParameters<'a> {
+/// The parameters that preauth and auth have in common: who logs in, from where,
+/// to where.
+pub struct CommonParameters<'a> {
     /// The Duo user name.
     pub user: &'a str,
-    /// The client's address.
+    /// The client's address, if it is known and valid.
     pub address: Option<&'a str>,
     /// This host's full name.
     pub hostname: &'a str,
 }
 
-impl LoginParameters<'_> {
-    /// preauth's parameters. `verified_push`: the code can be shown here.
+impl CommonParameters<'_> {
+    /// The parameters of preauth. `verified_push`: this login can show the code of
+    /// a Verified Push.
     pub fn preauth(&self, failmode: Failmode, verified_push: bool) -> Parameters {
         let failmode = match failmode {
             Failmode::Safe => "open",
@@ -99,11 +103,11 @@ impl LoginParameters<'_> {
         Parameters::new(&pairs)
     }
 
-    /// auth's parameters, for the factor that was chosen.
+    /// The parameters of auth, for the factor that was chosen.
     pub fn auth(&self, factor: &Factor, pushinfo: &str) -> Parameters {
         let mut pairs = self.pairs();
-        // A passcode asks nothing of a person: the answer can be the verdict, and
-        // the login costs one round trip less.
+        // A passcode asks nothing more of the person, so the answer can be the
+        // verdict, and the login costs one round trip less.
         pairs.push(("async", if factor.is_passcode() { "0" } else { "1" }));
         if !pushinfo.is_empty() {
             pairs.push(("pushinfo", pushinfo));
@@ -133,7 +137,9 @@ impl LoginParameters<'_> {
     }
 }
 
-/// `Server+IP=…&Command=…`, as a form; the command cut, on a character, to fit.
+/// The value of `pushinfo`, itself a form: `Server+IP=…&Command=…`. `own` is this
+/// host's address. The command is cut between two characters, so that the value
+/// stays below 20,000 bytes.
 pub fn pushinfo(own: Option<IpAddr>, command: Option<&str>) -> String {
     let form = |text: &str| encode(text).replace("%20", "+");
     let mut info = own.map_or_else(String::new, |own| {
@@ -159,7 +165,7 @@ pub fn pushinfo(own: Option<IpAddr>, command: Option<&str>) -> String {
 mod tests {
     use super::*;
 
-    const ALICE: LoginParameters<'_> = LoginParameters {
+    const ALICE: CommonParameters<'_> = CommonParameters {
         user: "alice",
         address: Some("192.0.2.7"),
         hostname: "web.example",
@@ -171,7 +177,7 @@ mod tests {
             ALICE.preauth(Failmode::Safe, false).as_str(),
             "failmode=open&hostname=web.example&ipaddr=192.0.2.7&text_prompt=1&username=alice"
         );
-        let nowhere = LoginParameters {
+        let nowhere = CommonParameters {
             address: None,
             ..ALICE
         };

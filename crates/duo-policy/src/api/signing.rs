@@ -1,7 +1,7 @@
-//! Signing: the canonical form of a request and its HMAC. Pure.
+//! Signing: the canonical form of a request and its HMAC.
 //!
-//! Source: Duo Auth API, "Authentication". What is signed is sent byte for
-//! byte, so both come from the one [`Parameters`].
+//! Source: docs/duo-api.md, *Signing*. What is signed is sent byte for byte, so
+//! the signature and the request use the same [`Parameters`].
 
 use std::time::SystemTime;
 
@@ -39,7 +39,7 @@ impl Parameters {
     }
 }
 
-/// RFC 3986: all but the unreserved characters as `%XX`, of the UTF-8 bytes.
+/// Percent-encoding by RFC 3986: all but the unreserved characters as `%XX`, of the UTF-8 bytes.
 pub fn encode(text: &str) -> String {
     const HEX: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
@@ -57,18 +57,18 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// RFC 2822, UTC: `Tue, 21 Aug 2012 17:29:18 +0000`, whatever the locale.
+/// `time` by RFC 2822, in UTC: `Tue, 21 Aug 2012 17:29:18 +0000`, whatever the locale.
 pub fn date(time: SystemTime) -> String {
     httpdate::fmt_http_date(time).replace("GMT", "+0000")
 }
 
-/// The keys of an integration.
+/// The keys of an application at Duo.
 pub struct Keys {
-    /// Integration key: names it.
+    /// The integration key, which names the application.
     pub ikey: String,
-    /// Secret key: signs for it.
+    /// The secret key, which signs its requests.
     pub skey: Secret,
-    /// Which HMAC.
+    /// The hash of the HMAC.
     pub signature: Signature,
 }
 
@@ -110,8 +110,8 @@ fn canonical(date: &str, method: &str, host: &str, path: &str, parameters: &Para
 }
 
 fn hmac_hex<M: Mac + KeyInit>(key: &[u8], canonical: &str) -> String {
-    // HMAC takes a key of any length, so the error cannot happen; were it to,
-    // an empty signature is one that Duo refuses.
+    // HMAC takes a key of any length, so this error cannot happen. If it did,
+    // Duo would refuse the empty signature.
     let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
         return String::new();
     };

@@ -1,4 +1,5 @@
-//! Where Duo and the proxy are: a name or an address with a port (docs/duo-api.md, first paragraph).
+//! Where Duo and the proxy are: a name or an address with a port (docs/duo-api.md,
+//! *Connection*).
 //! Only letters, digits and `-._:` get through, so a `Host` may stand in a header, a log line or an
 //! error as it is.
 
@@ -23,7 +24,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads a host as configured; `default_port` if it names none.
+    /// Reads a host as the file has it. The port is `default_port` if the text has none.
     ///
     /// # Errors
     /// What is wrong, to follow the key's name; never a part of `text`.
@@ -67,7 +68,7 @@ impl Host {
         })
     }
 
-    /// The address, if the host is one and nothing must be looked up.
+    /// The address, if the host is an address and not a name.
     pub fn address(&self) -> Option<IpAddr> {
         self.name.parse().ok()
     }
@@ -88,8 +89,9 @@ impl fmt::Display for Host {
     }
 }
 
-/// RFC 1123 names, and the underscore that internal ones have; anything that ends in a number is an
-/// IPv4 address or a mistake, since the resolver would take `10.1` for 10.0.0.1.
+/// Checks a name by RFC 1123, but allows the underscore that some internal names have. Anything that
+/// ends in a number is an IPv4 address or a mistake, since the resolver would take `10.1` for
+/// 10.0.0.1.
 fn checked_name(name: &str) -> Result<&str, &'static str> {
     let label_is_good = |label: &str| {
         (1..=63).contains(&label.len())
@@ -128,7 +130,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Reads a proxy as configured. The last `@` ends the credentials, so a password may hold one.
+    /// Reads a proxy as the file has it. The last `@` ends the credentials, so a password may hold one.
     ///
     /// # Errors
     /// What is wrong, to follow the key's name; never a part of `value`.
@@ -152,8 +154,8 @@ impl Proxy {
     }
 }
 
-/// A scheme is a letter and then letters, digits and `+-.` before `://`; credentials may hold those
-/// too, but not as their first word.
+/// `value` without `http://`. A scheme has only letters, digits and `+-.` before its `://`. Credentials
+/// may hold `://` too, after the `:` that ends the user's name.
 fn without_scheme(value: &[u8]) -> Result<&[u8], &'static str> {
     let Some(end) = value.windows(3).position(|three| three == b"://") else {
         return Ok(value);

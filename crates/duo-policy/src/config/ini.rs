@@ -1,18 +1,19 @@
-//! The lines of an INI file, each with its number and told apart by shape alone: section, entry,
-//! continuation or mistake. What they mean is for `parse` to say.
+//! The lines of an INI file, each with its number, as a section, an entry, a continuation or a
+//! mistake. The module `parse` gives them their meaning.
 //!
 //! Not rust-ini, because it keeps no line numbers of what it read, stops at the first mistake,
 //! takes UTF-8 only, splits at `:` as well as at `=`, and reads a line without `=` into the next
-//! line's key. To wrap it so that it meets the table in docs/behaviour.md takes more lines than these.
+//! line's key. Code that works around all this (docs/behaviour.md, *Configuration file*) would be
+//! longer than this module.
 
 /// One line that is neither blank nor a comment, without the blanks around its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// `[name]`.
     Section(&'a [u8]),
-    /// `[name`, the bracket never closed.
+    /// `[name` without a `]`.
     Unclosed,
-    /// `[name] text`, the text being no comment.
+    /// `[name] text`, where the text is no comment.
     AfterSection,
     /// `key = value`.
     Entry {
@@ -30,18 +31,20 @@ pub enum Line<'a> {
     NoEquals,
 }
 
-/// The lines of `file` in order, with their numbers, from 1. Each byte is looked at a few times and
-/// no more.
+/// The lines of `file` in order, with their numbers, from 1. Takes time linear in the length.
 pub fn lines(file: &[u8]) -> impl Iterator<Item = (usize, Line<'_>)> {
     let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
     (1..)
         .zip(file.split(|byte| *byte == b'\n'))
         .filter_map(|(number, line)| {
-            Some((number, shape(line.strip_suffix(b"\r").unwrap_or(line))?))
+            Some((
+                number,
+                classified(line.strip_suffix(b"\r").unwrap_or(line))?,
+            ))
         })
 }
 
-/// `text` at its first `=`, without the blanks around both parts.
+/// `text` split at its first `=`, without the blanks around both parts.
 pub fn split_at_equals(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = text.splitn(2, |byte| *byte == b'=');
     Some((trim(parts.next()?), trim(parts.next()?)))
@@ -67,7 +70,8 @@ fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-fn shape(line: &[u8]) -> Option<Line<'_>> {
+/// The kind of a line; `None` for a blank line and a comment.
+fn classified(line: &[u8]) -> Option<Line<'_>> {
     let whole = trim(line);
     if matches!(whole.first()?, b';' | b'#') {
         return None;
@@ -89,7 +93,7 @@ fn shape(line: &[u8]) -> Option<Line<'_>> {
     })
 }
 
-/// `rest` is what follows the `[`.
+/// The kind of a section's line; `rest` is what follows the `[`.
 fn section(rest: &[u8]) -> Line<'_> {
     let mut parts = rest.splitn(2, |byte| *byte == b']');
     match (parts.next().map(trim), parts.next().map(trim)) {
@@ -99,7 +103,7 @@ fn section(rest: &[u8]) -> Line<'_> {
     }
 }
 
-/// A comment begins at a `;` with a blank before it; a `#`, or a `;` within a word, is part of the
+/// `text` without its comment, and the comment, which begins at a `;` with a blank before it; a `#`, or a `;` within a word, is part of the
 /// value.
 fn split_off_comment(text: &[u8]) -> (&[u8], &[u8]) {
     let blank = text

@@ -1,13 +1,14 @@
 //! The keys of the configuration file and how the value of each kind is read (docs/behaviour.md,
-//! *Configuration file*). A reader says what is wrong in words that follow the key's name, and
-//! never repeats the value: it may be the secret key, pasted into the wrong line.
+//! *Configuration file*). The function that reads a value says what is wrong in words that follow
+//! the key's name. It never repeats the value, which may be the secret key, pasted into the wrong
+//! line.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use Value::{Good, Odd};
+use Value::{Good, WithWarning};
 
 use super::{Failmode, HTTPS, Host, MinTls, Proxy, Signature};
 use crate::groups::{self, Groups};
@@ -16,26 +17,26 @@ use crate::secret::Secret;
 /// A key that the program knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// As the file spells it.
+    /// The name as the file spells it.
     pub name: &'static str,
-    /// How it counts.
+    /// What the program does with it.
     pub kind: KeyKind,
 }
 
-/// How a key counts.
+/// What the program does with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    /// The file is broken without it.
+    /// A file without this key has a mistake.
     Required,
-    /// Has a default.
+    /// A file without this key gets the default.
     Optional,
-    /// Another spelling of the key named.
+    /// This key is another spelling of the key with this name.
     Alias(&'static str),
-    /// Accepted, does nothing.
+    /// The key is accepted and does nothing.
     Deprecated,
 }
 
-/// Every key, in the order of the table in docs/behaviour.md.
+/// Every key that the program knows.
 pub const KEYS: &[Key] = &[
     key("ikey", KeyKind::Required),
     key("skey", KeyKind::Required),
@@ -68,7 +69,7 @@ const fn key(name: &'static str, kind: KeyKind) -> Key {
     Key { name, kind }
 }
 
-/// The key that is spelt so, an alias resolved; `None` if there is none.
+/// The key with this name; for an alias, the key that it stands for.
 pub(super) fn known(spelling: &[u8]) -> Option<Key> {
     let key = KEYS.iter().find(|key| key.name.as_bytes() == spelling)?;
     match key.kind {
@@ -80,16 +81,17 @@ pub(super) fn known(spelling: &[u8]) -> Option<Key> {
 /// A value that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value<T> {
-    /// As it should be.
+    /// The value is right.
     Good(T),
-    /// Usable, and the file's owner should know what of it.
-    Odd(T, &'static str),
+    /// The value can be used, with a warning that follows the key's name.
+    WithWarning(T, &'static str),
 }
 
+/// What came of reading a value. The error is a mistake, in words that follow the key's name.
 pub(super) type Reading<T> = Result<Value<T>, &'static str>;
 
-/// The keys that Duo hands out. A blank in one is a comment that began with `#`: with such a key
-/// every login would get a 401, and pass by failmode without a word.
+/// Reads `ikey` or `skey`. A blank in one comes, as a rule, from a comment that begins with `#`. Such
+/// a key would make Duo answer every login with a 401, and under `safe` everybody would be let in.
 pub(super) fn text(value: &[u8]) -> Reading<String> {
     let text = std::str::from_utf8(value).map_err(|_| "is not UTF-8")?;
     match text {
@@ -103,7 +105,7 @@ pub(super) fn text(value: &[u8]) -> Reading<String> {
 
 pub(super) fn secret(value: &[u8]) -> Reading<Secret> {
     Ok(match text(value)? {
-        Good(text) | Odd(text, _) => Good(text.into()),
+        Good(text) | WithWarning(text, _) => Good(text.into()),
     })
 }
 
@@ -134,11 +136,11 @@ pub(super) fn signature(value: &[u8]) -> Reading<Signature> {
     }
 }
 
-/// As the C program spells the versions. The two oldest are not spoken at all, and a file that
-/// allows them allows 1.2 too.
+/// A version as the C program spells it. TLS 1.0 and 1.1 are never spoken, and a file that allows
+/// them allows 1.2 too.
 pub(super) fn min_tls(value: &[u8]) -> Reading<MinTls> {
     match value {
-        b"1.0" | b"1.1" => Ok(Odd(
+        b"1.0" | b"1.1" => Ok(WithWarning(
             MinTls::Tls12,
             "allows a version that is never spoken: 1.2 is used",
         )),
@@ -167,9 +169,9 @@ pub(super) fn boolean(value: &[u8]) -> Reading<bool> {
 pub(super) fn prompts(value: &[u8]) -> Reading<u8> {
     match u8::try_from(integer(value)?) {
         Ok(number @ 1..=10) => Ok(Good(number)),
-        Ok(0) => Ok(Odd(1, "is less than 1: 1 is used")),
-        Err(_) if value.starts_with(b"-") => Ok(Odd(1, "is less than 1: 1 is used")),
-        _ => Ok(Odd(10, "is more than 10: 10 is used")),
+        Ok(0) => Ok(WithWarning(1, "is less than 1: 1 is used")),
+        Err(_) if value.starts_with(b"-") => Ok(WithWarning(1, "is less than 1: 1 is used")),
+        _ => Ok(WithWarning(10, "is more than 10: 10 is used")),
     }
 }
 
@@ -180,14 +182,14 @@ pub(super) fn timeout(value: &[u8]) -> Reading<Option<Duration>> {
     Ok(match u64::try_from(integer(value)?) {
         Err(_) | Ok(0) => Good(None),
         Ok(seconds @ ..=DAY) => Good(Some(Duration::from_secs(seconds))),
-        Ok(_) => Odd(
+        Ok(_) => WithWarning(
             Some(Duration::from_secs(DAY)),
             "is more than a day: a day is used",
         ),
     })
 }
 
-/// An absolute path; a relative one would be the caller's choice.
+/// An absolute path. A relative one would depend on the caller's working directory.
 pub(super) fn path(value: &[u8]) -> Reading<PathBuf> {
     match value {
         [b'/', ..] => Ok(Good(PathBuf::from(OsStr::from_bytes(value)))),
@@ -197,7 +199,7 @@ pub(super) fn path(value: &[u8]) -> Reading<PathBuf> {
 
 pub(super) fn delimiter(value: &[u8]) -> Reading<u8> {
     match value {
-        // It separates the fields of the passwd file, so no GECOS can hold it.
+        // A `:` separates the fields of the passwd file, so no GECOS field can hold one.
         b":" => Err("must not be ':'"),
         [byte] if byte.is_ascii_punctuation() => Ok(Good(*byte)),
         _ => Err("must be one punctuation character"),
@@ -215,12 +217,12 @@ pub(super) fn groups(value: &[u8]) -> Reading<Groups> {
     let groups = Groups::parse(value)?;
     if groups::has_empty_pattern(value) {
         let why = "has a comma with no group beside it: blanks separate pattern-lists";
-        return Ok(Odd(groups, why));
+        return Ok(WithWarning(groups, why));
     }
     Ok(Good(groups))
 }
 
-/// A whole number, or the nearest that fits.
+/// A whole number, or the nearest one that fits the type.
 fn integer(value: &[u8]) -> Result<i64, &'static str> {
     let (is_negative, digits) = match value {
         [b'-', digits @ ..] => (true, digits),
@@ -237,8 +239,8 @@ fn integer(value: &[u8]) -> Result<i64, &'static str> {
     Ok(if is_negative { -size } else { size })
 }
 
-/// How an unknown name is told: quoted only if it cannot well be a secret, which has digits, or
-/// capitals, or is longer (docs/security.md, attack 10).
+/// The text about an unknown key or section. The name is quoted only if it is unlikely to be a secret
+/// key: secret keys have digits or capitals, or are longer (docs/security.md, attack 10).
 pub(super) fn unknown(what: &str, name: &[u8]) -> String {
     let is_harmless = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_';
     match std::str::from_utf8(name) {

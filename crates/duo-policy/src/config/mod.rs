@@ -1,5 +1,5 @@
-//! What the sysadmin decided: `/etc/duo/login_duo.conf`, read to the letter. Every mistake in it is
-//! told with its line and none is guessed at, since a wrong guess can switch the second factor off.
+//! The configuration file, `/etc/duo/login_duo.conf`. Every mistake in it is reported with its line.
+//! No value is guessed, since a wrong guess can switch the second factor off.
 
 mod host;
 mod ini;
@@ -19,10 +19,10 @@ pub use parse::parse;
 use crate::groups::Groups;
 use crate::secret::Secret;
 
-/// Bytes that a configuration file may have.
+/// The most bytes that a configuration file may have.
 pub const MAX_SIZE: usize = 1024 * 1024;
 
-/// The file's decisions, each with its default where the file is silent (docs/behaviour.md,
+/// The file's decisions. A key that the file does not have is at its default (docs/behaviour.md,
 /// *Configuration file*).
 #[derive(Clone)]
 pub struct Config {
@@ -34,10 +34,10 @@ pub struct Config {
     pub host: Host,
     /// What a service error means before Duo has answered. Default: safe.
     pub failmode: Failmode,
-    /// What a mistake means that shows only later (a `cafile` that cannot be used): safe only if
-    /// the file says so beyond doubt, as in [`Broken`].
+    /// The failmode for a mistake that shows only after parsing, such as a `cafile` that cannot be
+    /// used: safe only if the file says so beyond doubt, as in [`Broken::failmode`].
     pub failmode_if_broken: Failmode,
-    /// Who is asked (`groups`, `group`); `None` for everybody.
+    /// The groups whose members are asked (`groups`, `group`); `None` if everybody is asked.
     pub groups: Option<Groups>,
     /// Show the command in the push (`pushinfo`). Default: no.
     pub push_info: bool,
@@ -55,9 +55,9 @@ pub struct Config {
     pub fallback_local_ip: bool,
     /// For one answer of Duo, from one second to one day; `None` for no limit. Default: 30 seconds.
     pub https_timeout: Option<Duration>,
-    /// The way to Duo; `None` for straight.
+    /// The proxy on the way to Duo; `None` for a direct connection.
     pub http_proxy: Option<Proxy>,
-    /// An absolute path of trusted roots in PEM; `None` for the pinned ones.
+    /// The absolute path of a file of trusted roots in PEM; `None` for the pinned roots.
     pub cafile: Option<PathBuf>,
     /// Verify neither certificate nor name. Default: no.
     pub noverify: bool,
@@ -68,16 +68,17 @@ pub struct Config {
     pub prompt_for_commands: bool,
     /// The hash of the request's signature. Default: SHA-512.
     pub signature: Signature,
-    /// Where the Duo name stands in the passwd entry, if there. Default: it is the login name.
+    /// The part of the GECOS field that is the Duo name. Default: none, so that the Duo name is
+    /// the login name.
     pub gecos: Gecos,
 }
 
 /// What a service error means before Duo has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failmode {
-    /// Allow.
+    /// The login is allowed.
     Safe,
-    /// Deny.
+    /// The login is denied.
     Secure,
 }
 
@@ -90,7 +91,7 @@ pub enum MinTls {
     Tls13,
 }
 
-/// The hash under the HMAC (docs/duo-api.md, *Signing*).
+/// The hash of the HMAC (docs/duo-api.md, *Signing*).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// HMAC-SHA-512.
@@ -115,17 +116,18 @@ pub enum Gecos {
     },
 }
 
-/// Something about the file that its owner should know. Holds no text of the file but known keys,
-/// and unknown names of at most 32 bytes of `a-z` and `_`.
+/// A mistake in the file, or something unusual that is logged as a warning. It holds no text of the
+/// file but known keys, and unknown names of at most 32 bytes, all of them `a-z` or `_`
+/// (docs/security.md, attack 10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What it is about, for whoever must tell problems apart.
+    /// What the problem is about, so that no code searches its text.
     pub kind: ProblemKind,
-    /// From 1; `None` if it is about the whole file.
+    /// The line, from 1; `None` if the problem is about the whole file.
     pub line: Option<usize>,
-    /// In lower case, names quoted, no full stop.
+    /// The text, in lower case, with names quoted and without a full stop.
     pub text: String,
-    /// The command that mends it, where there is one.
+    /// The command that mends the problem, if there is one.
     pub mend: Option<String>,
 }
 
@@ -143,7 +145,8 @@ pub enum ProblemKind {
 }
 
 impl Problem {
-    /// `FILE:LINE: text`, or `FILE: text`; with `; to mend it: COMMAND` where one mends it.
+    /// `FILE:LINE: text`, or `FILE: text`; and then `; to mend it: COMMAND` if there is
+    /// such a command.
     pub fn at(&self, file: &Path) -> String {
         let file = file.display();
         let place = match self.line {
@@ -166,7 +169,7 @@ impl Problem {
         }
     }
 
-    /// The same, with the command that mends it.
+    /// The same problem, with the command that mends it.
     pub fn mended_by(self, command: impl Into<String>) -> Self {
         Self {
             mend: Some(command.into()),
@@ -174,7 +177,7 @@ impl Problem {
         }
     }
 
-    /// The file is longer than [`MAX_SIZE`].
+    /// The problem of a file that is longer than [`MAX_SIZE`].
     pub fn too_long() -> Self {
         Self::of_file("is longer than 1 MiB")
     }
@@ -192,16 +195,17 @@ impl Problem {
 /// A file without mistakes.
 #[derive(Clone)]
 pub struct Parsed {
-    /// What it decides.
+    /// The file's decisions.
     pub config: Config,
-    /// To be logged at each login, in the order of their lines.
+    /// The warnings that are logged at each login, in the order of their lines.
     pub warnings: Vec<Problem>,
 }
 
 /// A file with mistakes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// All of them, in the order of their lines; those of the whole file last.
+    /// The mistakes in the order of their lines, those of the whole file last. Of more than 100,
+    /// the first 100 and one that says how many more there are.
     pub problems: Vec<Problem>,
     /// As in [`Parsed`].
     pub warnings: Vec<Problem>,

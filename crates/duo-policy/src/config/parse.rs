@@ -1,6 +1,6 @@
-//! From the bytes of the file to its decisions. The whole file is gone through whatever is wrong
-//! with it, so that all mistakes are told at once; and a value is judged only after its indented
-//! lines are joined to it.
+//! From the bytes of the file to its decisions. The whole file is read whatever is wrong with it, so
+//! that all mistakes are reported at once. A value is read only after its indented lines are joined
+//! to it.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
             failmode: None,
         });
     }
-    let mut draft = Draft::of(bytes);
-    let config = draft.config();
-    let failmode = draft.failmode();
-    let (problems, warnings) = (in_order(draft.problems), in_order(draft.warnings));
+    let mut parser = Parser::of(bytes);
+    let config = parser.config();
+    let failmode = parser.certain_failmode();
+    let (problems, warnings) = (in_order(parser.problems), in_order(parser.warnings));
     match config {
         Some(config) if problems.is_empty() => Ok(Parsed { config, warnings }),
         _ => Err(Broken {
@@ -38,6 +38,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
     }
 }
 
+/// Why nothing of the file is read, if so.
 fn unreadable(bytes: &[u8]) -> Option<Problem> {
     if bytes.len() > MAX_SIZE {
         return Some(Problem::too_long());
@@ -48,28 +49,29 @@ fn unreadable(bytes: &[u8]) -> Option<Problem> {
     (before.len() < bytes.len()).then(|| Problem::in_line(ProblemKind::Content, Some(line), text))
 }
 
-/// By line, those of the whole file last. A file of garbage has a mistake on each of half a million
-/// lines, and nobody reads so many: a log that is flooded hides what else is in it.
+/// The first 100 `problems` by line, those of the whole file last. A file of garbage can have a mistake
+/// on each of half a million lines, and so many lines would hide everything else in the log.
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    const TOLD: usize = 100;
+    const MOST: usize = 100;
     problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-    let untold = problems.len().saturating_sub(TOLD);
-    problems.truncate(TOLD);
-    if untold > 0 {
-        let text = format!("and {untold} more of these");
+    let more = problems.len().saturating_sub(MOST);
+    problems.truncate(MOST);
+    if more > 0 {
+        let text = format!("and {more} more of these");
         problems.push(Problem::in_line(ProblemKind::Content, None, text));
     }
     problems
 }
 
-/// The file as entries, and what was found wrong so far.
+/// The entries of the file, and the problems and warnings found so far.
 #[derive(Default)]
-struct Draft<'a> {
+struct Parser<'a> {
     entries: Vec<Entry<'a>>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
-    /// A failmode line is indented under another key, so what the file says is in doubt.
-    hides_failmode: bool,
+    /// A `failmode` line is indented under another key, so it is in doubt which failmode the file's
+    /// writer meant.
+    has_indented_failmode: bool,
 }
 
 /// One key with its value and the indented lines under it.
@@ -78,57 +80,67 @@ struct Entry<'a> {
     values: Vec<(usize, &'a [u8])>,
 }
 
-/// What an indented line would continue.
+/// The line that an indented line would continue.
 #[derive(Clone, Copy)]
 enum Above {
+    /// There is no value to continue.
     Nothing,
+    /// A key that the program knows.
     Known,
-    /// A key that has its own error: its indented lines have none.
+    /// An unknown key. It is a mistake itself, so its indented lines are none.
     Unknown,
 }
 
-impl<'a> Draft<'a> {
-    /// Joins the lines into entries. Those of a section that is not `[duo]` are judged like the
+impl<'a> Parser<'a> {
+    /// Joins the lines into entries. The lines of a section that is not `[duo]` are read like the
     /// others, so that `[dou]` hides no other mistake.
     fn of(bytes: &'a [u8]) -> Self {
-        let mut draft = Self::default();
+        let mut parser = Self::default();
         let mut above = Above::Nothing;
         for (number, line) in ini::lines(bytes) {
             above = match line {
-                Line::Continuation(text) => draft.continues(number, text, above),
+                Line::Continuation(text) => parser.continue_entry(number, text, above),
                 Line::Entry {
                     key,
                     value,
                     comment,
-                } => draft.begins(number, key, value, comment),
+                } => parser.begin_entry(number, key, value, comment),
                 Line::Section(b"duo") => Above::Nothing,
-                Line::Section(name) => draft.mistake(number, keys::unknown("section", name)),
-                Line::Unclosed => draft.mistake(number, "a section without its ']'"),
-                Line::AfterSection => draft.mistake(number, "text after a section's ']'"),
-                Line::NoEquals => draft.mistake(number, "a line without '='"),
+                Line::Section(name) => parser.mistake(number, keys::unknown("section", name)),
+                Line::Unclosed => parser.mistake(number, "a section without its ']'"),
+                Line::AfterSection => parser.mistake(number, "text after a section's ']'"),
+                Line::NoEquals => parser.mistake(number, "a line without '='"),
             };
         }
-        draft
+        parser
     }
 
+    /// Reports a mistake in a line that no indented line can continue.
     fn mistake(&mut self, number: usize, text: impl Into<String>) -> Above {
-        self.wrong(Some(number), text);
+        self.report(Some(number), text);
         Above::Nothing
     }
 
-    fn begins(&mut self, number: usize, key: &[u8], value: &'a [u8], comment: &'a [u8]) -> Above {
+    /// Begins an entry with the line `key = value`.
+    fn begin_entry(
+        &mut self,
+        number: usize,
+        key: &[u8],
+        value: &'a [u8],
+        comment: &'a [u8],
+    ) -> Above {
         if key.is_empty() {
             return self.mistake(number, "no key before the '='");
         }
         let Some(key) = keys::known(key) else {
-            self.wrong(Some(number), keys::unknown("key", key));
+            self.report(Some(number), keys::unknown("key", key));
             return Above::Unknown;
         };
         if key.kind == KeyKind::Deprecated {
             let text = format!("key '{}' is deprecated and does nothing", key.name);
             self.warn(Some(number), text);
         }
-        // The one value that may be a ';': to the C program `gecos_delim = ;` has no comment.
+        // Only this value may be a ';': the C program reads no comment in `gecos_delim = ;`.
         let value = match (key.name, comment) {
             ("gecos_delim", b";") if value.is_empty() => comment,
             _ => value,
@@ -140,15 +152,17 @@ impl<'a> Draft<'a> {
         Above::Known
     }
 
-    fn continues(&mut self, number: usize, text: &'a [u8], above: Above) -> Above {
-        // An indented `failmode = secure` would be lost in the value above, and `safe` be left.
+    /// Adds an indented line to the entry above it.
+    fn continue_entry(&mut self, number: usize, text: &'a [u8], above: Above) -> Above {
+        // An indented `failmode = secure` would be lost in the value above it, and the default,
+        // `safe`, would apply.
         if let Some(key) = ini::split_at_equals(text).and_then(|(key, _)| keys::known(key)) {
-            self.hides_failmode |= key.name == "failmode";
+            self.has_indented_failmode |= key.name == "failmode";
             let text = format!(
                 "key '{}' is indented, so it would continue the value above",
                 key.name
             );
-            self.wrong(Some(number), text);
+            self.report(Some(number), text);
             return above;
         }
         match (above, self.entries.last_mut()) {
@@ -164,9 +178,10 @@ impl<'a> Draft<'a> {
         above
     }
 
-    /// The table of docs/behaviour.md. `None` if a required key has no good value.
+    /// Reads each key (docs/behaviour.md, *Configuration file*). `None` if a required key has no
+    /// good value.
     fn config(&mut self) -> Option<Config> {
-        self.compare();
+        self.check_combinations();
         let ikey = self.required("ikey", keys::text);
         let skey = self.required("skey", keys::secret);
         let host = self.required("host", keys::host);
@@ -174,7 +189,7 @@ impl<'a> Draft<'a> {
             failmode: self
                 .last("failmode", keys::failmode)
                 .unwrap_or(Failmode::Safe),
-            failmode_if_broken: self.failmode().unwrap_or(Failmode::Secure),
+            failmode_if_broken: self.certain_failmode().unwrap_or(Failmode::Secure),
             groups: self.groups(),
             push_info: self.flag("pushinfo"),
             autopush: self.flag("autopush"),
@@ -195,21 +210,21 @@ impl<'a> Draft<'a> {
                 .last("signature", keys::signature)
                 .unwrap_or(Signature::Sha512),
             gecos: self.gecos(),
-            // Last, since a `?` further up would leave the mistakes below it untold.
+            // These stand last, since a `?` further up would skip the mistakes below it.
             ikey: ikey?,
             skey: skey?,
             host: host?,
         })
     }
 
-    /// What is wrong with two keys together, or right but dangerous.
-    fn compare(&mut self) {
+    /// Reports keys that are wrong together, and keys that are dangerous.
+    fn check_combinations(&mut self) {
         let both = self
             .line_if_on("verified_push")
             .zip(self.line_if_on("autopush"));
         if let Some((one, other)) = both {
             let text = "key 'verified_push' cannot be used with 'autopush'";
-            self.wrong(Some(one.max(other)), text);
+            self.report(Some(one.max(other)), text);
         }
         if let Some(line) = self.line_if_on("noverify") {
             let text = "key 'noverify' is on: nobody checks that the server is Duo's";
@@ -250,16 +265,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What the file says of failmode beyond doubt.
-    fn failmode(&self) -> Option<Failmode> {
-        let mut modes = self
-            .joined("failmode")
-            .map(|(_, value)| match keys::failmode(value) {
-                Ok(Value::Good(mode)) => Some(mode),
-                _ => None,
-            });
+    /// The failmode that the file states beyond doubt, see [`Broken::failmode`].
+    fn certain_failmode(&self) -> Option<Failmode> {
+        let mut modes =
+            self.effective_lines("failmode")
+                .map(|(_, value)| match keys::failmode(value) {
+                    Ok(Value::Good(mode)) => Some(mode),
+                    _ => None,
+                });
         let first = modes.next()?;
-        first.filter(|_| !self.hides_failmode && modes.all(|mode| mode == first))
+        first.filter(|_| !self.has_indented_failmode && modes.all(|mode| mode == first))
     }
 
     fn flag(&mut self, name: &'static str) -> bool {
@@ -267,52 +282,53 @@ impl<'a> Draft<'a> {
     }
 
     fn required<T>(&mut self, name: &'static str, read: fn(&[u8]) -> Reading<T>) -> Option<T> {
-        if self.joined(name).next().is_none() {
-            self.wrong(None, format!("key '{name}' is missing"));
+        if self.effective_lines(name).next().is_none() {
+            self.report(None, format!("key '{name}' is missing"));
         }
         self.last(name, read)
     }
 
-    /// The value of `name`: later lines win, but the earlier ones must be right too.
+    /// The value of `name`. A later line wins, but the earlier lines must be right too.
     fn last<T>(&mut self, name: &'static str, read: fn(&[u8]) -> Reading<T>) -> Option<T> {
         self.read_each(name, read).pop().map(|(_, value)| value)
     }
 
-    /// The good values of `name` with their lines; the others are told.
+    /// The good values of `name` with their lines. The other values are reported.
     fn read_each<T>(
         &mut self,
         name: &'static str,
         read: fn(&[u8]) -> Reading<T>,
     ) -> Vec<(usize, T)> {
-        let joined: Vec<_> = self.joined(name).collect();
+        let lines: Vec<_> = self.effective_lines(name).collect();
         let mut good = Vec::new();
-        for (number, value) in joined {
+        for (number, value) in lines {
             match read(value) {
-                _ if value.is_empty() => self.empty(number, name),
+                _ if value.is_empty() => self.report_empty(number, name),
                 Ok(Value::Good(value)) => good.push((number, value)),
-                Ok(Value::Odd(value, why)) => {
+                Ok(Value::WithWarning(value, why)) => {
                     self.warn(Some(number), format!("key '{name}' {why}"));
                     good.push((number, value));
                 }
-                Err(why) => self.wrong(Some(number), format!("key '{name}' {why}")),
+                Err(why) => self.report(Some(number), format!("key '{name}' {why}")),
             }
         }
         good
     }
 
-    fn empty(&mut self, number: usize, name: &'static str) {
-        // An empty one of these is a slip whose default would be less than what was meant.
+    fn report_empty(&mut self, number: usize, name: &'static str) {
+        // An empty value of these keys is a mistake: there is no default, or the default may be
+        // less strict than what the file's writer meant.
         if matches!(name, "ikey" | "skey" | "host" | "cafile" | "failmode") {
-            self.wrong(Some(number), format!("key '{name}' is empty"));
+            self.report(Some(number), format!("key '{name}' is empty"));
         } else {
             let text = format!("key '{name}' is empty and counts as absent");
             self.warn(Some(number), text);
         }
     }
 
-    /// The lines that count of each entry of `name`: the last line, which replaces those above it.
-    /// For `groups` every line counts that is not empty; if all are empty, the last one does.
-    fn joined(&self, name: &'static str) -> impl Iterator<Item = (usize, &'a [u8])> {
+    /// The lines of each entry of `name` that count: the last line of the entry, which replaces the
+    /// lines above it. For `groups` each line that is not empty counts, or the last if all are empty.
+    fn effective_lines(&self, name: &'static str) -> impl Iterator<Item = (usize, &'a [u8])> {
         let entries = self
             .entries
             .iter()
@@ -333,17 +349,17 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// Where the boolean `name` is switched on, if in the end it is.
+    /// The line that sets the boolean `name` to yes, if no later line sets it to no.
     fn line_if_on(&self, name: &'static str) -> Option<usize> {
         let read = |(line, value)| match keys::boolean(value) {
             Ok(Value::Good(is_on)) => Some((line, is_on)),
             _ => None,
         };
-        let (line, is_on) = self.joined(name).filter_map(read).last()?;
+        let (line, is_on) = self.effective_lines(name).filter_map(read).last()?;
         is_on.then_some(line)
     }
 
-    fn wrong(&mut self, line: Option<usize>, text: impl Into<String>) {
+    fn report(&mut self, line: Option<usize>, text: impl Into<String>) {
         let problem = Problem::in_line(ProblemKind::Content, line, text);
         self.problems.push(problem);
     }

@@ -1,5 +1,5 @@
-//! The decisions over a scripted Duo, a scripted person and a clock that the
-//! test turns: what opens the door, and how long a login goes on.
+//! The decisions with a scripted Duo, a scripted person and a clock of the
+//! test's own: what opens the door, and how long a login goes on.
 
 mod attempts;
 
@@ -12,16 +12,16 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::config;
 
-/// The clock: stands still unless someone sleeps or a call takes its time.
-struct Hands {
+/// A clock that stands still unless the login sleeps or a scripted call takes time.
+struct TestClock {
     start: Instant,
     now: Cell<Instant>,
 }
 
-impl Hands {
-    fn new() -> Hands {
+impl TestClock {
+    fn new() -> TestClock {
         let start = Instant::now();
-        Hands {
+        TestClock {
             start,
             now: Cell::new(start),
         }
@@ -32,7 +32,7 @@ impl Hands {
     }
 }
 
-impl Clock for Hands {
+impl Clock for TestClock {
     fn now(&self) -> Instant {
         self.now.get()
     }
@@ -42,10 +42,10 @@ impl Clock for Hands {
     }
 }
 
-/// A Duo that plays: each answer once; after the last it starts transactions
-/// that wait for ever.
-struct Played<'a> {
-    clock: &'a Hands,
+/// A Duo that gives each scripted answer once. After the last answer it starts
+/// transactions that wait for ever.
+struct ScriptedDuo<'a> {
+    clock: &'a TestClock,
     /// `None`: the menu of [`menu`].
     preauths: VecDeque<Option<Result<Preauth, Error>>>,
     auths: VecDeque<Result<Auth, Error>>,
@@ -59,9 +59,9 @@ struct Played<'a> {
     answered: bool,
 }
 
-impl<'a> Played<'a> {
-    fn new(clock: &'a Hands) -> Played<'a> {
-        Played {
+impl<'a> ScriptedDuo<'a> {
+    fn new(clock: &'a TestClock) -> ScriptedDuo<'a> {
+        ScriptedDuo {
             clock,
             preauths: VecDeque::new(),
             auths: VecDeque::new(),
@@ -81,7 +81,7 @@ impl<'a> Played<'a> {
     }
 }
 
-impl Duo for Played<'_> {
+impl Duo for ScriptedDuo<'_> {
     fn preauth(&mut self) -> Result<Preauth, Error> {
         self.calls.push("preauth".into());
         let answer = self.preauths.pop_front().flatten();
@@ -114,52 +114,52 @@ impl Duo for Played<'_> {
 }
 
 /// A person, or nobody, with the lines that they will type.
-struct Someone {
+struct ScriptedPerson {
     interactive: bool,
     lines: RefCell<VecDeque<Result<&'static [u8], Error>>>,
-    told: RefCell<Vec<String>>,
-    /// Of these, what must reach a headless client too.
-    told_always: RefCell<Vec<String>>,
+    shown: RefCell<Vec<String>>,
+    /// The texts among `shown` that must reach a headless client too.
+    must_reach: RefCell<Vec<String>>,
     asked: Cell<usize>,
     waits: RefCell<Vec<Waiting>>,
-    /// What each denial left to do.
+    /// What the person could do after each denial.
     next: RefCell<Vec<Next>>,
 }
 
-impl Someone {
-    fn typing(lines: &[&'static str]) -> Someone {
+impl ScriptedPerson {
+    fn typing(lines: &[&'static str]) -> ScriptedPerson {
         let lines = lines.iter().map(|line| Ok(line.as_bytes())).collect();
-        Someone {
+        ScriptedPerson {
             interactive: true,
             lines: RefCell::new(lines),
-            told: RefCell::default(),
-            told_always: RefCell::default(),
+            shown: RefCell::default(),
+            must_reach: RefCell::default(),
             asked: Cell::default(),
             waits: RefCell::default(),
             next: RefCell::default(),
         }
     }
 
-    fn nobody() -> Someone {
-        Someone {
+    fn nobody() -> ScriptedPerson {
+        ScriptedPerson {
             interactive: false,
-            ..Someone::typing(&[])
+            ..ScriptedPerson::typing(&[])
         }
     }
 
     fn heard(&self, text: &str) -> bool {
-        self.told.borrow().iter().any(|told| told.contains(text))
+        self.shown.borrow().iter().any(|shown| shown.contains(text))
     }
 
     fn must_hear(&self, text: &str) -> bool {
-        self.told_always
+        self.must_reach
             .borrow()
             .iter()
-            .any(|told| told.contains(text))
+            .any(|shown| shown.contains(text))
     }
 }
 
-impl Conversation for Someone {
+impl Conversation for ScriptedPerson {
     fn is_interactive(&self) -> bool {
         self.interactive
     }
@@ -171,9 +171,9 @@ impl Conversation for Someone {
             Message::Code(text) | Message::Enrol { text, .. } => (text, true),
             Message::Waiting(state) => return self.waits.borrow_mut().push(*state),
         };
-        self.told.borrow_mut().push(text.clone());
+        self.shown.borrow_mut().push(text.clone());
         if always {
-            self.told_always.borrow_mut().push(text.clone());
+            self.must_reach.borrow_mut().push(text.clone());
         }
         if let Message::Denied { next, .. } = message {
             self.next.borrow_mut().push(*next);
@@ -189,7 +189,7 @@ impl Conversation for Someone {
     }
 }
 
-/// 1 and Enter push, 2 calls, 3 pushes with a code.
+/// A menu where 1 and Enter are a push, 2 is a call, 3 is a Verified Push.
 fn menu() -> Menu {
     let mut menu = Menu::prompted("choose: ", Some("t1"));
     for (key, name) in [
@@ -228,35 +228,36 @@ fn config(lines: &str) -> Config {
     }
 }
 
-/// A login, over: its verdict, and what the log was told before.
-struct Over {
+/// A login that is over: its verdict, and the lines that the log got before.
+struct Ended {
     verdict: Verdict,
     failed: Vec<String>,
-    /// How often the log was told that Duo is asked.
+    /// How often the log got the line that Duo is asked.
     asking: usize,
 }
 
-impl Over {
+impl Ended {
     fn outcome(&self) -> (Outcome, &str) {
         (self.verdict.outcome, &self.verdict.detail)
     }
 }
 
-/// What else a login comes with.
+/// What a login has apart from the configuration, Duo and the person.
 #[derive(Default)]
-struct With {
+struct Extras {
     passcode: Option<&'static str>,
-    /// What this machine has to say for itself where `safe` is about to open.
+    /// Why this machine has no alibi.
     doubt: Option<&'static str>,
 }
 
+/// A log that keeps its lines.
 #[derive(Default)]
-struct Told {
+struct KeptLog {
     failed: RefCell<Vec<String>>,
     asking: Cell<usize>,
 }
 
-impl AttemptLog for Told {
+impl AttemptLog for KeptLog {
     fn asking(&self) {
         self.asking.set(self.asking.get() + 1);
     }
@@ -266,10 +267,10 @@ impl AttemptLog for Told {
     }
 }
 
-fn log_in(lines: &str, with: &With, duo: &mut Played<'_>, person: &Someone) -> Over {
+fn log_in(lines: &str, with: &Extras, duo: &mut ScriptedDuo<'_>, person: &ScriptedPerson) -> Ended {
     let config = config(lines);
     let passcode = with.passcode.map(|text| Secret::from(text.to_owned()));
-    let told = Told::default();
+    let log = KeptLog::default();
     let alibi = || match with.doubt {
         Some(doubt) => Err(Error::Fault(doubt.to_owned())),
         None => Ok(()),
@@ -282,10 +283,10 @@ fn log_in(lines: &str, with: &With, duo: &mut Played<'_>, person: &Someone) -> O
         clock: duo.clock,
         alibi: &alibi,
     };
-    let verdict = login.run(duo, person, &told);
-    Over {
+    let verdict = login.run(duo, person, &log);
+    Ended {
         verdict,
-        failed: told.failed.into_inner(),
-        asking: told.asking.into_inner(),
+        failed: log.failed.into_inner(),
+        asking: log.asking.into_inner(),
     }
 }

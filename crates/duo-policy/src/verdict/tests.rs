@@ -3,8 +3,8 @@
 use super::*;
 use crate::api::reply::{self, Kind};
 
-/// A row of the table in docs/behaviour.md: what happened, and the outcomes before Duo
-/// has answered under `safe` and `secure`, and after.
+/// A row of the table in docs/behaviour.md, *Failmode*: what happened, and the outcomes
+/// before Duo has answered under `safe` and under `secure`, and after.
 type Row = (&'static str, Error, [Outcome; 3]);
 
 fn table() -> Vec<Row> {
@@ -50,7 +50,7 @@ fn only_service_and_configuration_errors_can_open() {
     assert_eq!(opening, ["service error", "configuration error"]);
 }
 
-/// The rows of the table that are answers: which of them failmode forgives.
+/// Answers, and the outcome of each under `safe`.
 #[test]
 fn what_an_http_answer_means_to_failmode() {
     use Outcome::{Aborted, Failsafe};
@@ -75,14 +75,14 @@ fn what_an_http_answer_means_to_failmode() {
         ),
     ];
     for (http, body, expected) in table {
-        let trouble = reply::judge(http, body.as_bytes()).unwrap_err();
+        let trouble = reply::read(http, body.as_bytes()).unwrap_err();
         assert_eq!(trouble.kind, Kind::Final, "{http} {body}");
         let outcome = failmode(&trouble.error, false, Failmode::Safe);
         assert_eq!(outcome, expected, "{http} {body}");
     }
-    // Not even an error that could be forgiven.
-    assert!(reply::judge(200, fail(7).as_bytes()).is_ok_and(|answer| answer.has_result()));
-    let limited = reply::judge(429, b"");
+    // This answer is a denial, and no error that failmode could forgive.
+    assert!(reply::read(200, fail(7).as_bytes()).is_ok_and(|answer| answer.has_result()));
+    let limited = reply::read(429, b"");
     assert!(limited.is_err_and(|trouble| trouble.kind == Kind::RateLimited));
 }
 
@@ -121,7 +121,7 @@ fn otherwise() -> Who {
     }
 }
 
-/// What the child writes.
+/// The records of a child that logs in alice.
 fn records(verdict: &Verdict) -> String {
     lines(&[
         Record::Who(alice()),
@@ -134,7 +134,7 @@ fn lines(records: &[Record]) -> String {
     records.iter().map(Record::to_line).collect()
 }
 
-fn judged_with(records: &[u8], left: Option<Left>, end: End) -> Judgement {
+fn judged_with(records: &[u8], left: Option<Departure>, end: End) -> Judgement {
     let report = Report {
         records: records.to_vec(),
         left,
@@ -147,19 +147,20 @@ fn judged(records: &[u8], end: End) -> Judgement {
     judged_with(records, None, end)
 }
 
-/// The line that is left for the parent to log.
-fn unlogged(judgement: &Judgement) -> Option<String> {
-    let (verdict, who) = judgement.unlogged.as_ref()?;
+/// The line that the parent must log.
+fn to_log(judgement: &Judgement) -> Option<String> {
+    let (verdict, who) = judgement.to_log.as_ref()?;
     Some(line(verdict, who))
 }
 
-/// Denied, with a line of the parent's that begins so.
+/// Asserts that these records deny, and that the parent's line begins with `label`;
+/// returns that line.
 #[track_caller]
 fn assert_denied(records: &[u8], end: End, label: &str) -> String {
     let judgement = judged(records, end);
     let text = String::from_utf8_lossy(records).into_owned();
     assert!(judgement.allow.is_none(), "{text:?} and {end:?} open");
-    let line = unlogged(&judgement).expect("a line");
+    let line = to_log(&judgement).expect("a line");
     assert!(line.starts_with(label), "{line}");
     line
 }
@@ -210,8 +211,8 @@ fn a_name_cannot_forge_a_field() {
 fn both_keys_open_and_leave_nothing_to_log() {
     let judgement = judged(yes().as_bytes(), End::Exited(0));
     assert!(judgement.allow.is_some());
-    assert_eq!(judgement.unsaid, Unsaid::Nothing);
-    assert_eq!(judgement.unlogged, None);
+    assert_eq!(judgement.to_show, ToShow::Nothing);
+    assert_eq!(judgement.to_log, None);
 }
 
 #[test]
@@ -220,7 +221,7 @@ fn each_outcome_opens_or_denies_by_its_own_word() {
         let said = records(&Verdict::new(outcome, ""));
         let status = i32::from(!outcome.opens());
         let judgement = judged(said.as_bytes(), End::Exited(status));
-        assert_eq!(judgement.unlogged, None);
+        assert_eq!(judgement.to_log, None);
         assert_eq!(judgement.allow.is_some(), outcome.opens(), "{outcome:?}");
     }
 }
@@ -241,7 +242,7 @@ fn a_yes_that_is_not_in_the_log_opens_nothing() {
 fn a_denial_is_the_childs_to_log_and_to_tell() {
     let denied = judged(no().as_bytes(), End::Exited(1));
     assert!(denied.allow.is_none());
-    assert_eq!((denied.unlogged, denied.unsaid), (None, Unsaid::Nothing));
+    assert_eq!((denied.to_log, denied.to_show), (None, ToShow::Nothing));
 }
 
 #[test]
@@ -286,11 +287,11 @@ fn a_child_that_says_yes_and_is_killed_or_stuck_opens_nothing() {
 #[test]
 fn a_person_who_leaves_after_the_yes_has_a_line_more_and_no_session() {
     for end in [End::Exited(0), End::Killed("SIGKILL"), End::Stuck] {
-        let left = judged_with(yes().as_bytes(), Some(Left::HungUp), end);
+        let left = judged_with(yes().as_bytes(), Some(Departure::HungUp), end);
         assert!(left.allow.is_none());
-        assert_eq!(left.unsaid, Unsaid::Left(Left::HungUp));
+        assert_eq!(left.to_show, ToShow::Departure(Departure::HungUp));
         assert_eq!(
-            unlogged(&left).as_deref(),
+            to_log(&left).as_deref(),
             Some("Aborted Duo login for 'alice' from 192.0.2.7: hung up after Duo's yes")
         );
     }
@@ -301,20 +302,24 @@ fn a_person_who_leaves_before_has_one_line_and_it_is_the_childs_if_it_wrote_one(
     let who = Record::Who(alice());
     let written = lines(&[who.clone(), Record::Logged]);
     for said in [&written, &no()] {
-        let left = judged_with(said.as_bytes(), Some(Left::Interrupted), End::Exited(1));
+        let left = judged_with(
+            said.as_bytes(),
+            Some(Departure::Interrupted),
+            End::Exited(1),
+        );
         assert!(left.allow.is_none());
         assert_eq!(
-            (left.unlogged, left.unsaid),
-            (None, Unsaid::Left(Left::Interrupted))
+            (left.to_log, left.to_show),
+            (None, ToShow::Departure(Departure::Interrupted))
         );
     }
     for (said, name) in [
         (lines(&[who]), "'alice' from 192.0.2.7"),
         (String::new(), "'login'"),
     ] {
-        let left = judged_with(said.as_bytes(), Some(Left::Interrupted), End::Stuck);
+        let left = judged_with(said.as_bytes(), Some(Departure::Interrupted), End::Stuck);
         let line = format!("Aborted Duo login for {name}: interrupted");
-        assert_eq!(unlogged(&left), Some(line));
+        assert_eq!(to_log(&left), Some(line));
     }
 }
 
@@ -331,12 +336,12 @@ fn who_is_denied_without_the_childs_word_is_told_why_by_the_parent() {
     ] {
         let judgement = judged(said.as_bytes(), end);
         assert!(
-            matches!(judgement.unsaid, Unsaid::Reason(_)),
+            matches!(judgement.to_show, ToShow::Denial(_)),
             "{said:?} {end:?}"
         );
     }
     let unborn = judge(Err(Error::Fault("couldn't fork".into())), otherwise());
-    assert_eq!(unborn.unsaid, Unsaid::Reason("couldn't fork".into()));
+    assert_eq!(unborn.to_show, ToShow::Denial("couldn't fork".into()));
 }
 
 #[test]
@@ -391,7 +396,7 @@ fn a_verdict_that_is_not_to_the_letter_opens_nothing() {
         for status in [0, 1] {
             let judgement = judged(said.as_bytes(), End::Exited(status));
             assert!(judgement.allow.is_none(), "{what}, exit {status}");
-            let line = unlogged(&judgement).expect("a line");
+            let line = to_log(&judgement).expect("a line");
             assert!(line.starts_with("Error in"), "{what}: {line}");
         }
     }
@@ -422,7 +427,7 @@ fn a_login_that_could_not_even_begin_is_denied() {
     let judgement = judge(Err(Error::Fault("couldn't fork".into())), otherwise());
     assert!(judgement.allow.is_none());
     assert_eq!(
-        unlogged(&judgement).as_deref(),
+        to_log(&judgement).as_deref(),
         Some("Error in Duo login for 'login': couldn't fork")
     );
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use duo_policy::error::Error;
 use duo_policy::verdict::{End, Report};
-use duo_wire::Left;
+use duo_wire::Departure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -105,7 +105,7 @@ impl Parent {
 
     /// Collects records until the child closes its pipe; if the person goes
     /// first, says why.
-    fn listen(&mut self, records: &mut Vec<u8>) -> Result<Option<Left>, Error> {
+    fn listen(&mut self, records: &mut Vec<u8>) -> Result<Option<Departure>, Error> {
         loop {
             let seen = self.look_around(PollTimeout::NONE)?;
             // Read first: the record that says who this is may have come before
@@ -150,7 +150,7 @@ impl Parent {
                 match (source, happened) {
                     (Source::Verdict, true) => seen.verdict = true,
                     (Source::Signals, true) => seen.left = self.signal()?.or(seen.left),
-                    (Source::Terminal, true) => seen.left = Some(Left::TerminalClosed),
+                    (Source::Terminal, true) => seen.left = Some(Departure::TerminalClosed),
                     (Source::Output, true) => {
                         // Not watched on: its error would wake us at once, for ever.
                         outputs_gone += 1;
@@ -162,7 +162,7 @@ impl Parent {
             }
             watched = keep;
             if outputs_gone == 2 {
-                seen.left = Some(Left::ConnectionClosed);
+                seen.left = Some(Departure::ConnectionClosed);
             }
             if seen.verdict || seen.left.is_some() || timeout == PollTimeout::ZERO {
                 return Ok(seen);
@@ -171,7 +171,7 @@ impl Parent {
     }
 
     /// Takes the pending signals; says why the person left, if they did.
-    fn signal(&self) -> Result<Option<Left>, Error> {
+    fn signal(&self) -> Result<Option<Departure>, Error> {
         let mut left = None;
         loop {
             let info = match self.signals.read_signal() {
@@ -185,9 +185,9 @@ impl Parent {
                 .and_then(|n| Signal::try_from(n).ok());
             left = match signal {
                 Some(Signal::SIGCHLD) => left,
-                Some(Signal::SIGINT) => Some(Left::Interrupted),
-                Some(Signal::SIGHUP) => Some(Left::HungUp),
-                _ => Some(Left::Terminated),
+                Some(Signal::SIGINT) => Some(Departure::Interrupted),
+                Some(Signal::SIGHUP) => Some(Departure::HungUp),
+                _ => Some(Departure::Terminated),
             };
         }
     }
@@ -195,7 +195,7 @@ impl Parent {
     /// Waits for the child's end, but not for ever: it may have been stopped by
     /// someone whom we cannot overrule. Also says why the person left, if a
     /// signal said so meanwhile.
-    fn reap(&self, give_up: Instant) -> (End, Option<Left>) {
+    fn reap(&self, give_up: Instant) -> (End, Option<Departure>) {
         let mut left = None;
         loop {
             match waitpid(self.child, Some(WaitPidFlag::WNOHANG)) {
@@ -250,7 +250,7 @@ impl Source {
 #[derive(Default)]
 struct Seen {
     verdict: bool,
-    left: Option<Left>,
+    left: Option<Departure>,
 }
 
 /// Whether more may come on the verdict pipe.

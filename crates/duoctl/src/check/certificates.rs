@@ -35,7 +35,7 @@ pub fn chain(
 ) -> Finding {
     const ID: &str = "network.certificate";
     let later = now + Duration::from_secs(DAYS * 86_400);
-    match tls::vouch(roots, sent, &config.host.name, later) {
+    match tls::verify_chain(roots, sent, &config.host.name, later) {
         Ok(()) => Finding::ok(
             ID,
             format!("its certificates are valid for {DAYS} days more"),
@@ -54,7 +54,7 @@ pub fn anchor(
     const ID: &str = "network.pin";
     let vouches = |root: &&CertificateDer<'static>| {
         let alone = std::slice::from_ref(*root);
-        tls::vouch(alone, sent, &config.host.name, now).is_ok()
+        tls::verify_chain(alone, sent, &config.host.name, now).is_ok()
     };
     match roots.iter().find(vouches).and_then(tls::name_of) {
         Some(name) => Finding::ok(ID, format!("the root '{name}' vouches for it")),

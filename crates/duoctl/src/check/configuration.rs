@@ -144,7 +144,7 @@ fn all_groups(path: &Path, config: &Config, groups: &Groups, until: Instant) -> 
         let text = "each pattern of groups names a group that has members";
         findings.push(Finding::ok("configuration.groups", text));
     }
-    if groups.takes_everybody() {
+    if groups.matches_everybody() {
         let text = "groups takes everybody: the same as no groups";
         findings.push(Finding::warn("configuration.groups", text).mend(edit(path)));
     }

@@ -149,7 +149,7 @@ fn gate(config: &Config, account: &Account) -> (Finding, bool) {
             let list = config
                 .groups
                 .as_ref()
-                .and_then(|groups| groups.deciding(&names));
+                .and_then(|groups| groups.first_match(&names));
             let text = format!(
                 "asked: '{}' takes the groups {told}",
                 list.unwrap_or_default()

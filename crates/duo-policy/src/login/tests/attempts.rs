@@ -5,12 +5,12 @@ use super::*;
 /// `log_in` with a new clock; `script` sets the answers. Returns the calls too.
 fn attempt(
     lines: &str,
-    with: &With,
-    person: &Someone,
-    script: impl FnOnce(&mut Played<'_>),
-) -> (Over, Vec<String>) {
-    let clock = Hands::new();
-    let mut duo = Played::new(&clock);
+    with: &Extras,
+    person: &ScriptedPerson,
+    script: impl FnOnce(&mut ScriptedDuo<'_>),
+) -> (Ended, Vec<String>) {
+    let clock = TestClock::new();
+    let mut duo = ScriptedDuo::new(&clock);
     script(&mut duo);
     let over = log_in(lines, with, &mut duo, person);
     (over, duo.calls)
@@ -18,8 +18,8 @@ fn attempt(
 
 #[test]
 fn a_push_that_is_approved_lets_in() {
-    let person = Someone::typing(&[""]);
-    let (over, calls) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&[""]);
+    let (over, calls) = attempt("", &Extras::default(), &person, |duo| {
         duo.statuses = [waiting("Pushed"), allowed()].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "push1"));
@@ -31,8 +31,8 @@ fn a_push_that_is_approved_lets_in() {
 #[test]
 fn attempts_are_as_many_as_prompts_says_and_the_last_is_the_verdict() {
     for (lines, attempts) in [("", 3), ("prompts = 1", 1), ("prompts = 10", 10)] {
-        let person = Someone::typing(&["1"; 10]);
-        let (over, calls) = attempt(lines, &With::default(), &person, |duo| {
+        let person = ScriptedPerson::typing(&["1"; 10]);
+        let (over, calls) = attempt(lines, &Extras::default(), &person, |duo| {
             duo.statuses = (1..=10).map(|n| denied(&format!("no {n}"))).collect();
         });
         let last = format!("no {attempts}");
@@ -46,8 +46,8 @@ fn attempts_are_as_many_as_prompts_says_and_the_last_is_the_verdict() {
 
 #[test]
 fn a_headless_login_has_one_attempt_with_the_default_factor() {
-    let person = Someone::nobody();
-    let (over, calls) = attempt("prompts = 5", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::nobody();
+    let (over, calls) = attempt("prompts = 5", &Extras::default(), &person, |duo| {
         duo.statuses = [denied("no")].into();
     });
     assert_eq!(over.outcome(), (Outcome::Failed, "no"));
@@ -57,8 +57,8 @@ fn a_headless_login_has_one_attempt_with_the_default_factor() {
 
 #[test]
 fn a_headless_login_without_a_default_factor_is_denied_unasked() {
-    let person = Someone::nobody();
-    let (over, calls) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::nobody();
+    let (over, calls) = attempt("", &Extras::default(), &person, |duo| {
         let menu = Menu::prompted("Passcode: ", None);
         duo.preauths = [Some(Ok(Preauth::Auth(menu)))].into();
     });
@@ -69,8 +69,8 @@ fn a_headless_login_without_a_default_factor_is_denied_unasked() {
 
 #[test]
 fn autopush_takes_the_default_first_and_then_shows_the_menu() {
-    let person = Someone::typing(&["2"]);
-    let (over, calls) = attempt("autopush = yes", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&["2"]);
+    let (over, calls) = attempt("autopush = yes", &Extras::default(), &person, |duo| {
         duo.statuses = [denied("no"), allowed()].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "phone1"));
@@ -81,15 +81,15 @@ fn autopush_takes_the_default_first_and_then_shows_the_menu() {
 
 #[test]
 fn a_passcode_in_the_environment_is_the_first_attempts_answer() {
-    let with = With {
+    let with = Extras {
         passcode: Some(" 123 456\t"),
-        ..With::default()
+        ..Extras::default()
     };
     for lines in [
         "accept_env_factor = 1",
         "accept_env_factor = 1\nautopush = 1",
     ] {
-        let person = Someone::typing(&["2"]);
+        let person = ScriptedPerson::typing(&["2"]);
         let (over, calls) = attempt(lines, &with, &person, |duo| {
             duo.statuses = [denied("no"), allowed()].into();
         });
@@ -97,7 +97,7 @@ fn a_passcode_in_the_environment_is_the_first_attempts_answer() {
         assert_eq!(calls[1], "auth 123456");
         assert_eq!(person.asked.get(), 1, "the second attempt asks");
     }
-    let person = Someone::nobody();
+    let person = ScriptedPerson::nobody();
     let (_, calls) = attempt("accept_env_factor = yes", &with, &person, |duo| {
         duo.statuses = [allowed()].into();
     });
@@ -106,11 +106,11 @@ fn a_passcode_in_the_environment_is_the_first_attempts_answer() {
 
 #[test]
 fn a_passcode_in_the_environment_is_nothing_unless_the_file_accepts_it() {
-    let with = With {
+    let with = Extras {
         passcode: Some("123456"),
-        ..With::default()
+        ..Extras::default()
     };
-    let (over, calls) = attempt("", &with, &Someone::nobody(), |duo| {
+    let (over, calls) = attempt("", &with, &ScriptedPerson::nobody(), |duo| {
         duo.statuses = [allowed()].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "push1"));
@@ -124,8 +124,8 @@ fn a_factor_that_was_typed_by_name_is_waited_for_and_a_passcode_is_not() {
         ("push", pushed, &[Waiting::Begins, Waiting::Ends][..]),
         ("123456", vec![allowed()], &[Waiting::Ends]),
     ] {
-        let person = Someone::typing(&[typed]);
-        attempt("", &With::default(), &person, |duo| {
+        let person = ScriptedPerson::typing(&[typed]);
+        attempt("", &Extras::default(), &person, |duo| {
             duo.statuses = statuses.into();
         });
         assert_eq!(*person.waits.borrow(), waits, "{typed}");
@@ -134,8 +134,8 @@ fn a_factor_that_was_typed_by_name_is_waited_for_and_a_passcode_is_not() {
 
 #[test]
 fn a_passcode_is_never_the_logs() {
-    let person = Someone::typing(&["987654"]);
-    let (over, calls) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&["987654"]);
+    let (over, calls) = attempt("", &Extras::default(), &person, |duo| {
         duo.statuses = [allowed()].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "passcode"));
@@ -145,8 +145,8 @@ fn a_passcode_is_never_the_logs() {
 #[test]
 fn what_cannot_be_a_passcode_is_a_failed_attempt_without_asking_duo() {
     let long: &'static str = "7".repeat(256).leak();
-    let person = Someone::typing(&[long, "1\u{1b}[A", "1"]);
-    let (over, calls) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&[long, "1\u{1b}[A", "1"]);
+    let (over, calls) = attempt("", &Extras::default(), &person, |duo| {
         duo.statuses = [allowed()].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "push1"));
@@ -174,8 +174,8 @@ fn preauth_settles_a_login_at_once() {
         (enroll(), Outcome::Aborted, "Enrol first"),
     ];
     for (answer, outcome, detail) in table {
-        let person = Someone::typing(&["1"; 3]);
-        let (over, calls) = attempt("failmode = safe", &With::default(), &person, |duo| {
+        let person = ScriptedPerson::typing(&["1"; 3]);
+        let (over, calls) = attempt("failmode = safe", &Extras::default(), &person, |duo| {
             duo.preauths = [Some(Ok(answer))].into();
         });
         assert_eq!(over.outcome(), (outcome, detail));
@@ -187,23 +187,23 @@ fn preauth_settles_a_login_at_once() {
         ("Enrol first", "Enrol first"),
         ("", "Duo enrolment required"),
     ] {
-        let headless = Someone::nobody();
+        let headless = ScriptedPerson::nobody();
         let enroll = Preauth::Enroll {
             text: text.into(),
             url: Some("https://duo.example/enrol".into()),
         };
-        attempt("", &With::default(), &headless, |duo| {
+        attempt("", &Extras::default(), &headless, |duo| {
             duo.preauths = [Some(Ok(enroll))].into();
         });
-        let told = format!("{words}\nhttps://duo.example/enrol");
-        assert_eq!(*headless.told_always.borrow(), [told]);
+        let shown = format!("{words}\nhttps://duo.example/enrol");
+        assert_eq!(*headless.must_reach.borrow(), [shown]);
     }
 }
 
 #[test]
 fn a_denial_at_a_later_attempt_ends_the_login_too() {
-    let person = Someone::typing(&["1"; 3]);
-    let (over, _) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&["1"; 3]);
+    let (over, _) = attempt("", &Extras::default(), &person, |duo| {
         duo.preauths = [None, Some(Ok(Preauth::Deny("locked out".into())))].into();
         duo.statuses = [denied("no")].into();
     });
@@ -214,9 +214,9 @@ fn a_denial_at_a_later_attempt_ends_the_login_too() {
 #[test]
 fn safe_opens_only_with_an_alibi_and_nothing_else_asks_for_one() {
     let down = || Some(Err(Error::Service("timed out".into())));
-    let with = With {
+    let with = Extras {
         doubt: Some("no descriptor is left"),
-        ..With::default()
+        ..Extras::default()
     };
     for (lines, outcome, words) in [
         (
@@ -226,14 +226,14 @@ fn safe_opens_only_with_an_alibi_and_nothing_else_asks_for_one() {
         ),
         ("failmode = secure", Outcome::Failsecure, "timed out"),
     ] {
-        let person = Someone::typing(&["1"]);
+        let person = ScriptedPerson::typing(&["1"]);
         let (over, _) = attempt(lines, &with, &person, |duo| {
             duo.preauths = [down()].into();
         });
         assert_eq!(over.outcome(), (outcome, words));
         assert!(person.must_hear(words), "{lines}");
     }
-    let (over, _) = attempt("", &with, &Someone::typing(&["1"]), |duo| {
+    let (over, _) = attempt("", &with, &ScriptedPerson::typing(&["1"]), |duo| {
         duo.statuses = [allowed()].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "push1"));
@@ -241,15 +241,15 @@ fn safe_opens_only_with_an_alibi_and_nothing_else_asks_for_one() {
 
 #[test]
 fn the_log_says_whom_duo_is_asked_for_once_before_the_first_auth() {
-    let person = Someone::typing(&["1"; 3]);
-    let (over, _) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&["1"; 3]);
+    let (over, _) = attempt("", &Extras::default(), &person, |duo| {
         duo.statuses = [denied("no"), denied("no"), denied("no")].into();
     });
     assert_eq!(over.asking, 1);
     // Who is asked for nothing, or gives up at the menu, costs no phone a ring.
-    let (over, _) = attempt("", &With::default(), &Someone::typing(&[]), |_| ());
+    let (over, _) = attempt("", &Extras::default(), &ScriptedPerson::typing(&[]), |_| ());
     assert_eq!(over.asking, 0);
-    let (over, _) = attempt("", &With::default(), &Someone::nobody(), |duo| {
+    let (over, _) = attempt("", &Extras::default(), &ScriptedPerson::nobody(), |duo| {
         duo.preauths = [Some(Ok(Preauth::Allow(String::new())))].into();
     });
     assert_eq!(over.asking, 0);
@@ -257,8 +257,8 @@ fn the_log_says_whom_duo_is_asked_for_once_before_the_first_auth() {
 
 #[test]
 fn a_number_that_is_no_option_is_asked_again_and_costs_no_attempt() {
-    let person = Someone::typing(&["9", " 42 ", "9", "9", "1"]);
-    let (over, calls) = attempt("prompts = 1", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&["9", " 42 ", "9", "9", "1"]);
+    let (over, calls) = attempt("prompts = 1", &Extras::default(), &person, |duo| {
         duo.statuses = [allowed()].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "push1"));
@@ -276,9 +276,9 @@ fn a_denial_says_what_is_left_to_do() {
         (1, denied("no"), vec![over]),
         (1, locked(), vec![nothing]),
     ] {
-        let person = Someone::typing(&["1"; 2]);
+        let person = ScriptedPerson::typing(&["1"; 2]);
         let lines = format!("prompts = {prompts}");
-        attempt(&lines, &With::default(), &person, |duo| {
+        attempt(&lines, &Extras::default(), &person, |duo| {
             duo.statuses = (1..prompts).map(|_| denied("no")).collect();
             duo.statuses.push_back(last);
         });
@@ -294,31 +294,46 @@ fn failmode_counts_until_duo_has_answered_and_never_after() {
         ("failmode = secure", Outcome::Failsecure),
         ("", Outcome::Failsafe),
     ] {
-        let person = Someone::typing(&["1"]);
-        let (over, _) = attempt(lines, &With::default(), &person, |duo| {
+        let person = ScriptedPerson::typing(&["1"]);
+        let (over, _) = attempt(lines, &Extras::default(), &person, |duo| {
             duo.preauths = [Some(Err(down()))].into();
         });
         assert_eq!(over.outcome(), (outcome, "HTTP 503"), "{lines:?}");
 
-        let at_auth = attempt(lines, &With::default(), &Someone::typing(&["1"]), |duo| {
-            duo.auths = [Err(down())].into();
-        });
-        let at_status = attempt(lines, &With::default(), &Someone::typing(&["1"]), |duo| {
-            duo.statuses = [waiting("Pushed"), Err(down())].into();
-        });
+        let at_auth = attempt(
+            lines,
+            &Extras::default(),
+            &ScriptedPerson::typing(&["1"]),
+            |duo| {
+                duo.auths = [Err(down())].into();
+            },
+        );
+        let at_status = attempt(
+            lines,
+            &Extras::default(),
+            &ScriptedPerson::typing(&["1"]),
+            |duo| {
+                duo.statuses = [waiting("Pushed"), Err(down())].into();
+            },
+        );
         let at_second = attempt(
             lines,
-            &With::default(),
-            &Someone::typing(&["1"; 2]),
+            &Extras::default(),
+            &ScriptedPerson::typing(&["1"; 2]),
             |duo| {
                 duo.statuses = [denied("no")].into();
                 duo.preauths = [None, Some(Err(down()))].into();
             },
         );
-        let rate_limited = attempt(lines, &With::default(), &Someone::typing(&[]), |duo| {
-            duo.preauths = [Some(Err(down()))].into();
-            duo.answered = true;
-        });
+        let rate_limited = attempt(
+            lines,
+            &Extras::default(),
+            &ScriptedPerson::typing(&[]),
+            |duo| {
+                duo.preauths = [Some(Err(down()))].into();
+                duo.answered = true;
+            },
+        );
         for (over, _) in [at_auth, at_status, at_second, rate_limited] {
             assert_eq!(over.outcome(), (Outcome::Error, "HTTP 503"), "{lines:?}");
         }
@@ -327,15 +342,15 @@ fn failmode_counts_until_duo_has_answered_and_never_after() {
 
 #[test]
 fn a_person_who_gives_up_is_not_let_in_by_failmode() {
-    let person = Someone::typing(&[]);
-    let (over, _) = attempt("failmode = safe", &With::default(), &person, |_| ());
+    let person = ScriptedPerson::typing(&[]);
+    let (over, _) = attempt("failmode = safe", &Extras::default(), &person, |_| ());
     assert_eq!(over.outcome(), (Outcome::Aborted, "end of input"));
 }
 
 #[test]
 fn a_server_that_answers_auth_at_once_is_not_polled() {
-    let person = Someone::typing(&["1"]);
-    let (over, calls) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::typing(&["1"]);
+    let (over, calls) = attempt("", &Extras::default(), &person, |duo| {
         duo.auths = [allowed().map(Auth::Settled)].into();
     });
     assert_eq!(over.outcome(), (Outcome::Successful, "push1"));
@@ -345,11 +360,11 @@ fn a_server_that_answers_auth_at_once_is_not_polled() {
 #[test]
 fn a_wait_ends_after_five_minutes_however_long_a_poll_lasts() {
     for poll in [0, 1, 60, 75, 400].map(Duration::from_secs) {
-        let clock = Hands::new();
-        let mut duo = Played::new(&clock);
+        let clock = TestClock::new();
+        let mut duo = ScriptedDuo::new(&clock);
         duo.poll = poll;
-        let person = Someone::nobody();
-        let over = log_in("failmode = safe", &With::default(), &mut duo, &person);
+        let person = ScriptedPerson::nobody();
+        let over = log_in("failmode = safe", &Extras::default(), &mut duo, &person);
         let outcome = (Outcome::Failed, "authentication timed out");
         assert_eq!(over.outcome(), outcome, "{poll:?}");
         let minutes = Duration::from_secs(300);
@@ -363,11 +378,11 @@ fn a_wait_ends_after_five_minutes_however_long_a_poll_lasts() {
 
 #[test]
 fn a_poll_that_fails_when_the_time_is_up_is_a_timeout() {
-    let clock = Hands::new();
-    let mut duo = Played::new(&clock);
+    let clock = TestClock::new();
+    let mut duo = ScriptedDuo::new(&clock);
     duo.poll = Duration::from_secs(400);
     duo.statuses = [Err(Error::Service("timed out".into()))].into();
-    let over = log_in("", &With::default(), &mut duo, &Someone::nobody());
+    let over = log_in("", &Extras::default(), &mut duo, &ScriptedPerson::nobody());
     assert_eq!(
         over.outcome(),
         (Outcome::Failed, "authentication timed out")
@@ -376,20 +391,20 @@ fn a_poll_that_fails_when_the_time_is_up_is_a_timeout() {
 
 #[test]
 fn an_answer_with_news_is_followed_by_the_next_poll_at_once() {
-    let clock = Hands::new();
-    let mut duo = Played::new(&clock);
+    let clock = TestClock::new();
+    let mut duo = ScriptedDuo::new(&clock);
     duo.statuses = [waiting("Pushed"), allowed()].into();
-    log_in("", &With::default(), &mut duo, &Someone::nobody());
+    log_in("", &Extras::default(), &mut duo, &ScriptedPerson::nobody());
     assert_eq!(duo.polls, [Duration::ZERO; 2]);
 }
 
 #[test]
 fn polls_answered_at_once_with_nothing_new_go_out_twice_a_second_and_no_faster() {
     for poll in [0, 10, 499].map(Duration::from_millis) {
-        let clock = Hands::new();
-        let mut duo = Played::new(&clock);
+        let clock = TestClock::new();
+        let mut duo = ScriptedDuo::new(&clock);
         duo.poll = poll;
-        log_in("", &With::default(), &mut duo, &Someone::nobody());
+        log_in("", &Extras::default(), &mut duo, &ScriptedPerson::nobody());
         let gaps: Vec<_> = duo.polls.windows(2).map(|two| two[1] - two[0]).collect();
         let half = Duration::from_millis(500);
         // The first answer is news, all others repeat it.
@@ -397,48 +412,48 @@ fn polls_answered_at_once_with_nothing_new_go_out_twice_a_second_and_no_faster()
         assert!(gaps[1..].iter().all(|gap| *gap == half), "{poll:?}");
     }
     // A poll that lasted is followed at once.
-    let clock = Hands::new();
-    let mut duo = Played::new(&clock);
+    let clock = TestClock::new();
+    let mut duo = ScriptedDuo::new(&clock);
     duo.poll = Duration::from_secs(2);
-    log_in("", &With::default(), &mut duo, &Someone::nobody());
+    log_in("", &Extras::default(), &mut duo, &ScriptedPerson::nobody());
     assert_eq!(duo.polls[1], Duration::from_secs(2));
 }
 
 #[test]
 fn a_server_with_ever_new_texts_does_not_make_us_spin() {
-    let clock = Hands::new();
-    let mut duo = Played::new(&clock);
+    let clock = TestClock::new();
+    let mut duo = ScriptedDuo::new(&clock);
     duo.statuses = (0..900).map(|n| waiting(&format!("text {n}"))).collect();
-    let person = Someone::nobody();
-    let over = log_in("", &With::default(), &mut duo, &person);
+    let person = ScriptedPerson::nobody();
+    let over = log_in("", &Extras::default(), &mut duo, &person);
     assert_eq!(over.outcome().1, "authentication timed out");
-    let told = person.told.borrow();
-    let texts = told.iter().filter(|text| text.starts_with("text "));
+    let shown = person.shown.borrow();
+    let texts = shown.iter().filter(|text| text.starts_with("text "));
     assert_eq!(texts.count(), MOST_TEXTS);
     assert_eq!(duo.count("status"), 600 + MOST_TEXTS);
 }
 
 #[test]
 fn each_text_of_a_wait_is_told_once() {
-    let person = Someone::nobody();
-    let (over, _) = attempt("", &With::default(), &person, |duo| {
+    let person = ScriptedPerson::nobody();
+    let (over, _) = attempt("", &Extras::default(), &person, |duo| {
         let texts = ["Pushed", "Pushed", "", "Answer", "Pushed"];
         duo.statuses = texts.map(waiting).into();
         duo.statuses.push_back(allowed());
     });
     assert_eq!(over.verdict.outcome, Outcome::Successful);
-    let told = person.told.borrow();
-    assert_eq!(told.iter().filter(|text| *text == "Pushed").count(), 1);
-    assert_eq!(told.iter().filter(|text| *text == "Answer").count(), 1);
-    assert!(!told.contains(&String::new()));
+    let shown = person.shown.borrow();
+    assert_eq!(shown.iter().filter(|text| *text == "Pushed").count(), 1);
+    assert_eq!(shown.iter().filter(|text| *text == "Answer").count(), 1);
+    assert!(!shown.contains(&String::new()));
 }
 
 #[test]
 fn the_code_of_a_verified_push_reaches_those_who_cannot_be_asked() {
     let code = "Please enter verification code 708 into Duo Mobile";
     for (key, must_hear) in [("3", true), ("1", false)] {
-        let person = Someone::typing(&[key]);
-        attempt("verified_push = yes", &With::default(), &person, |duo| {
+        let person = ScriptedPerson::typing(&[key]);
+        attempt("verified_push = yes", &Extras::default(), &person, |duo| {
             duo.statuses = [waiting(code), allowed()].into();
         });
         assert!(person.heard(code));
