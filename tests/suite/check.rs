@@ -12,7 +12,7 @@ use fake_duo::{
 };
 use serde_json::Value;
 
-use crate::support::{Found, Sandbox, Terminal, TerminalSize, check_command};
+use crate::support::{Found, RefusedPort, Sandbox, Terminal, TerminalSize, check_command};
 
 /// The check of this configuration, with these arguments.
 fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
@@ -116,7 +116,9 @@ fn an_address_of_either_kind_is_asked_as_at_a_login() {
 #[test]
 fn nobody_at_the_address() {
     let sandbox = Sandbox::new();
-    sandbox.duo.stop();
+    let port = RefusedPort::take();
+    let nobody = format!("localhost:{}", port.number());
+    sandbox.edit_config(&sandbox.duo.host(), &nobody);
     let found = check(&sandbox, &[]);
     found.is("network.name", "ok", "localhost is");
     found.is("network.tcp", "fail", "connection refused");

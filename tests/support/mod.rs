@@ -10,11 +10,13 @@ mod run;
 mod terminal;
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fake_duo::{Builder, FakeDuo};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 
 pub use findings::Found;
 pub use install_sh::{install_sh, tree};
@@ -40,6 +42,27 @@ pub fn side_by_side<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
             scope.spawn(|| test(case));
         }
     });
+}
+
+/// A port of 127.0.0.1 that refuses connections as long as this lives: it is
+/// taken, so no other test's service gets it, and nobody listens.
+pub struct RefusedPort(OwnedFd);
+
+impl RefusedPort {
+    /// Takes a free one.
+    pub fn take() -> RefusedPort {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+        let any = SockaddrIn::new(127, 0, 0, 1, 0);
+        bind(socket.as_raw_fd(), &any).unwrap();
+        RefusedPort(socket)
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        let address: SockaddrIn = getsockname(self.0.as_raw_fd()).unwrap();
+        address.port()
+    }
 }
 
 /// The built program that checks an installation, and its first arguments.

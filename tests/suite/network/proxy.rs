@@ -5,6 +5,7 @@ use duo_wire::Outcome;
 use fake_duo::{FakeDuo, FakeProxy, ProxyFault};
 
 use super::{LoginReport, Scenario, service_error, side_by_side};
+use crate::support::RefusedPort;
 
 fn through(proxy: &FakeProxy, credentials: &str, failmode: Failmode) -> Scenario {
     let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
@@ -75,11 +76,15 @@ fn wrong_credentials_are_a_407() {
 
 #[test]
 fn a_proxy_that_is_down_is_a_service_error() {
-    let proxy = FakeProxy::start();
-    let make = |failmode| through(&proxy, "", failmode);
-    proxy.stop();
+    let port = RefusedPort::take();
+    let nobody = format!("127.0.0.1:{}", port.number());
+    let make = |failmode| {
+        let mut scenario = Scenario::new(FakeDuo::builder(), failmode);
+        scenario.config.http_proxy = Proxy::parse(nobody.as_bytes()).ok();
+        scenario
+    };
     service_error("push", make, |report| {
-        says(report, &proxy.address(), "connection refused");
+        says(report, &nobody, "connection refused");
         assert_eq!(report.paths.len(), 0);
     });
 }
