@@ -184,6 +184,8 @@ pub fn a_setuid_program_under_the_callers_tracer_refuses_to_run() {
 
 pub fn a_setuid_program_in_a_user_namespace_refuses_to_run() {
     is_refused(&["unshare", "--user"]);
+    // The caller is root there, but the program's file is not root's.
+    is_refused(&["unshare", "--user", "--map-root-user"]);
 }
 
 // A process is stopped while it is root's
@@ -261,6 +263,31 @@ pub fn a_process_that_has_opened_the_configuration_cannot_be_stopped_by_the_call
     let stopped = as_the_user(&world, &["kill", "-STOP", &pid]);
     assert!(!stopped, "the caller could stop it");
     let (parent, _) = world.wait_for_push();
+    send(Signal::SIGTERM, parent);
+    ended(login);
+    world.wait_until_empty();
+}
+
+pub fn a_parent_that_drops_its_privileges_cannot_be_stopped_with_an_id_of_roots() {
+    let world = World::new();
+    let login = late_at(&world, "prctl");
+    let drops = |pid: &i32| {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        let forbids_tracing = format!("{} {:#x} ", libc::SYS_prctl, libc::PR_SET_DUMPABLE);
+        call.starts_with(&forbids_tracing)
+            && process::status(*pid, "Uid").split(' ').any(|id| id == "0")
+    };
+    let pids = || world.processes().into_iter().map(|(pid, _)| pid);
+    wait_until(
+        || pids().any(|pid| drops(&pid)),
+        || "the parent never dropped its privileges".to_owned(),
+    );
+    let pid = pids().find(drops).unwrap();
+    let ids = process::status(pid, "Uid");
+    let stopped = as_the_user(&world, &["kill", "-STOP", &pid.to_string()]);
+    assert!(!stopped, "the caller could stop it: its ids are {ids}");
+    let (parent, _) = world.wait_for_push();
+    assert_eq!(parent, pid);
     send(Signal::SIGTERM, parent);
     ended(login);
     world.wait_until_empty();

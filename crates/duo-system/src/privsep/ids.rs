@@ -17,10 +17,10 @@ const ROOT: Uid = Uid::from_raw(0);
 /// # Errors
 /// [`Error::Fault`]: something is left of what we were.
 pub(super) fn irrevocably_become(user: &PrivsepUser) -> Result<(), Error> {
-    setgroups(&[user.gid]).map_err(dropping)?;
-    irrevocably_set(user.uid, user.gid)?;
+    setgroups(&[user.gid]).map_err(drop_failed)?;
+    irrevocably_set_ids(user.uid, user.gid)?;
     clear_capabilities()?;
-    if getgroups().map_err(dropping)? != [user.gid] {
+    if getgroups().map_err(drop_failed)? != [user.gid] {
         return Err(Error::Fault(
             "couldn't drop privileges: groups remain".to_owned(),
         ));
@@ -54,23 +54,25 @@ pub fn become_root_alone(standing: Standing) -> Result<(), Error> {
 /// [`Error::Fault`]: something is left of what we were.
 pub fn irrevocably_become_the_caller(standing: Standing, caller: Caller) -> Result<(), Error> {
     if standing == Standing::Setuid {
-        let uids = getresuid().map_err(dropping)?;
+        let uids = getresuid().map_err(drop_failed)?;
         if uids.effective == ROOT {
-            irrevocably_set(caller.uid, caller.gid)?;
+            irrevocably_set_ids(caller.uid, caller.gid)?;
         }
         prove_ids(caller.uid, caller.gid)?;
     }
     forbid_tracing()
 }
 
-/// The saved user id goes last. Each change of the others sets "dumpable" to
-/// fs.suid_dumpable, and where that is 1, the new user's other processes could
-/// attach in between, were not one id still root's.
-fn irrevocably_set(uid: Uid, gid: Gid) -> Result<(), Error> {
-    setresgid(gid, gid, gid).map_err(dropping)?;
-    setresuid(uid, uid, ROOT).map_err(dropping)?;
+/// Gives up root's user and group id, in an order that leaves no gap. Each
+/// change of an effective id lets other processes of the new user attach to this
+/// one where fs.suid_dumpable is 1, unless its real or saved user id is root's;
+/// and the new user may stop a process whose real or saved user id is theirs
+/// (docs/security.md, attack 4). So both stay root's until tracing is forbidden.
+fn irrevocably_set_ids(uid: Uid, gid: Gid) -> Result<(), Error> {
+    setresgid(gid, gid, gid).map_err(drop_failed)?;
+    setresuid(ROOT, uid, ROOT).map_err(drop_failed)?;
     forbid_tracing()?;
-    setresuid(uid, uid, uid).map_err(dropping)
+    setresuid(uid, uid, uid).map_err(drop_failed)
 }
 
 /// No core, and no other process of this uid may trace us, read our memory or
@@ -88,14 +90,14 @@ pub(super) fn forbid_tracing() -> Result<(), Error> {
     Ok(())
 }
 
-fn dropping(errno: Errno) -> Error {
+fn drop_failed(errno: Errno) -> Error {
     Error::fault("drop privileges", errno.desc())
 }
 
 /// Proves that this process is `uid` and `gid`, wholly and for good.
 fn prove_ids(uid: Uid, gid: Gid) -> Result<(), Error> {
-    let uids = getresuid().map_err(dropping)?;
-    let gids = getresgid().map_err(dropping)?;
+    let uids = getresuid().map_err(drop_failed)?;
+    let gids = getresgid().map_err(drop_failed)?;
     let stay = [uids.real, uids.effective, uids.saved] == [uid; 3]
         && [gids.real, gids.effective, gids.saved] == [gid; 3];
     let roots = Gid::from_raw(0);
