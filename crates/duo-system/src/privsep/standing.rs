@@ -40,34 +40,50 @@ impl Caller {
 /// Finds out how this process was started.
 ///
 /// # Errors
-/// [`Error::Fault`] if the program has a setuid bit that does not count: it is
-/// set to somebody who is not root, or the kernel ignores it (no_new_privs, a
-/// tracer, a user namespace). A caller could bring that about, and would then
-/// choose the configuration.
+/// [`Error::Fault`] if the program's file has a setuid bit without effect: the
+/// file belongs to a user who is not root, or the kernel ignores the bit
+/// (no_new_privs, a tracer, a user namespace). A caller could bring that about,
+/// and would then choose the configuration (docs/security.md, *Processes*).
 pub fn standing() -> Result<Standing, Error> {
     let uid = getresuid().map_err(|errno| Error::fault("read the user ids", errno.desc()))?;
     let gid = getresgid().map_err(|errno| Error::fault("read the group ids", errno.desc()))?;
-    match (uid.real.is_root(), uid.effective.is_root()) {
-        (true, true) => return Ok(Standing::Root),
-        (false, true) => return Ok(Standing::Setuid),
-        _ => {}
+    let (is_root, is_effectively_root) = (uid.real.is_root(), uid.effective.is_root());
+    if is_effectively_root && !is_root {
+        return Ok(Standing::Setuid);
     }
-    if has_setuid_bit()? || uid.real != uid.effective || gid.real != gid.effective {
-        return Err(Error::Fault(
+    let bit = setuid_bit()?;
+    let is_changed = uid.real != uid.effective || gid.real != gid.effective;
+    match (is_root && is_effectively_root, bit) {
+        // In a user namespace its maker is root, but the machine's files are not theirs.
+        (true, SetuidBit::None | SetuidBit::OfRoot) => Ok(Standing::Root),
+        (false, SetuidBit::None) if !is_changed => Ok(Standing::Own),
+        _ => Err(Error::Fault(
             "the program has the setuid bit, but its effective user id is not root's: \
              no_new_privs, a tracer or a user namespace takes its rights away"
                 .to_owned(),
-        ));
+        )),
     }
-    Ok(Standing::Own)
 }
 
-/// Whether this program's file has the setuid bit.
-fn has_setuid_bit() -> Result<bool, Error> {
+/// The setuid bit of this program's file.
+enum SetuidBit {
+    /// It is not set.
+    None,
+    /// It is set, and the file is root's.
+    OfRoot,
+    /// It is set, and the file is another user's.
+    OfAnother,
+}
+
+fn setuid_bit() -> Result<SetuidBit, Error> {
     const SETUID: u32 = 0o4000;
     let status = std::fs::metadata("/proc/self/exe")
         .map_err(|error| Error::fault("look at the program's own file", system_words(&error)))?;
-    Ok(status.mode() & SETUID != 0)
+    Ok(match (status.mode() & SETUID != 0, status.uid()) {
+        (false, _) => SetuidBit::None,
+        (true, 0) => SetuidBit::OfRoot,
+        (true, _) => SetuidBit::OfAnother,
+    })
 }
 
 /// The id of the user `name`, if there is one.
