@@ -1,4 +1,5 @@
-//! Who we are, and whom we may become: looked up before anything is dropped.
+//! How this process was started, who its caller is, and which user its child
+//! will become. All of it is found out before a privilege is dropped.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -10,15 +11,17 @@ use crate::system_words;
 /// How the program is installed, and by whom it was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Setuid root, called by somebody else, who must not choose anything.
+    /// The program is setuid root, and the caller is not root. The caller may
+    /// choose neither the configuration nor the Duo name.
     Setuid,
-    /// Called by root, who may choose everything.
+    /// The caller is root, who may choose everything.
     Root,
-    /// A user's own install: no privileges to give up, and theirs to configure.
+    /// A user's own install. It has no privileges to drop, and the user
+    /// configures it.
     Own,
 }
 
-/// Whose session this will be.
+/// The user who called this program, and whose session it becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// The real user id at the start.
@@ -28,7 +31,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whoever called this process.
+    /// The caller of this process, as long as no id has been changed.
     pub fn of_this_process() -> Caller {
         Caller {
             uid: Uid::current(),
@@ -96,29 +99,32 @@ pub fn user_id(name: &str) -> Result<Option<u32>, Error> {
     Ok(user.map(|user| user.uid.as_raw()))
 }
 
-/// The account that the child runs as.
+/// The privilege-separation user: the account that the child runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivsepUser {
     /// Its user id.
     pub uid: Uid,
     /// Its own group, the only one that the child keeps.
     pub gid: Gid,
-    /// What the log should say about the choice, if it is not the best one.
+    /// The warning for the log if this is not the account [`PRIVSEP_USER`].
     pub warning: Option<String>,
 }
 
-/// The account made for this program.
+/// The name of the account that was made for this program
+/// (`LOGIN_DUO_PRIVSEP_USER` at build time).
 pub const PRIVSEP_USER: &str = match option_env!("LOGIN_DUO_PRIVSEP_USER") {
     Some(name) => name,
     None => "duo",
 };
 
-/// Looks up the account to drop to: [`PRIVSEP_USER`]; where there is none,
-/// `sshd`; and, for real root alone (a container, a test), `nobody`. A user's
-/// own install has nobody to drop to.
+/// Looks up the privilege-separation user: [`PRIVSEP_USER`]; where there is none,
+/// `sshd`; and where there is none either and the caller is root (a container, a
+/// test), `nobody`. `None` for a user's own install, which has no privileges to
+/// drop (docs/security.md, *Processes*).
 ///
 /// # Errors
-/// [`Error::Fault`] if there is none, or it is root itself.
+/// [`Error::Fault`] if a lookup fails, if there is no such account, or if the
+/// account has root's user or group id.
 pub fn privsep_user(standing: Standing) -> Result<Option<PrivsepUser>, Error> {
     let candidates: &[&str] = match standing {
         Standing::Own => return Ok(None),
