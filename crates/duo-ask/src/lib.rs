@@ -27,7 +27,7 @@ use duo_system::configuration;
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::privsep::{ChildEnds, Confined};
-use duo_system::wait::{ParentsEnd, SystemClock, Waiter};
+use duo_system::wait::{ParentGone, SystemClock, Waiter};
 use duo_wire::{Message, Next, Outcome, Record, Verdict, Who};
 
 pub use claim::{Claim, client_address, person};
@@ -141,7 +141,7 @@ impl Child<'_> {
     /// Writes the final line, then says so with the verdict: a yes that is not
     /// in the log counts for nothing.
     fn finish(&self, verdict: &Verdict, who: &Who, ends: &mut ChildEnds) -> i32 {
-        let let_go = matches!(ends.life.noticed(), Some(ParentsEnd::LetGo(_)));
+        let let_go = matches!(ends.life.parent_gone(), Some(ParentGone::LetGo(_)));
         // A parent that has waited for this line in vain has written it.
         if !(let_go && ends.is_unread()) {
             self.log().verdict(verdict, who);

@@ -42,7 +42,8 @@ pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
 pub use inherited::{Inherited, take_over};
 pub use parent::Parent;
-pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing, user_id};
+pub(crate) use standing::user_id;
+pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};
 
 /// The child's ends of the two pipes between it and its parent.
 pub struct ChildEnds {

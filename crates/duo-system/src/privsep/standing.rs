@@ -89,11 +89,11 @@ fn setuid_bit() -> Result<SetuidBit, Error> {
     })
 }
 
-/// The id of the user `name`, if there is one.
+/// The user id of the user `name`, if there is one.
 ///
 /// # Errors
-/// [`Error::Fault`] if it cannot be looked up.
-pub fn user_id(name: &str) -> Result<Option<u32>, Error> {
+/// [`Error::Fault`] if the lookup fails.
+pub(crate) fn user_id(name: &str) -> Result<Option<u32>, Error> {
     let user = User::from_name(name)
         .map_err(|errno| Error::fault(&format!("look up the user '{name}'"), errno.desc()))?;
     Ok(user.map(|user| user.uid.as_raw()))
@@ -103,9 +103,9 @@ pub fn user_id(name: &str) -> Result<Option<u32>, Error> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivsepUser {
     /// Its user id.
-    pub uid: Uid,
+    pub(crate) uid: Uid,
     /// Its own group, the only one that the child keeps.
-    pub gid: Gid,
+    pub(crate) gid: Gid,
     /// The warning for the log if this is not the account [`PRIVSEP_USER`].
     pub warning: Option<String>,
 }
