@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_with_another_service_after_it_fails_unheard() {
+    fn a_service_after_a_directory_hides_that_the_directory_is_down() {
         let table = [
             ("", false),
             ("passwd: sss files", false),

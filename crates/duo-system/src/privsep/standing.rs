@@ -94,9 +94,12 @@ fn setuid_bit() -> Result<SetuidBit, Error> {
 /// # Errors
 /// [`Error::Fault`] if the lookup fails.
 pub(crate) fn user_id(name: &str) -> Result<Option<u32>, Error> {
-    let user = User::from_name(name)
-        .map_err(|errno| Error::fault(&format!("look up the user '{name}'"), errno.desc()))?;
-    Ok(user.map(|user| user.uid.as_raw()))
+    Ok(find_user(name)?.map(|user| user.uid.as_raw()))
+}
+
+fn find_user(name: &str) -> Result<Option<User>, Error> {
+    User::from_name(name)
+        .map_err(|errno| Error::fault(&format!("look up the user '{name}'"), errno.desc()))
 }
 
 /// The privilege-separation user: the account that the child runs as.
@@ -132,9 +135,9 @@ pub fn privsep_user(standing: Standing) -> Result<Option<PrivsepUser>, Error> {
         Standing::Setuid => &[PRIVSEP_USER, "sshd"],
     };
     for name in candidates {
-        let found = User::from_name(name)
-            .map_err(|errno| Error::fault(&format!("look up the user '{name}'"), errno.desc()))?;
-        let Some(user) = found else { continue };
+        let Some(user) = find_user(name)? else {
+            continue;
+        };
         if user.uid.is_root() || user.gid.as_raw() == 0 {
             return Err(Error::Fault(format!(
                 "the user '{name}' has root's user or group id"

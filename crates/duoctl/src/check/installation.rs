@@ -177,9 +177,9 @@ fn folder_finding(id: &'static str, folder: &Path, install: Install) -> Option<F
 
 /// The findings about the privilege-separation user.
 pub fn privsep_user(name: &str) -> Vec<Finding> {
-    let look = |name: &str| User::from_name(name).map(|user| user.map(|user| user.shell));
-    let (wanted, stand_in) = match (look(name), look("sshd")) {
-        (Ok(wanted), Ok(stand_in)) => (wanted, stand_in.is_some()),
+    let shell_of = |name: &str| User::from_name(name).map(|user| user.map(|user| user.shell));
+    let (shell, has_stand_in) = match (shell_of(name), shell_of("sshd")) {
+        (Ok(shell), Ok(stand_in)) => (shell, stand_in.is_some()),
         (Err(errno), _) | (_, Err(errno)) => {
             let text = format!(
                 "the user '{name}' cannot be looked up: {}",
@@ -188,17 +188,17 @@ pub fn privsep_user(name: &str) -> Vec<Finding> {
             return vec![Finding::fail("installation.privsep_user", text)];
         }
     };
-    user_findings(name, wanted.as_deref(), stand_in)
+    user_findings(name, shell.as_deref(), has_stand_in)
 }
 
-/// `shell` is that of the user `name`, if there is one; `stand_in` says whether there is a user
+/// `shell` is that of the user `name`, if there is one. `has_stand_in` says whether there is a user
 /// `sshd`.
-fn user_findings(name: &str, shell: Option<&Path>, stand_in: bool) -> Vec<Finding> {
+fn user_findings(name: &str, shell: Option<&Path>, has_stand_in: bool) -> Vec<Finding> {
     const ID: &str = "installation.privsep_user";
     const SHELL_ID: &str = "installation.privsep_shell";
     let add = format!("useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {name}");
     match shell {
-        None if stand_in => vec![
+        None if has_stand_in => vec![
             Finding::warn(
                 ID,
                 format!("there is no user '{name}': 'sshd' serves in its place"),

@@ -201,7 +201,7 @@ fn labels(cases: &[&Case]) -> String {
 
 /// The findings about files in the user's home that sshd reads before it runs login_duo.
 fn user_files(asked: &[&Case]) -> Vec<Finding> {
-    let look = |id, keyword: &str, what: &str| {
+    let finding = |id, keyword: &str, what: &str| {
         let key = keyword.to_ascii_lowercase();
         let bad = |case: &&&Case| !matches!(case.options.value(&key), "" | "no");
         let bad: Vec<&Case> = asked.iter().filter(bad).copied().collect();
@@ -212,12 +212,12 @@ fn user_files(asked: &[&Case]) -> Vec<Finding> {
         Finding::warn(id, text).mend(format!("{keyword} no"))
     };
     vec![
-        look(
+        finding(
             "sshd.permit_user_environment",
             "PermitUserEnvironment",
             "~/.ssh/environment",
         ),
-        look("sshd.permit_user_rc", "PermitUserRC", "~/.ssh/rc"),
+        finding("sshd.permit_user_rc", "PermitUserRC", "~/.ssh/rc"),
     ]
 }
 
