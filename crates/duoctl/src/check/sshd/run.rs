@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use duo_system::system_words;
@@ -16,6 +16,9 @@ const PLACES: [&str; 2] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"];
 
 /// The time for one run of sshd.
 const RUN_TIME: Duration = Duration::from_secs(10);
+
+/// The time between two looks at whether a command has ended.
+const END_POLL: Duration = Duration::from_millis(5);
 
 /// The most bytes of output that are read. sshd never prints so many.
 const LONGEST_OUTPUT: usize = 1024 * 1024;
@@ -114,14 +117,27 @@ fn run(command: &mut Command, until: Instant) -> io::Result<(bool, String, Strin
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let read = output(&mut child, until);
-    if read.is_err() {
+    let ended = output(&mut child, until).and_then(|read| Ok((status(&mut child, until)?, read)));
+    if ended.is_err() {
         let _ = child.kill();
+        let _ = child.wait();
     }
-    let status = child.wait()?;
-    let (output, errors) = read?;
+    let (status, (output, errors)) = ended?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((status.success(), text(output), text(errors)))
+}
+
+/// Waits for the end of a command that has closed its outputs.
+fn status(child: &mut Child, until: Instant) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(END_POLL);
+    }
 }
 
 fn output(child: &mut Child, until: Instant) -> io::Result<(Vec<u8>, Vec<u8>)> {
@@ -181,6 +197,14 @@ mod tests {
         let ended = run(sleep.arg("60"), start + Duration::from_millis(50));
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_program_that_closes_its_outputs_and_runs_on_is_ended() {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec >&- 2>&-; exec sleep 10"]);
+        let ended = run(&mut shell, Instant::now() + Duration::from_millis(50));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
