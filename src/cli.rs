@@ -1,8 +1,8 @@
 //! The command line and the environment, read once and turned into one
-//! [`Invocation`]. Nothing after this looks at either again.
+//! [`Invocation`]. No later code reads either.
 //!
-//! Both belong to the person who logs in, so both are hostile: bytes, of any
-//! length, set to provoke.
+//! The person who logs in controls both, so both are hostile: any bytes, of any
+//! length (docs/security.md, attacks 1 and 7).
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -35,21 +35,21 @@ pub struct Invocation {
     pub sink: Sink,
     /// The configuration file.
     pub config: PathBuf,
-    /// Who wants in.
+    /// Who wants to log in.
     pub claim: Claim,
-    /// Whether sshd was asked for a command, which we were started in place of.
-    pub original_command: bool,
-    /// Whether that is the claim's command.
-    pub command_from_sshd: bool,
-    /// What the terminal's locale takes.
+    /// Whether the client asked sshd for a command (`SSH_ORIGINAL_COMMAND`).
+    pub has_original_command: bool,
+    /// Whether the claim has that command, and not one from the arguments.
+    pub is_command_from_sshd: bool,
+    /// The character set of the terminal's locale.
     pub charset: Charset,
     /// Whether the terminal can move its cursor (`TERM` is set, and not `dumb`).
-    pub capable_terminal: bool,
-    /// The session's environment, entry by entry as it was given to us.
+    pub is_terminal_capable: bool,
+    /// The session's environment: each entry as it was at the start.
     pub environment: Vec<CString>,
 }
 
-/// Reads this process's arguments. `environment` is what was found at start.
+/// Reads this process's arguments. `environment` is that of the start.
 pub fn read(environment: Vec<CString>, standing: Standing, caller: Caller) -> Request {
     parse(std::env::args_os().skip(1), environment, standing, caller)
 }
@@ -83,11 +83,6 @@ fn parse(
 }
 
 fn options() -> Command {
-    let path = |name: &'static str| {
-        Arg::new(name)
-            .value_parser(clap::value_parser!(OsString))
-            .action(ArgAction::Set)
-    };
     Command::new("login_duo")
         .no_binary_name(true)
         .disable_help_flag(true)
@@ -99,58 +94,48 @@ fn options() -> Command {
             "Set it as ForceCommand in sshd_config. Exit status: that of the shell or COMMAND;\n\
              1 denied, 2 wrong usage. See login_duo(8), login_duo.conf(5) and duoctl(8).",
         )
-        .arg(
-            path("config")
-                .short('c')
-                .long("config")
-                .value_name("FILE")
-                .help(format!(
-                    "Configuration file [default: {}/login_duo.conf]",
-                    configuration::FOLDER
-                )),
-        )
-        .arg(
-            Arg::new("debug")
-                .short('d')
-                .long("debug")
-                .action(ArgAction::SetTrue)
-                .help("Log to standard error, not to syslog"),
-        )
-        .arg(
-            path("user")
-                .short('f')
-                .long("user")
-                .value_name("DUOUSER")
-                .help("The user name that Duo knows [default: the login name]"),
-        )
-        .arg(
-            path("host")
-                .short('h')
-                .long("host")
-                .value_name("HOST")
-                .help("The client's address, where SSH_CONNECTION is not set"),
-        )
-        .arg(
-            Arg::new("help")
-                .long("help")
-                .action(ArgAction::SetTrue)
-                .help("Print this"),
-        )
-        .arg(
-            Arg::new("version")
-                .short('v')
-                .long("version")
-                .action(ArgAction::SetTrue)
-                .help("Print the version"),
-        )
-        .arg(
-            path("command")
-                .value_name("COMMAND")
-                .action(ArgAction::Append)
-                .num_args(0..)
-                .trailing_var_arg(true)
-                .help("Run by the shell's -c [default: $SSH_ORIGINAL_COMMAND, else a login shell]"),
-        )
+        .args(arguments())
+}
+
+/// Each option and argument, in the order of `--help`. Values are bytes.
+fn arguments() -> [Arg; 7] {
+    let value = |name: &'static str| {
+        Arg::new(name)
+            .value_parser(clap::value_parser!(OsString))
+            .action(ArgAction::Set)
+    };
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    [
+        value("config")
+            .short('c')
+            .long("config")
+            .value_name("FILE")
+            .help(format!(
+                "Configuration file [default: {}/login_duo.conf]",
+                configuration::FOLDER
+            )),
+        flag("debug")
+            .short('d')
+            .help("Log to standard error, not to syslog"),
+        value("user")
+            .short('f')
+            .long("user")
+            .value_name("DUOUSER")
+            .help("The user name that Duo knows [default: the login name]"),
+        value("host")
+            .short('h')
+            .long("host")
+            .value_name("HOST")
+            .help("The client's address, where SSH_CONNECTION is not set"),
+        flag("help").help("Print this"),
+        flag("version").short('v').help("Print the version"),
+        value("command")
+            .value_name("COMMAND")
+            .action(ArgAction::Append)
+            .num_args(0..)
+            .trailing_var_arg(true)
+            .help("Run by the shell's -c [default: $SSH_ORIGINAL_COMMAND, else a login shell]"),
+    ]
 }
 
 fn invocation(
@@ -174,7 +159,7 @@ fn invocation(
         .filter(|word| !word.is_empty())
         .map(<[u8]>::to_vec)
         .or_else(|| option("host").map(OsString::into_vec));
-    // A script's `-h "$CLIENT"` with nothing in it is no address, and no field of the log.
+    // A script that passes an empty `-h "$CLIENT"` names no address.
     let client = client.filter(|client| !client.is_empty());
     let terminal = variable("TERM").unwrap_or_default();
 
@@ -185,8 +170,8 @@ fn invocation(
             (true, Standing::Setuid) => Sink::Both,
         },
         config: option("config").map_or_else(configuration::default_path, PathBuf::from),
-        original_command: original.is_some(),
-        command_from_sshd: original.is_some() && words.is_empty(),
+        has_original_command: original.is_some(),
+        is_command_from_sshd: original.is_some() && words.is_empty(),
         claim: Claim {
             uid: caller.uid.as_raw(),
             duo_user: option("user").map(|name| name.to_string_lossy().into_owned()),
@@ -199,12 +184,12 @@ fn invocation(
             passcode,
         },
         charset: Charset::of_locale([variable("LC_ALL"), variable("LC_CTYPE"), variable("LANG")]),
-        capable_terminal: !matches!(terminal, b"" | b"dumb"),
+        is_terminal_capable: !matches!(terminal, b"" | b"dumb"),
         environment,
     }
 }
 
-/// The first of a variable's values, as getenv finds it.
+/// The value of the first entry for the variable `name`, as getenv finds it.
 fn variable<'a>(environment: &'a [CString], name: &str) -> Option<&'a [u8]> {
     environment.iter().find_map(|entry| {
         entry
@@ -214,8 +199,9 @@ fn variable<'a>(environment: &'a [CString], name: &str) -> Option<&'a [u8]> {
     })
 }
 
-/// Takes every `DUO_PASSCODE` out of the environment and overwrites it: the
-/// session, and whoever may read its /proc entry, must not see it.
+/// Takes every `DUO_PASSCODE` out of the environment and overwrites it, so that
+/// neither the session nor /proc/PID/environ of the session has it (docs/security.md,
+/// attack 11).
 fn take_passcode(environment: &mut Vec<CString>) -> Option<Secret> {
     let passcode = variable(environment, "DUO_PASSCODE")
         .filter(|value| !value.is_empty())
@@ -339,11 +325,11 @@ mod tests {
     fn sshds_command_is_taken_unless_arguments_name_one_or_it_is_empty() {
         let invocation = login(&[], &["SSH_ORIGINAL_COMMAND=uptime"]);
         assert_eq!(invocation.claim.command.as_deref(), Some(&b"uptime"[..]));
-        assert!(invocation.original_command);
+        assert!(invocation.has_original_command);
         let invocation = login(&["id"], &["SSH_ORIGINAL_COMMAND=uptime"]);
         assert_eq!(invocation.claim.command.as_deref(), Some(&b"id"[..]));
         let invocation = login(&[], &["SSH_ORIGINAL_COMMAND="]);
-        assert!(invocation.claim.command.is_none() && !invocation.original_command);
+        assert!(invocation.claim.command.is_none() && !invocation.has_original_command);
     }
 
     #[test]

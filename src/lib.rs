@@ -1,7 +1,7 @@
 //! login_duo: what sshd runs in place of the user's shell. It asks Duo for the
 //! second factor and, on yes, becomes the shell or the command.
 //!
-//! [`run`] tells the story, the parent's half; the child's is in `duo-ask`.
+//! [`run`] tells the parent's half of that; the child's half is in `duo-ask`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -28,8 +28,9 @@ use cli::{Invocation, Request};
 use conversation::{Reader, Surroundings};
 use session::Session;
 
-/// One login, from the command line to the session. Returns only if there is
-/// none: 1 denied, 2 wrong usage, 126 or 127 if the session cannot start.
+/// One login, from the command line to the session. Returns only if no session
+/// starts: 0 after `--help` or `--version`, 1 denied, 2 wrong usage, 126 or 127 if
+/// the shell cannot be run (docs/behaviour.md, *Command line*).
 pub fn run() -> ExitCode {
     let started = privsep::take_over(c"login_duo")
         .and_then(|inherited| Ok((inherited, privsep::standing()?)));
@@ -40,16 +41,16 @@ pub fn run() -> ExitCode {
     let caller = Caller::of_this_process();
     let environment = std::mem::take(&mut inherited.environment);
     let request = cli::read(environment, standing, caller);
-    // The caller chose what descriptors 1 and 2 are, and part of the text too:
-    // where a write goes can depend on whose it is.
+    // The caller chose what the descriptors 1 and 2 are, and part of the text. A
+    // write as root can reach files that a write as the caller cannot.
     if !matches!(request, Request::Login(_))
-        && let Err(error) = privsep::irrevocably_become_the_caller(standing, caller)
+        && privsep::irrevocably_become_the_caller(standing, caller).is_err()
     {
-        return complain(1, error);
+        return ExitCode::from(1);
     }
     match request {
         Request::Show(text) => {
-            // A closed stdout is not an event.
+            // If stdout is closed, nobody wants the text.
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
@@ -66,17 +67,22 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Ask in a child; judge what it says; become the session.
+/// Asks in a child, decides by the child's report, and becomes the session if the
+/// report allows it.
 fn log_in(
     invocation: &Invocation,
     inherited: &Inherited,
     standing: Standing,
     caller: Caller,
 ) -> ExitCode {
-    let report = ask_in_a_child(invocation, standing, caller).and_then(Parent::wait);
-    // Also where nothing was forked: a directory's answer is never read as root.
-    let account = privsep::irrevocably_become_the_caller(standing, caller)
-        .and_then(|()| Account::of(caller.uid.as_raw()));
+    let report = start_child(invocation, standing, caller).map(Parent::wait);
+    // The parent drops its privileges here too if the fork failed: no answer of a
+    // directory service is parsed as root.
+    // A process that is still root's writes nothing that its caller could choose.
+    let Ok(()) = privsep::irrevocably_become_the_caller(standing, caller) else {
+        return ExitCode::from(1);
+    };
+    let account = Account::of(caller.uid.as_raw());
     let report = account.as_ref().map_err(Error::clone).and(report);
     let otherwise = Who {
         duo_user: account
@@ -91,8 +97,8 @@ fn log_in(
     }
     match judgement.to_show {
         ToShow::Nothing => {}
-        ToShow::Departure(left) => conversation::take_leave(surroundings(invocation), left),
-        ToShow::Denial(why) => conversation::explain(surroundings(invocation), why),
+        ToShow::Departure(left) => conversation::end_line(surroundings(invocation), left),
+        ToShow::Denial(why) => conversation::show_denial(surroundings(invocation), why),
     }
 
     let (Some(allow), Ok(account)) = (judgement.allow, account) else {
@@ -104,15 +110,19 @@ fn log_in(
     let session = Session {
         shell: &account.shell,
         command: invocation.claim.command.as_deref(),
-        from_sshd: invocation.command_from_sshd,
+        from_sshd: invocation.is_command_from_sshd,
     };
     let (status, why) = session::become_session(allow, &session, inherited);
     complain(status, why)
 }
 
-/// Opens the configuration while privileged, forks, and drops privileges on
-/// both sides.
-fn ask_in_a_child(
+/// Opens the configuration as root, forks, and drops the privileges of both
+/// processes.
+///
+/// # Errors
+/// [`Error::Fault`] if one of these fails. Where the fork fails, this process is
+/// root's still.
+fn start_child(
     invocation: &Invocation,
     standing: Standing,
     caller: Caller,
@@ -133,37 +143,39 @@ fn ask_in_a_child(
     };
     privsep::separate(standing, caller, user.as_ref(), file, |confined, ends| {
         duo_ask::run(&start, confined, ends, |config, waiter| {
-            let around = match config.prompt_for_commands {
+            let surroundings = match config.prompt_for_commands {
                 true => Surroundings {
                     reader: Reader::Person,
                     ..surroundings(invocation)
                 },
                 false => surroundings(invocation),
             };
-            conversation::open(around, &Deadlines::default(), waiter)
+            conversation::open(surroundings, &Deadlines::default(), waiter)
         })
     })
 }
 
-/// The client's terminal, as far as the caller describes it.
+/// The client's terminal as the environment describes it, and who reads it.
 fn surroundings(invocation: &Invocation) -> Surroundings {
     Surroundings {
         charset: invocation.charset,
-        capable: invocation.capable_terminal,
-        reader: match invocation.original_command {
+        is_capable: invocation.is_terminal_capable,
+        reader: match invocation.has_original_command {
             true => Reader::Program,
             false => Reader::Person,
         },
     }
 }
 
-/// The message of the day, which sshd leaves to whoever it runs.
+/// Prints the message of the day: sshd does not print it where it runs a forced
+/// command.
 fn show_motd() {
     if let Ok(text) = std::fs::read("/etc/motd") {
         let _ = write_patiently(io::stdout().as_fd(), &text, PATIENCE);
     }
 }
 
+/// Writes `text` to stderr and returns the exit status.
 fn complain(status: u8, text: impl Display) -> ExitCode {
     let line = format!("login_duo: {text}\n");
     let _ = write_patiently(io::stderr().as_fd(), line.as_bytes(), PATIENCE);

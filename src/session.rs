@@ -1,7 +1,7 @@
 //! The session: this process becomes the user's shell or command.
 //!
-//! It has nothing to decide: whoever calls [`become_session`] holds an
-//! [`Allow`], and only the verdict makes one.
+//! This file decides nothing: [`become_session`] needs an [`Allow`], and only the
+//! verdict makes one.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -14,18 +14,18 @@ use duo_system::sftp::sftp_server;
 use nix::errno::Errno;
 use nix::unistd::execve;
 
-/// What to become.
+/// The program that this process becomes.
 pub struct Session<'a> {
     /// The login shell.
     pub shell: &'a Path,
-    /// What it runs; none for a login shell.
+    /// The command for the shell's `-c`; `None` for a login shell.
     pub command: Option<&'a [u8]>,
-    /// Whether the command is what sshd was asked for.
+    /// Whether the command is the one that the client asked sshd for.
     pub from_sshd: bool,
 }
 
-/// Becomes the session. Returns only if that fails: the exit status, and a
-/// message for stderr.
+/// Becomes the session (docs/behaviour.md, *The session*). Returns only if that
+/// fails: the exit status, and a message for stderr.
 pub fn become_session(_yes: Allow, session: &Session<'_>, inherited: &Inherited) -> (u8, String) {
     let command = match session.command {
         Some(command) if session.from_sshd => match sftp_command(command) {
@@ -44,7 +44,7 @@ pub fn become_session(_yes: Allow, session: &Session<'_>, inherited: &Inherited)
         None => vec![[b"-", base].concat()],
         Some(command) => vec![base.to_vec(), b"-c".to_vec(), command],
     };
-    // None of these can hold a NUL: they were C strings a moment ago.
+    // No argument has a NUL byte, since each came from a C string.
     let c_string = |bytes: Vec<u8>| CString::new(bytes).unwrap_or_default();
     let arguments: Vec<CString> = words.into_iter().map(c_string).collect();
     let shell = c_string(session.shell.as_os_str().as_bytes().to_vec());
@@ -60,8 +60,9 @@ pub fn become_session(_yes: Allow, session: &Session<'_>, inherited: &Inherited)
     (status, format!("{name}: {}", errno.desc()))
 }
 
-/// `internal-sftp` is built into sshd, which a forced command cannot ask for:
-/// the system's own sftp-server takes the same options.
+/// The command that replaces `internal-sftp`, if `command` is that: a forced
+/// command cannot run what is built into sshd, but the system's sftp-server takes
+/// the same options. The error is a message for stderr.
 fn sftp_command(command: &[u8]) -> Option<Result<Vec<u8>, String>> {
     let rest = command.strip_prefix(b"internal-sftp")?;
     if !matches!(rest.first(), None | Some(b' ' | b'\t')) {

@@ -1,7 +1,8 @@
-//! Nobody to ask, and stdout belongs to a program. A line on stderr at most,
-//! each one beginning with `Duo: `, for the person in front of scp or git. Where
-//! stderr is a terminal, it is the program's screen: then only what the login
-//! cannot do without.
+//! The conversation where nobody can be asked and stdout belongs to a program. For
+//! the person in front of scp or git, stderr gets a line or two, each with `Duo: `
+//! in front. Where stderr is a terminal, it is the screen of the program, so the
+//! notice that a request was sent is not written (docs/behaviour.md, *Without a
+//! menu*).
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal};
@@ -19,31 +20,33 @@ use duo_system::privsep::THREAD_STACK;
 use duo_wire::{Message, Next, Waiting};
 use zeroize::Zeroizing;
 
-/// What is said when no answer has come for a while.
+/// The text of the notice, which is written when no answer has come for a while.
 const NOTICE: &str = "a login request was sent, please approve it on your phone";
 
-/// A conversation with nobody.
+/// The conversation on stderr alone.
 pub struct Headless {
-    voice: Voice,
-    /// None where a notice would stand in a program's output.
+    stderr: Stderr,
+    /// `None` where the notice would stand in a program's output.
     notice_after: Option<Duration>,
-    notice: RefCell<Option<Notice>>,
-    noticed: Cell<bool>,
+    notice: RefCell<Option<PendingNotice>>,
+    /// Whether the person knows that a request was sent.
+    is_noticed: Cell<bool>,
 }
 
-/// The line that comes if nothing else does: how to stop it, and whether it came.
-type Notice = (Sender<()>, JoinHandle<bool>);
+/// The thread that writes the notice: dropping the sender stops it, and the thread
+/// returns whether it wrote.
+type PendingNotice = (Sender<()>, JoinHandle<bool>);
 
-/// stderr.
+/// How lines are written to stderr.
 #[derive(Clone, Copy)]
-struct Voice {
+struct Stderr {
     charset: Charset,
     patience: Duration,
 }
 
-impl Voice {
-    /// One line, whatever `text` is made of.
-    fn say(self, text: &str) {
+impl Stderr {
+    /// Writes `text`, which may hold anything, as one line.
+    fn write_line(self, text: &str) {
         let words: Vec<&str> = text
             .lines()
             .map(str::trim)
@@ -55,52 +58,51 @@ impl Voice {
 }
 
 impl Headless {
-    /// A conversation on stderr alone.
+    /// A conversation in this character set.
     pub fn new(charset: Charset, deadlines: &Deadlines) -> Headless {
         Headless {
-            voice: Voice {
+            stderr: Stderr {
                 charset,
                 patience: deadlines.output,
             },
             notice_after: (!io::stderr().is_terminal()).then_some(deadlines.headless_notice),
             notice: RefCell::default(),
-            noticed: Cell::new(false),
+            is_noticed: Cell::new(false),
         }
     }
-}
 
-impl Headless {
-    /// Says what must be said.
-    fn say(&self, text: &str) {
+    /// Stops the notice, if it has not been written yet, and writes a line.
+    fn write_line(&self, text: &str) {
         self.wait(Waiting::Ends);
-        self.voice.say(text);
+        self.stderr.write_line(text);
     }
 
+    /// Stops the notice and, where a wait begins, starts it anew.
     fn wait(&self, state: Waiting) {
         if let Some((stop, thread)) = self.notice.take() {
             drop(stop);
-            let came = thread.join().unwrap_or_default();
-            self.noticed.set(self.noticed.get() || came);
+            let is_written = thread.join().unwrap_or_default();
+            self.is_noticed.set(self.is_noticed.get() || is_written);
         }
         let Some(after) = self.notice_after else {
             return;
         };
-        if state == Waiting::Ends || self.noticed.get() {
+        if state == Waiting::Ends || self.is_noticed.get() {
             return;
         }
-        let voice = self.voice;
+        let stderr = self.stderr;
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::Builder::new()
             .name("notice".to_owned())
             .stack_size(THREAD_STACK)
             .spawn(move || {
-                let late = stopped.recv_timeout(after) == Err(RecvTimeoutError::Timeout);
-                if late {
-                    voice.say(NOTICE);
+                let is_due = stopped.recv_timeout(after) == Err(RecvTimeoutError::Timeout);
+                if is_due {
+                    stderr.write_line(NOTICE);
                 }
-                late
+                is_due
             });
-        // Without a thread there is no notice, and nothing worse.
+        // If the thread cannot start, only the notice is missing.
         self.notice
             .replace(thread.ok().map(|thread| (stop, thread)));
     }
@@ -116,7 +118,7 @@ impl Conversation for Headless {
             Message::Tell(_) => {}
             Message::Denied { why, next } => {
                 let stop = if why.ends_with('.') { "" } else { "." };
-                self.say(&match next {
+                self.write_line(&match next {
                     Next::Nothing => format!("Login denied: {why}"),
                     Next::Attempt | Next::Login => format!(
                         "Login denied: {why}{stop} To be asked again, run your command again."
@@ -124,11 +126,11 @@ impl Conversation for Headless {
                 });
             }
             Message::Code(text) => {
-                // It says that a request was sent, and more.
-                self.noticed.set(true);
-                self.say(text);
+                // The code also tells that a request was sent.
+                self.is_noticed.set(true);
+                self.write_line(text);
             }
-            Message::Enrol { text, .. } => self.say(text),
+            Message::Enrol { text, .. } => self.write_line(text),
             Message::Waiting(state) => self.wait(*state),
         }
     }

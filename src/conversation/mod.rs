@@ -1,9 +1,10 @@
-//! What the person sees and types: on a terminal, or, where nobody can be
-//! asked (scp, sftp, rsync, git, cron), a line or two on stderr.
+//! The conversation with the person: on a terminal, or, where nobody can be asked
+//! (scp, sftp, rsync, git, cron), a line or two on stderr (docs/behaviour.md, *The
+//! conversation*).
 //!
-//! Everything shown passes [`duo_policy::text`]; nothing waits for a reader that
-//! has stopped reading; the terminal's settings are never touched, so there is
-//! no exit, however violent, after which they would have to be put back.
+//! [`duo_policy::text`] makes all text harmless before it is shown. No write waits
+//! for long for a reader that has stopped reading. The terminal's settings are
+//! never changed, so that no signal can leave the terminal in a wrong state.
 
 mod headless;
 mod qr;
@@ -25,14 +26,14 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use self::headless::Headless;
 use self::terminal::Terminal;
 
-/// What the client's terminal is, and whether a person sits in front of it.
+/// The client's terminal, and who reads it.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings {
-    /// What the terminal's locale takes.
+    /// The character set of the terminal's locale.
     pub charset: Charset,
-    /// Whether the terminal can move its cursor.
-    pub capable: bool,
-    /// Who is likely to read a question.
+    /// Whether the terminal can move its cursor and has colours.
+    pub is_capable: bool,
+    /// Who would read a question.
     pub reader: Reader,
 }
 
@@ -41,60 +42,69 @@ pub struct Surroundings {
 pub enum Reader {
     /// A person, who can be asked.
     Person,
-    /// A program, as likely as not: the client asked sshd for a command and a
-    /// terminal (mosh, Ansible, paramiko). A question would wait for ever, and
-    /// a notice stand in the middle of the program's output.
+    /// Probably a program: the client asked sshd for a command and a terminal
+    /// (mosh, Ansible, paramiko). Nobody would answer a question, and a notice
+    /// would stand in the middle of the program's output.
     Program,
 }
 
-/// Opens the conversation that descriptors 0 and 2 allow.
+/// Opens the conversation on the terminal of descriptor 0 if there is one and a
+/// person reads it, else on stderr.
 pub fn open<'w>(
-    around: Surroundings,
+    surroundings: Surroundings,
     deadlines: &Deadlines,
     waiter: &'w Waiter<'w>,
 ) -> Box<dyn Conversation + 'w> {
-    match (the_terminal(), around.reader) {
-        (Some(ends), Reader::Person) => Box::new(Terminal::new(ends, around, deadlines, waiter)),
-        _ => Box::new(Headless::new(around.charset, deadlines)),
+    match (open_terminal(), surroundings.reader) {
+        (Some(files), Reader::Person) => {
+            Box::new(Terminal::new(files, surroundings, deadlines, waiter))
+        }
+        _ => Box::new(Headless::new(surroundings.charset, deadlines)),
     }
 }
 
-/// Ends the line at which the person left, and says so to somebody who may
-/// still be there. For the parent, since the child may not have come to it.
-pub fn take_leave(around: Surroundings, left: Departure) {
+/// Ends the line of the terminal at which the person left and, after Ctrl-C, says
+/// that the login was given up. The parent does this, since the child may be
+/// killed or stopped before it can.
+pub fn end_line(surroundings: Surroundings, left: Departure) {
     let text = match left {
         Departure::Interrupted => "Login given up\n",
         Departure::HungUp
         | Departure::Terminated
         | Departure::TerminalClosed
-        | Departure::ConnectionClosed => "",
+        | Departure::ConnectionClosed
+        | Departure::Unwatched => "",
     };
-    on_a_fresh_line(around, text);
+    write_on_new_line(surroundings, text);
 }
 
 /// Writes `text` at the start of a line of the terminal, if a person reads it.
-/// A terminal that can move its cursor has it at a line's start already, with
-/// nothing but an echoed `^C` to its right: see `ticker` and [`Terminal`].
-fn on_a_fresh_line(around: Surroundings, text: &str) {
-    if let (Some([_, output]), Reader::Person) = (the_terminal(), around.reader) {
-        let start = if around.capable { "\r\x1b[K" } else { "\n" };
+/// Where the terminal can move its cursor, [`Terminal`] and its ticker leave the
+/// cursor at the start of a line, and only an echoed `^C` has to be erased.
+fn write_on_new_line(surroundings: Surroundings, text: &str) {
+    if let (Some([_, output]), Reader::Person) = (open_terminal(), surroundings.reader) {
+        let start = if surroundings.is_capable {
+            "\r\x1b[K"
+        } else {
+            "\n"
+        };
         let text = format!("{start}{text}");
         let _ = write_patiently(output.as_fd(), text.as_bytes(), PATIENCE);
     }
 }
 
-/// Tells why the login ends, where the child could not. For the parent; whatever
-/// the child left on the last line is ended first.
-pub fn explain(around: Surroundings, why: String) {
-    on_a_fresh_line(around, "");
+/// Shows why the login was denied. The parent does this where the child could not.
+/// The line that the child may have begun is ended first.
+pub fn show_denial(surroundings: Surroundings, why: String) {
+    write_on_new_line(surroundings, "");
     let waiter = Waiter::new(&SystemClock, None);
     let next = Next::Nothing;
-    open(around, &Deadlines::default(), &waiter).show(&Message::Denied { why, next });
+    open(surroundings, &Deadlines::default(), &waiter).show(&Message::Denied { why, next });
 }
 
-/// Where a conversation is read from and written to, if there can be one:
-/// never stdout, which may be a file.
-fn the_terminal() -> Option<[File; 2]> {
+/// The terminal of descriptor 0, if it is one, to read from and to write to. Stdout
+/// is not used, since it may be a file.
+fn open_terminal() -> Option<[File; 2]> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return None;
@@ -103,8 +113,7 @@ fn the_terminal() -> Option<[File; 2]> {
     Some([File::from(input), terminal_output(stdin.as_fd())?])
 }
 
-/// The terminal that we read from; where that descriptor is read-only,
-/// `/dev/tty`.
+/// The terminal `stdin` again if that descriptor can be written, else `/dev/tty`.
 fn terminal_output(stdin: BorrowedFd<'_>) -> Option<File> {
     let flags = OFlag::from_bits_truncate(fcntl(stdin, FcntlArg::F_GETFL).ok()?);
     match flags & OFlag::O_ACCMODE {

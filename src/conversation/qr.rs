@@ -1,23 +1,24 @@
-//! The enrolment address as a QR code, two modules to a character, so that a
-//! phone reads it off the terminal. Pure.
+//! The enrolment address as a QR code that a phone can read from the terminal. Each
+//! character shows two modules of the code.
 //!
-//! The address is Duo's text, so it is judged first: what is drawn is what
-//! stands above it in plain letters, and nothing that a phone could take for
-//! anything but an address.
+//! The address comes from the network, so it is checked first: only an https
+//! address in plain ASCII is drawn, which also stands above the code as text. A
+//! phone could take another text for a call or a message.
 
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
 use super::terminal::Size;
 
-/// Far above any enrolment address; a larger code fits no terminal.
+/// The most bytes of an address that is drawn. Enrolment addresses are far shorter,
+/// and the code of a longer one fits no terminal.
 const LONGEST: usize = 300;
 
-/// Light on dark whatever the terminal's colours are: a phone wants the light
-/// margin around the code.
+/// The escape sequences before and after a line: white on black, whatever the
+/// terminal's colours are, since a phone needs the light margin around the code.
 const COLOURS: [&str; 2] = ["\x1b[37;40m", "\x1b[0m"];
 
-/// The first address in `text`.
+/// The first https address in `text`.
 pub fn address_in(text: &str) -> Option<&str> {
     let start = text.find("https://")?;
     let rest = text.get(start..)?;
@@ -30,10 +31,10 @@ pub fn address_in(text: &str) -> Option<&str> {
     Some(address)
 }
 
-/// `address` as lines of half blocks with its quiet zone, each with its line
-/// end; none if it is no address or does not fit with a line to spare.
-/// `capable` says that the terminal knows colours.
-pub fn drawn(address: &str, size: Size, capable: bool) -> Option<String> {
+/// The code of `address` with its margin, as lines of half blocks that each end in
+/// a newline. `None` if it is no plain https address, or if the code would fill the
+/// terminal. `is_capable` says that the terminal has colours.
+pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<String> {
     let plain = address.bytes().all(|byte| byte.is_ascii_graphic());
     if !plain || !address.starts_with("https://") || address.len() > LONGEST {
         return None;
@@ -51,7 +52,7 @@ pub fn drawn(address: &str, size: Size, capable: bool) -> Option<String> {
     if columns > size.columns || lines.len() >= size.rows {
         return None;
     }
-    let [begin, end] = if capable { COLOURS } else { ["", ""] };
+    let [begin, end] = if is_capable { COLOURS } else { ["", ""] };
     let lines = lines.iter().map(|line| format!("{begin}{line}{end}\n"));
     Some(lines.collect())
 }

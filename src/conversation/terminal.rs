@@ -1,7 +1,7 @@
-//! A terminal, and a person in front of it.
+//! The conversation with a person on a terminal (docs/behaviour.md, *At the menu*).
 //!
-//! Of what is typed, not a byte beyond the line is taken: the rest belongs to
-//! the shell, which the person may be typing to already.
+//! Of what the person types, no byte after the end of the line is read. These bytes
+//! belong to the shell: the person may be typing its first command already.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -28,13 +28,13 @@ pub struct Terminal<'w> {
     input: File,
     output: File,
     charset: Charset,
-    capable: bool,
+    is_capable: bool,
     deadlines: Deadlines,
     ticker: RefCell<Option<Ticker>>,
-    /// Whether a menu needs a blank line above it.
-    begun: Cell<bool>,
-    /// Questions that were asked.
-    asked: Cell<u32>,
+    /// Whether a text was written, so that a menu needs a blank line above it.
+    has_written: Cell<bool>,
+    /// The number of questions that were asked.
+    questions: Cell<u32>,
 }
 
 /// How large a terminal is, in characters.
@@ -42,13 +42,13 @@ pub struct Terminal<'w> {
 pub struct Size {
     /// Lines.
     pub rows: usize,
-    /// Characters a line.
+    /// Characters in a line.
     pub columns: usize,
 }
 
-/// The size of the terminal `of`, if it knows.
-pub fn size(of: &File) -> Option<Size> {
-    let size = rustix::termios::tcgetwinsize(of).ok()?;
+/// The size of a terminal, if the terminal driver knows it.
+pub fn size(terminal: &File) -> Option<Size> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then(|| Size {
         rows: usize::from(size.ws_row),
         columns: usize::from(size.ws_col),
@@ -56,10 +56,10 @@ pub fn size(of: &File) -> Option<Size> {
 }
 
 impl<'w> Terminal<'w> {
-    /// Hears from `input`, speaks to `output`.
+    /// The conversation that is read from `input` and written to `output`.
     pub fn new(
         [input, output]: [File; 2],
-        around: Surroundings,
+        surroundings: Surroundings,
         deadlines: &Deadlines,
         waiter: &'w Waiter<'w>,
     ) -> Terminal<'w> {
@@ -67,46 +67,45 @@ impl<'w> Terminal<'w> {
             waiter,
             input,
             output,
-            charset: around.charset,
-            capable: around.capable,
+            charset: surroundings.charset,
+            is_capable: surroundings.is_capable,
             deadlines: deadlines.clone(),
             ticker: RefCell::default(),
-            begun: Cell::new(false),
-            asked: Cell::new(0),
+            has_written: Cell::new(false),
+            questions: Cell::new(0),
         }
     }
 
-    /// Text of our own making.
+    /// Writes text that is harmless already.
     fn write(&self, text: &str) {
-        self.begun.set(true);
-        // A terminal that was stopped misses a line; the login goes on.
+        self.has_written.set(true);
+        // If the terminal was stopped, this text is lost, and the login goes on.
         let _ = write_patiently(self.output.as_fd(), text.as_bytes(), self.deadlines.output);
     }
 
-    /// Writes with the counter out of the way.
-    fn write_above_the_counter(&self, text: &str) {
+    /// Writes text where the ticker's line was, and starts the ticker again below it.
+    fn write_above_ticker(&self, text: &str) {
         let waiting = self.ticker.take().map(Ticker::stop);
         self.write(text);
         if let Some(since) = waiting {
-            self.count(since);
+            self.start_ticker(since);
         }
     }
 
-    fn count(&self, since: Instant) {
-        if self.capable {
+    /// Starts the ticker, which counts from `since`, if the terminal can show it.
+    fn start_ticker(&self, since: Instant) {
+        if self.is_capable {
             let patience = self.deadlines.output;
             let ticker = Ticker::start(&self.output, self.charset, since, patience);
             self.ticker.replace(ticker);
         }
     }
-}
 
-impl Terminal<'_> {
     fn tell(&self, text: &str) {
         let text = for_terminal(text, self.charset);
         let text = text.trim_end();
         if !text.is_empty() {
-            self.write_above_the_counter(&format!("{text}\n"));
+            self.write_above_ticker(&format!("{text}\n"));
         }
     }
 
@@ -115,7 +114,7 @@ impl Terminal<'_> {
             Next::Attempt => self.tell(why),
             Next::Login => {
                 self.tell(why);
-                if self.asked.get() > 1 {
+                if self.questions.get() > 1 {
                     self.tell("Login denied: that was the last attempt");
                 }
             }
@@ -125,12 +124,12 @@ impl Terminal<'_> {
 
     fn show_code(&self, text: &str) {
         let text = for_terminal(text, self.charset);
-        let [bold, plain] = if self.capable {
+        let [bold, plain] = if self.is_capable {
             ["\x1b[1m", "\x1b[0m"]
         } else {
             ["", ""]
         };
-        self.write_above_the_counter(&format!("\n    {bold}{}{plain}\n\n", text.trim()));
+        self.write_above_ticker(&format!("\n    {bold}{}{plain}\n\n", text.trim()));
     }
 
     fn enrol(&self, text: &str, address: Option<&str>) {
@@ -138,7 +137,7 @@ impl Terminal<'_> {
         let size = size(&self.output).filter(|_| self.charset == Charset::Utf8);
         let address = address.or_else(|| qr::address_in(text));
         if let (Some(address), Some(size)) = (address, size)
-            && let Some(code) = qr::drawn(address, size, self.capable)
+            && let Some(code) = qr::drawn(address, size, self.is_capable)
         {
             self.write(&code);
         }
@@ -147,7 +146,7 @@ impl Terminal<'_> {
     fn wait(&self, state: Waiting) {
         let _ = self.ticker.take().map(Ticker::stop);
         if state == Waiting::Begins {
-            self.count(Instant::now());
+            self.start_ticker(Instant::now());
         }
     }
 }
@@ -168,24 +167,25 @@ impl Conversation for Terminal<'_> {
     }
 
     fn ask(&self, question: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-        if self.begun.get() {
+        if self.has_written.get() {
             self.write("\n");
         }
-        self.asked.set(self.asked.get() + 1);
+        self.questions.set(self.questions.get() + 1);
         self.write(&for_terminal(question, self.charset));
         let end = self.waiter.now() + self.deadlines.menu;
         let reading = read_line(self.input.as_fd(), end, self.waiter).inspect_err(|_| {
-            // The parent goes on from a line's start, where it can tell one.
-            if self.capable {
+            // The parent writes next, and expects the cursor of a capable terminal at
+            // the start of a line.
+            if self.is_capable {
                 self.write("\n");
             }
         });
         match reading? {
-            Reading::Line(line) => Ok(line),
-            unread => {
+            LineRead::Line(line) => Ok(line),
+            no_line => {
                 self.write("\n");
-                let why = unread.why();
-                if matches!(unread, Reading::Late) {
+                let why = no_line.why();
+                if matches!(no_line, LineRead::Late) {
                     self.deny(&why, Next::Nothing);
                 }
                 Err(Error::GaveUp(why))
@@ -194,53 +194,54 @@ impl Conversation for Terminal<'_> {
     }
 }
 
-/// What came of waiting for a line.
+/// How waiting for a line ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Reading {
-    /// The line.
+enum LineRead {
+    /// The person typed this line.
     Line(Zeroizing<Vec<u8>>),
-    /// The person ended their input.
+    /// The person ended the input.
     Ended,
-    /// They typed nothing, or no end of the line.
+    /// The person typed nothing, or no end of the line, until the deadline.
     Late,
-    /// The terminal is gone: the system's words.
+    /// The terminal cannot be read, with the system's words for why.
     Broken(String),
 }
 
-impl Reading {
+impl LineRead {
     /// Why there is no line.
     fn why(&self) -> String {
         match self {
-            Reading::Line(_) => String::new(),
-            Reading::Ended => "end of input".to_owned(),
-            Reading::Late => "no input at the menu".to_owned(),
-            Reading::Broken(words) => format!("the terminal cannot be read: {words}"),
+            LineRead::Line(_) => String::new(),
+            LineRead::Ended => "end of input".to_owned(),
+            LineRead::Late => "no input at the menu".to_owned(),
+            LineRead::Broken(words) => format!("the terminal cannot be read: {words}"),
         }
     }
 }
 
-/// A terminal line is at most this long; more is not kept.
+/// The most bytes of a line that are kept. A terminal gives no longer line.
 const LONGEST_LINE: usize = 4096;
 
-/// Takes one line from a terminal, byte by byte: what follows stays there.
+/// Reads one line from a terminal, byte by byte, so that what follows the line
+/// stays in the terminal.
 ///
 /// # Errors
 /// Those of [`Waiter::wait`].
-fn read_line(from: BorrowedFd<'_>, end: Instant, waiter: &Waiter<'_>) -> Result<Reading, Error> {
+fn read_line(from: BorrowedFd<'_>, end: Instant, waiter: &Waiter<'_>) -> Result<LineRead, Error> {
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
     loop {
         if waiter.wait(from, PollFlags::POLLIN, end)? == Waited::TimedOut {
-            return Ok(Reading::Late);
+            return Ok(LineRead::Late);
         }
         let mut byte = Zeroizing::new([0]);
         match nix::unistd::read(from, &mut *byte) {
-            Ok(0) => return Ok(Reading::Ended),
+            Ok(0) => return Ok(LineRead::Ended),
             Ok(_) => {}
             Err(nix::Error::EINTR) => continue,
-            Err(errno) => return Ok(Reading::Broken(system_words(&errno.into()))),
+            Err(errno) => return Ok(LineRead::Broken(system_words(&errno.into()))),
         }
         match *byte {
-            [b'\n' | b'\r'] => return Ok(Reading::Line(line)),
+            [b'\n' | b'\r'] => return Ok(LineRead::Line(line)),
             _ if line.len() < LONGEST_LINE => line.extend_from_slice(&*byte),
             _ => {}
         }
@@ -269,18 +270,18 @@ mod tests {
 
     /// A terminal, and the person's end of it.
     fn terminal<'w>(
-        capable: bool,
+        is_capable: bool,
         deadlines: &Deadlines,
         waiter: &'w Waiter<'w>,
     ) -> (Terminal<'w>, File) {
         let pty = openpty(None, None).unwrap();
         let ends = [pty.slave.try_clone().unwrap(), pty.slave].map(File::from);
-        let around = Surroundings {
+        let surroundings = Surroundings {
             charset: Charset::Utf8,
-            capable,
+            is_capable,
             reader: Reader::Person,
         };
-        let terminal = Terminal::new(ends, around, deadlines, waiter);
+        let terminal = Terminal::new(ends, surroundings, deadlines, waiter);
         (terminal, File::from(pty.master))
     }
 
@@ -315,7 +316,7 @@ mod tests {
     fn not_a_byte_beyond_the_line_is_taken() {
         let (reader, writer) = pipe_with(b"1\nls -l\n");
         let line = read_line(reader.as_fd(), soon(), &waiter()).unwrap();
-        assert_eq!(line, Reading::Line(Zeroizing::new(b"1".to_vec())));
+        assert_eq!(line, LineRead::Line(Zeroizing::new(b"1".to_vec())));
         drop(writer);
         let mut rest = String::new();
         File::from(reader).read_to_string(&mut rest).unwrap();
@@ -327,7 +328,7 @@ mod tests {
         let (reader, mut writer) = pipe_with(b"12");
         writer.take();
         let unread = read_line(reader.as_fd(), soon(), &waiter()).unwrap();
-        assert_eq!(unread, Reading::Ended);
+        assert_eq!(unread, LineRead::Ended);
         assert_eq!(unread.why(), "end of input");
     }
 
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_comes_after_a_second_and_goes_before_the_next_line() {
+    fn the_ticker_comes_after_a_second_and_goes_before_the_next_line() {
         let waiter = waiter();
         let (terminal, mut person) = terminal(true, &Deadlines::default(), &waiter);
         terminal.show(&Message::Waiting(Waiting::Begins));
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dumb_terminal_gets_no_counter_and_no_escapes() {
+    fn a_dumb_terminal_gets_no_ticker_and_no_escapes() {
         let waiter = waiter();
         let (terminal, mut person) = terminal(false, &Deadlines::default(), &waiter);
         terminal.show(&Message::Waiting(Waiting::Begins));

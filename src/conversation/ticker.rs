@@ -1,9 +1,9 @@
-//! The terminal's last line while Duo waits for the person: it counts the
-//! seconds, and leaves no trace.
+//! The ticker: the terminal's last line while Duo waits for the person. It counts
+//! the seconds, and is erased at the end.
 //!
-//! After each second the cursor goes back to the line's start. So whoever ends
-//! the login in our place (the parent, after Ctrl-C) need not know whether a
-//! line was there: erasing what is right of the cursor is always right.
+//! After each second the ticker puts the cursor at the start of its line. So the
+//! parent, which ends the login after Ctrl-C, need not know whether that line is
+//! there: it erases what is right of the cursor.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -15,10 +15,10 @@ use duo_policy::text::Charset;
 use duo_system::output::write_patiently;
 use duo_system::privsep::THREAD_STACK;
 
-/// Back to the line's start, and erase to its end.
+/// Moves the cursor to the start of the line, and erases the line.
 const ERASE: &str = "\r\x1b[K";
 
-/// A line that counts.
+/// The thread that writes the line.
 pub struct Ticker {
     stop: Sender<()>,
     thread: JoinHandle<()>,
@@ -26,8 +26,8 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// Counts from `since`. Without a thread there is no counter, and nothing
-    /// worse.
+    /// Starts a ticker that counts from `since`. `None` if the thread cannot start:
+    /// then only the line is missing.
     pub fn start(
         output: &File,
         charset: Charset,
@@ -60,7 +60,7 @@ impl Ticker {
         })
     }
 
-    /// Erases the line; returns when the waiting began.
+    /// Erases the line, and returns since when the ticker counted.
     pub fn stop(self) -> Instant {
         drop(self.stop);
         let _ = self.thread.join();
@@ -68,12 +68,14 @@ impl Ticker {
     }
 }
 
+/// The time until the next full second since `since`.
 fn next_second(since: Instant) -> Duration {
     let part = Duration::from_nanos(u64::from(since.elapsed().subsec_nanos()));
     Duration::from_secs(1).saturating_sub(part)
 }
 
-/// The longest text that does not wrap: half of a wrapped line would stay.
+/// The longest of three texts that fits in a line of the terminal. Of a text that
+/// wraps, only the last line would be erased.
 fn line(seconds: u64, charset: Charset, columns: usize) -> String {
     let dots = charset.ellipsis();
     [
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_counter_never_wraps() {
+    fn the_line_never_wraps() {
         assert_eq!(
             line(12, Charset::Utf8, 80),
             "waiting for your approval… 12 s, Ctrl-C gives up"
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn it_counts_on_the_full_second() {
+    fn the_ticker_counts_on_the_full_second() {
         assert!(next_second(Instant::now()) <= Duration::from_secs(1));
         let since = Instant::now().checked_sub(Duration::from_millis(2_900));
         assert!(since.is_some_and(|since| next_second(since) <= Duration::from_millis(100)));

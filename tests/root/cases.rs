@@ -124,22 +124,20 @@ pub fn a_leader_stopped_interrupted_and_killed_leaves_one_line_of_duos() {
 // The parent's descriptors are taken
 
 pub fn a_parent_without_descriptors_still_has_its_line_with_the_name() {
-    let world = World::with("prompts = 1\n", |_| {});
-    let (mut terminal, parent) = at_the_menu(&world, Install::Setuid);
-    let pid = parent.to_string();
-    assert!(as_the_user(
-        &world,
-        &["prlimit", "--pid", &pid, "--nofile=0:0"]
-    ));
-    terminal.send(WRONG);
-    terminal.wait();
-    world.wait_until_empty();
-    let lines = outcomes(&world);
-    assert_eq!(lines.len(), 1, "{lines:#?} of {:#?}", world.log());
-    assert!(
-        lines[0].starts_with(&format!("Failed {START}")),
-        "{lines:#?}"
-    );
+    // With four, the parent can wait no longer, and has one left to log with.
+    side_by_side(&["--nofile=0:0", "--nofile=4:4"], |limit| {
+        let world = World::with("prompts = 1\n", |_| {});
+        let (mut terminal, parent) = at_the_menu(&world, Install::Setuid);
+        let pid = parent.to_string();
+        assert!(as_the_user(&world, &["prlimit", "--pid", &pid, limit]));
+        terminal.send(WRONG);
+        terminal.wait();
+        world.wait_until_empty();
+        let lines = outcomes(&world);
+        assert_eq!(lines.len(), 1, "{limit}: {lines:#?} of {:#?}", world.log());
+        let failed = format!("Failed {START}");
+        assert!(lines[0].starts_with(&failed), "{limit}: {lines:#?}");
+    });
 }
 
 // The setuid bit has no effect
@@ -184,6 +182,8 @@ pub fn a_setuid_program_under_the_callers_tracer_refuses_to_run() {
 
 pub fn a_setuid_program_in_a_user_namespace_refuses_to_run() {
     is_refused(&["unshare", "--user"]);
+    // The caller is root there, but the program's file is not root's.
+    is_refused(&["unshare", "--user", "--map-root-user"]);
 }
 
 // A process is stopped while it is root's
@@ -261,6 +261,31 @@ pub fn a_process_that_has_opened_the_configuration_cannot_be_stopped_by_the_call
     let stopped = as_the_user(&world, &["kill", "-STOP", &pid]);
     assert!(!stopped, "the caller could stop it");
     let (parent, _) = world.wait_for_push();
+    send(Signal::SIGTERM, parent);
+    ended(login);
+    world.wait_until_empty();
+}
+
+pub fn a_parent_that_drops_its_privileges_cannot_be_stopped_with_an_id_of_roots() {
+    let world = World::new();
+    let login = late_at(&world, "prctl");
+    let drops = |pid: &i32| {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        let forbids_tracing = format!("{} {:#x} ", libc::SYS_prctl, libc::PR_SET_DUMPABLE);
+        call.starts_with(&forbids_tracing)
+            && process::status(*pid, "Uid").split(' ').any(|id| id == "0")
+    };
+    let pids = || world.processes().into_iter().map(|(pid, _)| pid);
+    wait_until(
+        || pids().any(|pid| drops(&pid)),
+        || "the parent never dropped its privileges".to_owned(),
+    );
+    let pid = pids().find(drops).unwrap();
+    let ids = process::status(pid, "Uid");
+    let stopped = as_the_user(&world, &["kill", "-STOP", &pid.to_string()]);
+    assert!(!stopped, "the caller could stop it: its ids are {ids}");
+    let (parent, _) = world.wait_for_push();
+    assert_eq!(parent, pid);
     send(Signal::SIGTERM, parent);
     ended(login);
     world.wait_until_empty();

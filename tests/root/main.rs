@@ -268,6 +268,7 @@ fn everything() -> Vec<machine::Test> {
             a_setuid_program_under_the_callers_tracer_refuses_to_run,
             a_child_that_is_roots_still_cannot_be_stopped_by_the_caller,
             a_process_that_has_opened_the_configuration_cannot_be_stopped_by_the_caller,
+            a_parent_that_drops_its_privileges_cannot_be_stopped_with_an_id_of_roots,
         }
         (cases): ["root", "user namespaces"] {
             a_setuid_program_in_a_user_namespace_refuses_to_run,

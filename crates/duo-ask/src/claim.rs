@@ -1,5 +1,5 @@
-//! Who wants in, as a front end says it. Nothing below a front end reads its
-//! arguments or its environment.
+//! The claim: who wants to log in, as a front end says it. No code below a front
+//! end reads arguments or environment.
 
 use std::net::IpAddr;
 
@@ -9,25 +9,26 @@ use duo_policy::secret::Secret;
 
 /// One login as it was asked for.
 pub struct Claim {
-    /// The account, by its user id: that of whoever started the front end, as
-    /// it was before any drop of privileges.
+    /// The user id of the account: the real user id of the front end before any
+    /// privilege was dropped.
     pub uid: u32,
-    /// The name that Duo knows, where the front end was told one.
+    /// The user name that Duo knows, if the front end was given one.
     pub duo_user: Option<String>,
-    /// The client's address, as the front end was told it.
+    /// The client's address as the front end was given it, so perhaps no address.
     pub client: Option<String>,
-    /// What is to be run in place of a login shell.
+    /// The command that is to run in place of a login shell.
     pub command: Option<Vec<u8>>,
     /// A passcode that came with the login.
     pub passcode: Option<Secret>,
 }
 
-/// The client's address, if it is one that Duo takes.
-pub fn client_address(client: Option<&str>) -> Option<IpAddr> {
+/// The client's address, if the text is an IPv4 or IPv6 address.
+fn client_address(client: Option<&str>) -> Option<IpAddr> {
     client.and_then(|client| client.parse().ok())
 }
 
-/// Who logs in, as Duo is told.
+/// What Duo is told of the person who logs in (docs/behaviour.md, *Who logs in,
+/// and from where*).
 pub fn person(claim: &Claim, duo_user: &str, config: &Config) -> Person {
     let address = client_address(claim.client.as_deref());
     let command = claim.command.as_ref().filter(|_| config.push_info);

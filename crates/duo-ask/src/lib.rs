@@ -1,8 +1,8 @@
-//! The child's half of a login, whatever the front end: without privileges, it
-//! finds out who this is, reads the configuration, and talks to the person and
-//! to Duo. It writes the log, too, since its user cannot be signalled by the
-//! person who logs in, while its parent can (docs/security.md, *One final line*).
-//! Whatever happens to it, it can only say what it found; the parent decides.
+//! The child's half of a login, for every front end. The child has no privileges.
+//! It looks up the account, reads the configuration, and talks to the person and
+//! to Duo. It also writes the log, since the person who logs in can stop and kill
+//! the parent, but not the child (docs/security.md, *One final line*). The child
+//! only reports a verdict: the parent decides whether the door opens.
 #![forbid(unsafe_code)]
 
 mod claim;
@@ -27,28 +27,29 @@ use duo_system::configuration;
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::privsep::{ChildEnds, Confined};
-use duo_system::wait::{ParentsEnd, SystemClock, Waiter};
+use duo_system::wait::{ParentGone, SystemClock, Waiter};
 use duo_wire::{Message, Next, Outcome, Record, Verdict, Who};
 
-pub use claim::{Claim, client_address, person};
+pub use claim::{Claim, person};
 
 /// What the child is started with.
 pub struct Start<'a> {
-    /// Who wants in.
+    /// Who wants to log in.
     pub claim: &'a Claim,
     /// Where the log goes.
     pub log: Log,
-    /// What the log should say of the user that this process runs as.
+    /// The warning for the log about the user that this process runs as.
     pub warning: Option<String>,
     /// The configuration's path, for errors.
     pub path: &'a Path,
-    /// How opening it went, with a warning perhaps.
+    /// The warning about the opened file, if there is one; or why it was not opened.
     pub opened: Result<Option<Problem>, Problem>,
 }
 
-/// Runs the child to its exit status. `confined` is the configuration, if it
-/// could be opened and this process has dropped its privileges; `converse`
-/// makes the front end's conversation.
+/// Runs the child's half and returns its exit status: 0 if the verdict opens the
+/// door and has been logged and sent, else 1. `confined` is the configuration file,
+/// or why privileges could not be dropped. `converse` makes the front end's
+/// conversation.
 pub fn run(
     start: &Start<'_>,
     confined: Confined,
@@ -57,12 +58,13 @@ pub fn run(
 ) -> i32 {
     let file = match confined {
         Ok(file) => file,
-        // A process that is not what it should be does nothing, not even log.
-        Err(error) => return give_up(&mut ends, &error),
+        // A process that may still have privileges only sends this record: it does
+        // not even log.
+        Err(error) => return report_unconfined(&mut ends, &error),
     };
     let child = Child { start };
-    let (named, settings) = match child.introduce(file, &mut ends) {
-        Ok(introduced) => introduced,
+    let (named, reading) = match child.identify(file, &mut ends) {
+        Ok(identified) => identified,
         Err(error) => {
             let verdict = Verdict::new(Outcome::Error, error.to_string());
             return child.finish(&verdict, &Who::unknown(), &mut ends);
@@ -70,14 +72,16 @@ pub fn run(
     };
     let verdict = {
         let waiter = Waiter::new(&SystemClock, Some(&ends.life));
-        child.ask(&named, settings, &waiter, &converse)
+        child.ask(&named, reading, &waiter, &converse)
     };
     child.finish(&verdict, &named.who, &mut ends)
 }
 
-fn give_up(ends: &mut ChildEnds, error: &Error) -> i32 {
+/// Tells the parent that privileges could not be dropped, and returns the exit
+/// status.
+fn report_unconfined(ends: &mut ChildEnds, error: &Error) -> i32 {
     let verdict = Verdict::new(Outcome::Error, error.to_string());
-    // A parent that does not get it says that there was no verdict.
+    // If the parent does not get this record, it denies for want of a verdict.
     let _ = ends.send(&Record::Verdict(verdict).to_line());
     1
 }
@@ -86,14 +90,15 @@ struct Child<'a> {
     start: &'a Start<'a>,
 }
 
-/// What came of the configuration file.
-enum Settings {
+/// How reading the configuration file ended.
+enum ConfigRead {
     Good(Box<Config>),
-    /// Why not, and what it says of failmode beyond doubt.
+    /// The mistakes, and the failmode that applies to them: `safe` only if the file
+    /// says so beyond doubt (docs/behaviour.md, *Failmode*).
     Broken(Error, Failmode),
 }
 
-/// Who logs in: the account, and the names in the log.
+/// Who logs in: the account, and the names for the log.
 struct Named {
     account: Account,
     who: Who,
@@ -104,22 +109,22 @@ impl Child<'_> {
         self.start.log
     }
 
-    /// Finds out who this is and tells the parent, so that its own lines can
-    /// name them.
-    fn introduce(
+    /// Looks up who logs in and tells the parent, whose own lines in the log need
+    /// the name too.
+    fn identify(
         &self,
         file: Option<File>,
         ends: &mut ChildEnds,
-    ) -> Result<(Named, Settings), Error> {
+    ) -> Result<(Named, ConfigRead), Error> {
         if let Some(warning) = &self.start.warning {
             self.log().warning(warning);
         }
         let claim = self.start.claim;
         let account = Account::of(claim.uid)?;
-        let settings = self.settings(file);
-        let gecos = match &settings {
-            Settings::Good(config) => config.gecos,
-            Settings::Broken(..) => Gecos::No,
+        let reading = self.read_config(file);
+        let gecos = match &reading {
+            ConfigRead::Good(config) => config.gecos,
+            ConfigRead::Broken(..) => Gecos::No,
         };
         let (duo_user, note) = account.duo_name(claim.duo_user.as_deref(), &gecos);
         if let Some(note) = note {
@@ -135,14 +140,15 @@ impl Child<'_> {
             client: claim.client.clone(),
         };
         ends.send(&Record::Who(shortened(&who)).to_line())?;
-        Ok((Named { account, who }, settings))
+        Ok((Named { account, who }, reading))
     }
 
-    /// Writes the final line, then says so with the verdict: a yes that is not
-    /// in the log counts for nothing.
+    /// Writes the final line to the log, and only then sends the verdict, so that no
+    /// yes counts that is not in the log. Returns the exit status.
     fn finish(&self, verdict: &Verdict, who: &Who, ends: &mut ChildEnds) -> i32 {
-        let let_go = matches!(ends.life.noticed(), Some(ParentsEnd::LetGo(_)));
-        // A parent that has waited for this line in vain has written it.
+        let let_go = matches!(ends.life.parent_gone(), Some(ParentGone::LetGo(_)));
+        // If the parent let this process go and did not wait for its line, the
+        // parent has written that line itself.
         if !(let_go && ends.is_unread()) {
             self.log().verdict(verdict, who);
         }
@@ -151,11 +157,11 @@ impl Child<'_> {
         i32::from(sent.is_err() || !verdict.outcome.opens())
     }
 
-    /// Reads the configuration, and tells everything that is wrong with it.
-    fn settings(&self, file: Option<File>) -> Settings {
+    /// Reads the configuration, and reports all its mistakes and warnings.
+    fn read_config(&self, file: Option<File>) -> ConfigRead {
         let broken = |problems: &[Problem], failmode| {
-            self.complain(problems);
-            Settings::Broken(summary(self.start.path, problems), failmode)
+            self.report_mistakes(problems);
+            ConfigRead::Broken(summary(self.start.path, problems), failmode)
         };
         let warning = match &self.start.opened {
             Ok(warning) => warning,
@@ -169,7 +175,7 @@ impl Child<'_> {
             Err(problem) => return broken(&[problem], Failmode::Secure),
         };
         let (result, more) = match config::parse(bytes.expose()) {
-            Ok(parsed) => (Settings::Good(Box::new(parsed.config)), parsed.warnings),
+            Ok(parsed) => (ConfigRead::Good(Box::new(parsed.config)), parsed.warnings),
             Err(file) => {
                 let stated = file.failmode.unwrap_or(Failmode::Secure);
                 (broken(&file.problems, stated), file.warnings)
@@ -181,8 +187,9 @@ impl Child<'_> {
         result
     }
 
-    /// To stderr and to the log: whoever tests the file sees either.
-    fn complain(&self, problems: &[Problem]) {
+    /// Writes mistakes to stderr and to the log, so that whoever tries the file sees
+    /// them, by ssh or on the machine.
+    fn report_mistakes(&self, problems: &[Problem]) {
         let mut lines = String::new();
         for problem in problems {
             let text = problem.at(self.start.path);
@@ -190,32 +197,33 @@ impl Child<'_> {
             lines.push_str(&text::one_line(&text, Charset::Ascii));
             lines.push('\n');
         }
-        // In one go: a hundred lines to a full pipe must not wait a hundred times.
+        // One write has all the lines: a hundred writes to a full pipe would wait a
+        // hundred times.
         let _ = write_patiently(io::stderr().as_fd(), lines.as_bytes(), PATIENCE);
     }
 
-    /// Gate, Duo, attempts: the verdict.
+    /// Asks the gate, then Duo, and returns the verdict of this login.
     fn ask<'w>(
         &self,
         named: &Named,
-        settings: Settings,
+        reading: ConfigRead,
         waiter: &'w Waiter<'w>,
         converse: &impl Fn(&Config, &'w Waiter<'w>) -> Box<dyn Conversation + 'w>,
     ) -> Verdict {
-        let config = match settings {
-            Settings::Good(config) => config,
-            Settings::Broken(error, stated) => {
+        let config = match reading {
+            ConfigRead::Good(config) => config,
+            ConfigRead::Broken(error, stated) => {
                 return verdict::of_error(&error, false, stated, &|| alibi(waiter));
             }
         };
-        let person = converse(&config, waiter);
-        match self.ask_duo(named, &config, &*person, waiter) {
+        let conversation = converse(&config, waiter);
+        match self.ask_duo(named, &config, &*conversation, waiter) {
             Ok(verdict) => verdict,
             Err(error) => {
                 let stated = config.failmode_if_broken;
                 let verdict = verdict::of_error(&error, false, stated, &|| alibi(waiter));
                 if !verdict.outcome.opens() && !matches!(error, Error::GaveUp(_)) {
-                    person.show(&Message::Denied {
+                    conversation.show(&Message::Denied {
                         why: verdict.detail.clone(),
                         next: Next::Nothing,
                     });
@@ -225,16 +233,20 @@ impl Child<'_> {
         }
     }
 
+    /// Asks the gate, then Duo for each attempt.
+    ///
+    /// # Errors
+    /// Any: failmode decides what they mean.
     fn ask_duo<'w>(
         &self,
         named: &Named,
         config: &Config,
-        person: &dyn Conversation,
+        conversation: &dyn Conversation,
         waiter: &'w Waiter<'w>,
     ) -> Result<Verdict, Error> {
         let Named { account, who } = named;
         let claim = self.start.claim;
-        let motd = config.motd && person.is_interactive() && claim.command.is_none();
+        let motd = config.motd && conversation.is_interactive() && claim.command.is_none();
         match groups::gate(config.groups.as_ref(), account) {
             Ok(Gate::Ask(Reason::Doubt(why))) => {
                 self.log().warning(&format!(
@@ -252,15 +264,15 @@ impl Child<'_> {
             Notice::RateLimited(wait) => {
                 let seconds = wait.as_millis().div_ceil(1_000);
                 let text = format!("Duo is busy: trying again in {seconds} s");
-                person.show(&Message::Tell(text));
+                conversation.show(&Message::Tell(text));
             }
             Notice::ClockOff(seconds) => self.log().warning(&format!(
                 "this machine's clock is off by {seconds} s, says Duo"
             )),
         };
         let deadlines = Deadlines::default();
-        let whom = self.person(who, config);
-        let mut duo = Client::new(config, whom, &deadlines, waiter, &notice)?;
+        let person = self.person(who, config);
+        let mut duo = Client::new(config, person, &deadlines, waiter, &notice)?;
         let clock: &dyn Clock = &SystemClock;
         let login = Login {
             config,
@@ -270,14 +282,15 @@ impl Child<'_> {
             clock,
             alibi: &|| alibi(waiter),
         };
-        let lines = Lines {
+        let attempts = LoginLog {
             log: self.log(),
             who,
         };
-        Ok(login.run(&mut duo, person, &lines).with_motd(motd))
+        Ok(login.run(&mut duo, conversation, &attempts).with_motd(motd))
     }
 
-    /// Who logs in, as Duo is told.
+    /// What Duo is told of the person. If this host's own address replaces a text,
+    /// the log says so.
     fn person(&self, who: &Who, config: &Config) -> Person {
         let person = person(self.start.claim, &who.duo_user, config);
         if let (true, Some(text)) = (person.own_address_instead, &who.client) {
@@ -290,13 +303,13 @@ impl Child<'_> {
     }
 }
 
-/// The lines of a login that is still going on.
-struct Lines<'a> {
+/// The log of a login whose verdict is not known yet.
+struct LoginLog<'a> {
     log: Log,
     who: &'a Who,
 }
 
-impl AttemptLog for Lines<'_> {
+impl AttemptLog for LoginLog<'_> {
     fn asking(&self) {
         self.log.info(&verdict::asking_line(self.who));
     }
@@ -307,8 +320,8 @@ impl AttemptLog for Lines<'_> {
     }
 }
 
-/// The same names, not longer than the log shows them: a record must not be
-/// too long for its reader.
+/// The same names, cut to the length that the log shows: a name must not make a
+/// record too long for the parent to read.
 fn shortened(who: &Who) -> Who {
     let cut = |text: &str| text.chars().take(text::LONGEST).collect();
     Who {
@@ -317,6 +330,7 @@ fn shortened(who: &Who) -> Who {
     }
 }
 
+/// The first mistake of the configuration file, and how many more there are.
 fn summary(path: &Path, problems: &[Problem]) -> Error {
     let mut text = match problems {
         [] => format!("{}: cannot be read", path.display()),

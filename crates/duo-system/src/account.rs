@@ -1,8 +1,9 @@
-//! Who is logging in: the account of the real uid, its groups, and where the
-//! person comes from.
+//! Who logs in: the account of the real user id, its groups, and the name that Duo
+//! knows.
 //!
-//! Never `$USER` or `$LOGNAME`: the caller writes those. A lookup that fails is
-//! an error, not an answer: "no groups" would open the gate.
+//! `$USER` and `$LOGNAME` are never read, since the caller sets them. A lookup that
+//! fails is an error and not an empty answer: a user without groups would pass the
+//! gate.
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -27,11 +28,11 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account of the user id `uid`: the real one of whoever called us, as
-    /// it was before any drop of privileges.
+    /// The account of the user id `uid`, which is the caller's real one before any
+    /// privilege was dropped.
     ///
     /// # Errors
-    /// [`Error::Fault`] if there is none, or it cannot be looked up.
+    /// [`Error::Fault`] if there is no such account, or it cannot be looked up.
     pub fn of(uid: u32) -> Result<Account, Error> {
         let uid = Uid::from_raw(uid);
         let user = User::from_uid(uid)
@@ -49,7 +50,9 @@ impl Account {
         })
     }
 
-    /// The name that Duo is asked about, and what the log should say of it.
+    /// The name that Duo is asked about: `given`, the part of the GECOS field, or the
+    /// login name (docs/behaviour.md, *Who logs in, and from where*). Also the
+    /// warning for the log if the GECOS field has no such part.
     pub fn duo_name(&self, given: Option<&str>, gecos: &Gecos) -> (String, Option<String>) {
         if let Some(name) = given {
             return (name.to_owned(), None);
@@ -83,7 +86,7 @@ pub fn gecos_part<'a>(field: &'a [u8], gecos: &Gecos) -> Option<&'a [u8]> {
 }
 
 impl Directory for Account {
-    /// The names of the primary group and all supplementary ones.
+    /// The names of the primary group and of all supplementary groups.
     fn group_names(&self) -> Result<Vec<Vec<u8>>, LookupError> {
         let failed = |errno| lookup_failed("the user's groups", errno);
         if self.name.contains(UNREADABLE) {
@@ -98,7 +101,7 @@ impl Directory for Account {
     }
 
     fn membership(&self, name: &[u8]) -> Result<Membership, LookupError> {
-        // No group that we can name has such a name, see `group_name`.
+        // `group_name` refuses a group whose name is not UTF-8.
         let Ok(name) = std::str::from_utf8(name) else {
             return Ok(Membership::NoSuchGroup);
         };
@@ -128,8 +131,8 @@ fn group_name(gid: Gid) -> Result<Vec<u8>, LookupError> {
     }
 }
 
-/// nix hands names out as UTF-8, with this letter for what is not. A lookup by
-/// such a name would find too few groups, and a pattern would miss it.
+/// The character that nix puts in a name for bytes that are not UTF-8. A lookup by
+/// such a name would find too few groups, and no pattern would match it.
 const UNREADABLE: char = char::REPLACEMENT_CHARACTER;
 
 fn lookup_failed(what: &str, errno: Errno) -> LookupError {

@@ -1,6 +1,7 @@
-//! Whether this machine itself may be the reason why Duo seems to be away: a
-//! caller who uses up descriptors makes the resolver say "not found" and every
-//! connection fail, and one who freezes us lets every deadline pass (docs/security.md, *The alibi*).
+//! Whether this machine itself may be the reason why Duo was not reached. A
+//! caller who uses up descriptors makes the resolver say "not found" and each
+//! connection fail. A caller who freezes this process lets each deadline pass
+//! (docs/security.md, *The alibi*).
 
 use std::fs::File;
 use std::io;
@@ -15,9 +16,10 @@ use crate::wait::Waiter;
 /// a socket can still be opened.
 ///
 /// # Errors
-/// [`Error::Fault`]: there is no proof.
+/// [`Error::Fault`] if one of these is not so. `failmode = safe` does not open the
+/// door then.
 pub fn alibi(waiter: &Waiter<'_>) -> Result<(), Error> {
-    waiter.was_awake()?;
+    waiter.prove_punctual()?;
     let file = File::open("/dev/null").map(drop);
     let socket = UnixDatagram::unbound().map(drop);
     let proof: io::Result<()> = file.and(socket);

@@ -1,7 +1,7 @@
-//! The configuration file as root left it: opened once without waiting, judged by that descriptor,
-//! read whole or not at all. It must stand a fifo, a directory, a link that is swapped between
-//! check and use, a file that others can read or write, and one without end (docs/security.md, attack
-//! 10).
+//! Opening and reading the configuration file. The file is opened once and without waiting, its
+//! owner, type and mode are checked on that descriptor, and it is read whole or not at all. It may
+//! be a fifo, a directory, a link that is replaced between check and use, a file that others can
+//! read or write, or a file without end (docs/security.md, attack 10).
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -16,36 +16,36 @@ use zeroize::Zeroizing;
 use crate::privsep::{self, Caller, PrivsepUser, Standing};
 use crate::system_words;
 
-/// Where the configuration is, unless somebody says otherwise.
+/// The folder of the default configuration file (`LOGIN_DUO_CONF_DIR` at build time).
 pub const FOLDER: &str = match option_env!("LOGIN_DUO_CONF_DIR") {
     Some(folder) => folder,
     None => "/etc/duo",
 };
 
-/// The configuration file, unless somebody says otherwise.
+/// The path of the configuration file where no option names another.
 pub fn default_path() -> PathBuf {
     Path::new(FOLDER).join("login_duo.conf")
 }
 
-/// Whose the file may be, apart from root (docs/behaviour.md, *Configuration file*). Numbers are user
-/// ids.
+/// The user ids, apart from root's, to whom the file may belong (docs/behaviour.md, *Configuration
+/// file*).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Owners {
     /// The privilege-separation user.
-    pub privsep: Option<u32>,
-    /// How to find the user `sshd`, to whom the C program's installation gives the file. Asked only
-    /// where the file is not root's: this is looked up with privileges.
-    pub sshd: Option<fn() -> Option<u32>>,
-    /// Whoever runs the program; only where it is not setuid.
-    pub caller: Option<u32>,
+    privsep: Option<u32>,
+    /// Looks up the user `sshd`, to whom the C program's installation gives the file. Called only
+    /// where the file is not root's, since the lookup happens with privileges.
+    sshd: Option<fn() -> Option<u32>>,
+    /// The caller, where the program is not setuid.
+    caller: Option<u32>,
 }
 
 impl Owners {
-    /// Whose the file may be for a program that was started so.
+    /// The owners that a program accepts that was started like this.
     pub fn of(standing: Standing, user: Option<&PrivsepUser>, caller: Caller) -> Owners {
         Owners {
             privsep: user.map(|user| user.uid.as_raw()),
-            // Where it cannot be looked up, its files are refused: the stricter answer.
+            // If the lookup of sshd fails, a file of sshd's is refused: the stricter answer.
             sshd: Some(|| privsep::user_id("sshd").unwrap_or_default()),
             caller: (standing != Standing::Setuid).then(|| caller.uid.as_raw()),
         }
@@ -55,20 +55,20 @@ impl Owners {
 /// A file that passed the checks.
 #[derive(Debug)]
 pub struct Opened {
-    /// At its start.
+    /// The file, of which nothing has been read yet.
     pub file: File,
-    /// Set if it belongs to a daemon's user; says the `chown`.
+    /// The warning, with its `chown`, if the file belongs to the user of a daemon.
     pub warning: Option<Problem>,
 }
 
-/// Opens the file and checks that very descriptor: a regular file, of an accepted owner, without
-/// any permission for group and others. A symbolic link is followed: it is the file that counts.
+/// Opens the file and checks that same descriptor: it must be a regular file of an accepted owner,
+/// without any permission for group and others. A symbolic link is followed, and its target checked.
 ///
 /// # Errors
-/// What is wrong, with the system's words or with the `chown` and `chmod` that mend it.
+/// The problem, with the system's words or with the `chown` and `chmod` that mend it.
 pub fn open(path: &Path, owners: &Owners) -> Result<Opened, Problem> {
-    // O_NONBLOCK: a fifo would stop the login. O_NOCTTY: a terminal would become this session's
-    // own.
+    // Without O_NONBLOCK, opening a fifo would wait for a writer. Without O_NOCTTY, a terminal
+    // could become this session's controlling terminal.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = OpenOptions::new()
         .read(true)
@@ -82,15 +82,15 @@ pub fn open(path: &Path, owners: &Owners) -> Result<Opened, Problem> {
             kind(status.file_type())
         )));
     }
-    let warning = judge(status.uid(), status.mode(), owners, path)?;
+    let warning = check_owner_and_mode(status.uid(), status.mode(), owners, path)?;
     Ok(Opened { file, warning })
 }
 
 /// Reads the file to its end.
 ///
 /// # Errors
-/// It is longer than [`MAX_SIZE`], it changes under our eyes, or the system's words. Nothing is
-/// returned of a file that is read in part: a failmode line might be missing from it.
+/// The problem: the file is longer than [`MAX_SIZE`], it changes while it is read, or read fails.
+/// No part of such a file is returned, since the missing part may have a failmode line.
 pub fn read(mut file: &File) -> Result<Secret, Problem> {
     let status = file.metadata();
     let size = status.map_err(|error| failed("checked", &error))?.len();
@@ -98,8 +98,8 @@ pub fn read(mut file: &File) -> Result<Secret, Problem> {
     if size > MAX_SIZE {
         return Err(Problem::too_long());
     }
-    // The buffer has its full size from the start: one that grows leaves copies of the secret key
-    // behind. The byte more shows whether the end is the end.
+    // The buffer has its full size from the start: a buffer that grows leaves copies of the secret
+    // key in memory. It has one byte more, to see whether the file has grown.
     let mut bytes = Zeroizing::new(vec![0; size + 1]);
     let mut length = 0;
     while let Some(room) = bytes.get_mut(length..).filter(|room| !room.is_empty()) {
@@ -117,10 +117,16 @@ pub fn read(mut file: &File) -> Result<Secret, Problem> {
     Ok(Secret::from(std::mem::take(&mut *bytes)))
 }
 
-/// Judges a regular file's owner and mode; what is wrong with either is told at once.
-fn judge(uid: u32, mode: u32, owners: &Owners, path: &Path) -> Result<Option<Problem>, Problem> {
+/// Checks a regular file's owner and mode, and returns a warning if the owner is accepted but not
+/// the best one. The error has what is wrong with both.
+fn check_owner_and_mode(
+    uid: u32,
+    mode: u32,
+    owners: &Owners,
+    path: &Path,
+) -> Result<Option<Problem>, Problem> {
     let path = path.display();
-    // A user's own install has no root to give the file to.
+    // In a user's own install the file should be the user's.
     let rightful = match owners.caller {
         Some(caller) if caller != 0 => caller.to_string(),
         _ => String::from("root"),
@@ -144,7 +150,8 @@ fn judge(uid: u32, mode: u32, owners: &Owners, path: &Path) -> Result<Option<Pro
         let problem = Problem::of_file(faults.join(" and "));
         return Err(problem.mended_by(mending.join(" && ")));
     }
-    // Accepted, but the child that talks to the network runs as one of these.
+    // These owners are accepted with a warning: the child that talks to the network runs as one of
+    // them, and could rewrite the file if it was taken over.
     let daemons = [
         (sshd, "sshd"),
         (owners.privsep, "the privilege-separation user"),
@@ -213,7 +220,7 @@ mod tests {
             fs::set_permissions(self.path(), Permissions::from_mode(mode)).unwrap();
         }
 
-        /// The error, with `C` for the path.
+        /// The error of opening `path`, with `C` for the path.
         fn refusal(&self, path: &Path) -> String {
             let problem = open(path, &self.owners).unwrap_err();
             problem.at(path).replace(path.to_str().unwrap(), "C")
@@ -246,7 +253,7 @@ mod tests {
     fn a_file_that_changes_while_it_is_read_is_refused() {
         let place = Place::new(b"failmode = safe\n");
         let opened = open(&place.path(), &place.owners).unwrap();
-        // The descriptor is past the first bytes: as if the file had become shorter.
+        // The descriptor is past the first bytes, as if the file had become shorter.
         (&opened.file).read_exact(&mut [0; 4]).unwrap();
         assert_eq!(
             read(&opened.file).err().unwrap().text,
@@ -282,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file() {
+    fn what_is_no_regular_file_is_refused() {
         let place = Place::new(b"");
         assert_eq!(
             place.refusal(place.folder.path()),
@@ -314,34 +321,34 @@ mod tests {
         }
     }
 
-    fn told(problem: &Problem) -> String {
+    fn without_path(problem: &Problem) -> String {
         let text = problem.at(Path::new("C"));
         text.strip_prefix("C: ").unwrap().to_owned()
     }
 
-    /// Of a file of the user id 4321: what is wrong with it, or the warning.
-    fn judged(mode: u32, owners: Owners) -> String {
-        match judge(4321, mode, &owners, Path::new("C")) {
+    /// The problem or the warning of a file that belongs to the user id 4321.
+    fn checked(mode: u32, owners: Owners) -> String {
+        match check_owner_and_mode(4321, mode, &owners, Path::new("C")) {
             Ok(None) => String::new(),
-            Ok(Some(warning)) => format!("warning: {}", told(&warning)),
-            Err(problem) => told(&problem),
+            Ok(Some(warning)) => format!("warning: {}", without_path(&warning)),
+            Err(problem) => without_path(&problem),
         }
     }
 
     #[test]
-    fn owners() {
+    fn only_root_the_daemons_and_the_caller_may_own_the_file() {
         const MINE: Option<u32> = Some(4321);
-        let nobodys = Owners::default();
-        let of_caller = |caller| Owners { caller, ..nobodys };
-        let of_privsep = |privsep| Owners { privsep, ..nobodys };
+        let nobody = Owners::default();
+        let of_caller = |caller| Owners { caller, ..nobody };
+        let of_privsep = |privsep| Owners { privsep, ..nobody };
         let of_sshd = Owners {
             sshd: Some(|| MINE),
-            ..nobodys
+            ..nobody
         };
         let wrong = "belongs to user id 4321";
         let mend = "to mend it: chown root C";
         let table = [
-            (nobodys, format!("{wrong}; {mend}")),
+            (nobody, format!("{wrong}; {mend}")),
             (of_caller(Some(0)), format!("{wrong}; {mend}")),
             (
                 of_caller(Some(1000)),
@@ -368,11 +375,12 @@ mod tests {
             ),
         ];
         for (owners, expected) in table {
-            assert_eq!(judged(0o100_600, owners), expected, "{owners:?}");
-            assert_eq!(judge(0, 0o100_600, &owners, Path::new("C")), Ok(None));
+            assert_eq!(checked(0o100_600, owners), expected, "{owners:?}");
+            let of_root = check_owner_and_mode(0, 0o100_600, &owners, Path::new("C"));
+            assert_eq!(of_root, Ok(None));
         }
         assert_eq!(
-            judged(0o100_666, nobodys),
+            checked(0o100_666, nobody),
             "belongs to user id 4321 and gives permissions to group or others (mode 0666); \
              to mend it: chown root C && chmod 600 C"
         );

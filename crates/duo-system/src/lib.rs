@@ -1,6 +1,7 @@
-//! This machine, as login_duo sees it: privilege separation ([`privsep`]), who
-//! the account is ([`account`]), the configuration file ([`configuration`]), the
-//! log ([`log`]), and waiting ([`wait`]). The only `unsafe` is in [`privsep`].
+//! Everything that touches this machine: privilege separation ([`privsep`]), the
+//! account and its groups ([`account`]), the configuration file
+//! ([`configuration`]), the log ([`log`]), waiting ([`wait`]), and the alibi of this
+//! machine ([`alibi`]). The only `unsafe` code is in [`privsep`].
 #![deny(unsafe_code)]
 
 pub mod account;

@@ -1,5 +1,5 @@
-//! The log: syslog, or stderr. Every line is made harmless by
-//! [`text::for_log`].
+//! The log: syslog, or stderr. [`text::for_log`] makes each line harmless
+//! (docs/behaviour.md, *Log*).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,23 +18,24 @@ pub enum Sink {
     Syslog,
     /// stderr, as `[N] text` (`-d`).
     Stderr,
-    /// Both: `-d` from a caller who is not to be trusted, and whose login must
-    /// leave its trace whatever options they choose.
+    /// Both: `-d` from a caller of a setuid install, who may not keep a login out of
+    /// the log by an option.
     Both,
 }
 
-/// The log of one process. Nothing is logged before the fork: a syslog
-/// descriptor that crosses it could end up being Duo's socket.
+/// The log of one process. Nothing is logged before the fork: a descriptor of
+/// syslog that crosses the fork could end up being Duo's socket.
 #[derive(Debug, Clone, Copy)]
 pub struct Log(Sink);
 
 impl Log {
-    /// Opens the log. Nothing fails: a machine without a syslog still logs in.
+    /// The log that goes to `sink`. Nothing here returns an error, since a machine
+    /// without syslog must still let people in.
     pub fn open(sink: Sink) -> Log {
         Log(sink)
     }
 
-    /// Writes one line. `text` may hold anything: it is made one harmless line.
+    /// Writes `text`, which may hold anything, as one harmless line.
     pub fn line(&self, priority: Priority, text: &str) {
         let text = text::for_log(text);
         if matches!(self.0, Sink::Syslog | Sink::Both) {
@@ -46,18 +47,18 @@ impl Log {
         }
     }
 
-    /// The line of a login, or of one attempt, that is `who`'s.
+    /// Writes the line of a login of `who`, or of one of its attempts.
     pub fn verdict(&self, verdict: &Verdict, who: &Who) {
         let (_, priority) = verdict::label(verdict.outcome);
         self.line(priority, &verdict::line(verdict, who));
     }
 
-    /// A line that does not end the login but that someone should read.
+    /// Writes a line of priority warning.
     pub fn warning(&self, text: &str) {
         self.line(Priority::Warning, text);
     }
 
-    /// A line for the record.
+    /// Writes a line of priority info.
     pub fn info(&self, text: &str) {
         self.line(Priority::Info, text);
     }

@@ -1,13 +1,14 @@
-//! Whether the name service switch would say so if a directory were down.
+//! Whether /etc/nsswitch.conf hides that a directory is down.
 //!
-//! glibc asks the services of a line of nsswitch.conf one after the other and
-//! reports what the last one said: in `group: files sss systemd`, systemd's "no
-//! such group" stands where sss could not be reached.
+//! glibc asks the services of a line of that file one after the other and reports
+//! what the last one answered. With `group: files sss systemd`, it reports "no such
+//! group" by systemd even if sss cannot be reached (docs/behaviour.md, *Groups*).
 
 use std::io::ErrorKind;
 
-/// What needs no network and no daemon, so it is never down.
-const LOCAL: [&str; 9] = [
+/// The services that need neither the network nor a daemon of a directory, so that
+/// they are never down.
+const LOCAL_SERVICES: [&str; 9] = [
     "files",
     "compat",
     "db",
@@ -23,7 +24,7 @@ const LOCAL: [&str; 9] = [
 pub fn hides_failures() -> bool {
     match std::fs::read("/etc/nsswitch.conf") {
         Ok(text) => hides(&String::from_utf8_lossy(&text)),
-        // Without it, nothing but files is asked.
+        // Without nsswitch.conf, glibc asks the service `files` alone.
         Err(error) => error.kind() != ErrorKind::NotFound,
     }
 }
@@ -34,7 +35,7 @@ fn hides(text: &str) -> bool {
         .any(line_hides)
 }
 
-/// `services` is what follows `group:`.
+/// Whether a line hides it. `services` is what follows `group:`.
 fn line_hides(services: &str) -> bool {
     let mut rest = services.trim();
     let mut directory_before = false;
@@ -48,15 +49,15 @@ fn line_hides(services: &str) -> bool {
         } else if directory_before {
             return true;
         } else {
-            directory_before = !LOCAL.contains(&word);
+            directory_before = !LOCAL_SERVICES.contains(&word);
         }
         rest = after.trim_start();
     }
     false
 }
 
-/// Whether a service that is down ends the search, so that its failure is what
-/// is reported.
+/// Whether these actions, which follow a service, end the search where that
+/// service is down, so that glibc reports its failure.
 fn ends_the_search(actions: &str) -> bool {
     let actions = actions.to_ascii_lowercase();
     ["unavail=return", "tryagain=return"].iter().all(|failure| {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_with_another_service_after_it_fails_unheard() {
+    fn a_service_after_a_directory_hides_that_the_directory_is_down() {
         let table = [
             ("", false),
             ("passwd: sss files", false),

@@ -1,4 +1,5 @@
-//! Writing to descriptors that others share and may have stopped reading.
+//! Writing to standard output, standard error or a terminal, whose reader may have
+//! stopped reading (docs/security.md, attack 3).
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,14 +10,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// How long a full pipe or a stopped terminal may hold a line up.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// As much as goes out at once: below what `poll` promises room for.
+/// Bytes that one write has at most: fewer than a pipe or a terminal has room for
+/// where poll says that it can be written.
 const CHUNK: usize = 128;
 
-/// Writes to a descriptor that others share, so O_NONBLOCK may not be set on
-/// it: waits for room, at most `patience` in all, and drops what is left then.
+/// Writes `bytes`, and waits for room at most for `patience` in all; what has not
+/// been written by then is dropped. Other processes share the descriptor, so
+/// O_NONBLOCK may not be set on it.
 ///
 /// # Errors
-/// The system's, `TimedOut`, or `WriteZero`.
+/// `TimedOut`; `WriteZero` if the descriptor takes no byte; or the error of poll or
+/// write.
 pub fn write_patiently(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<()> {
     let end = Instant::now() + patience;
     for chunk in bytes.chunks(CHUNK) {
@@ -24,7 +28,8 @@ pub fn write_patiently(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> 
         while !left.is_empty() {
             wait_for_room(to, end)?;
             match nix::unistd::write(to, left) {
-                // What a caller gives us may always have room, and never take a byte.
+                // A caller may give a descriptor that always has room by poll, but
+                // never takes a byte: the memory of a process that has ended.
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => left = left.get(written..).unwrap_or_default(),
                 Err(nix::Error::EINTR | nix::Error::EAGAIN) if Instant::now() < end => {}
@@ -75,7 +80,8 @@ mod tests {
             .unwrap();
         drop(other.stdin.take());
         other.wait().unwrap();
-        // The memory of a process that is no more: poll sees room, write takes nothing.
+        // For the memory of a process that has ended, poll says that there is room,
+        // and write takes nothing.
         let error = write_patiently(memory.as_fd(), b"x", PATIENCE).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     }

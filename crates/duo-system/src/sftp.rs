@@ -1,5 +1,6 @@
-//! The system's sftp-server, which stands in for sshd's built-in one: a forced
-//! command cannot run `internal-sftp`.
+//! Where this machine has sftp-server. A forced command cannot run `internal-sftp`,
+//! which is built into sshd, so that program is run in its place
+//! (docs/behaviour.md, *The session*).
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ const PLACES: [&str; 5] = [
     "/usr/lib/sftp-server",
 ];
 
-/// This machine's sftp-server.
+/// The path of this machine's sftp-server, if there is one.
 pub fn sftp_server() -> Option<&'static str> {
     PLACES.into_iter().find(|path| Path::new(path).is_file())
 }

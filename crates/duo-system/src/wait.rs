@@ -1,9 +1,10 @@
-//! Every wait of the unprivileged child. It ends at its deadline, and at once
-//! when the parent lets the child go or is killed.
+//! Every wait of the unprivileged child. A wait ends at its deadline, and at once
+//! when the parent lets the child go or is killed (docs/security.md, *Life and
+//! death*).
 //!
-//! A wait that ends long after its deadline means that this process was kept
-//! from running: Duo may have answered in the meantime. The waiter remembers it,
-//! for the moment when `safe` is about to open (docs/security.md, *The alibi*).
+//! If a wait ends long after its deadline, this process was kept from running,
+//! and Duo may have answered in the meantime. The waiter remembers the longest
+//! delay until `safe` is about to open the door (docs/security.md, *The alibi*).
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +16,7 @@ use duo_wire::Departure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// A wait may end so long after its deadline, and no later.
+/// The longest delay of a wait that does not count against this machine.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
 /// The machine's own clock.
@@ -31,41 +32,41 @@ impl Clock for SystemClock {
     }
 }
 
-/// The read end of the life pipe. Its only write end is the parent's: it
-/// becomes readable when the parent says why the person left, or is gone.
+/// The read end of the life pipe, whose only write end is the parent's. It
+/// becomes readable when the parent writes why the person left, or is gone.
 pub struct LifePipe {
     read_end: OwnedFd,
-    /// What was read on it.
-    end: Cell<Option<ParentsEnd>>,
+    /// What was read from the pipe, if anything was.
+    parent_gone: Cell<Option<ParentGone>>,
 }
 
-/// How the parent went.
+/// Why the parent waits for this process no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParentsEnd {
-    /// It lets this process go, since the person left.
+pub enum ParentGone {
+    /// The parent wrote why the person left, and lets this process go.
     LetGo(Departure),
-    /// It is gone without a word.
+    /// The parent's end closed, and the parent wrote nothing.
     Killed,
 }
 
 impl LifePipe {
-    /// The read end.
-    pub fn new(read_end: OwnedFd) -> LifePipe {
+    /// The life pipe with this read end.
+    pub(crate) fn new(read_end: OwnedFd) -> LifePipe {
         LifePipe {
             read_end,
-            end: Cell::new(None),
+            parent_gone: Cell::new(None),
         }
     }
 
-    /// How the parent went, as far as a wait has noticed.
-    pub fn noticed(&self) -> Option<ParentsEnd> {
-        self.end.get()
+    /// Why the parent waits no longer, if a wait has ended for that reason.
+    pub fn parent_gone(&self) -> Option<ParentGone> {
+        self.parent_gone.get()
     }
 
-    /// Reads how the parent went.
-    fn read(&self) -> ParentsEnd {
-        if let Some(end) = self.end.get() {
-            return end;
+    /// Reads why the parent waits no longer. The pipe is readable.
+    fn read(&self) -> ParentGone {
+        if let Some(parent_gone) = self.parent_gone.get() {
+            return parent_gone;
         }
         let mut byte = [0];
         let left = loop {
@@ -75,16 +76,16 @@ impl LifePipe {
                 Ok(_) | Err(_) => break None,
             }
         };
-        let end = left.map_or(ParentsEnd::Killed, ParentsEnd::LetGo);
-        self.end.set(Some(end));
-        end
+        let parent_gone = left.map_or(ParentGone::Killed, ParentGone::LetGo);
+        self.parent_gone.set(Some(parent_gone));
+        parent_gone
     }
 
-    /// Why this process should go on no longer.
+    /// The error that ends the login.
     fn error(&self) -> Error {
         let why = match self.read() {
-            ParentsEnd::LetGo(left) => left.reason(),
-            ParentsEnd::Killed => "login_duo was killed",
+            ParentGone::LetGo(left) => left.reason(),
+            ParentGone::Killed => "login_duo was killed",
         };
         Error::GaveUp(why.to_owned())
     }
@@ -96,34 +97,35 @@ impl AsFd for LifePipe {
     }
 }
 
-/// What came of a wait.
+/// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
-    /// The descriptor is ready, or broken.
+    /// The event has come to the descriptor, or the descriptor is broken.
     Ready,
     /// The deadline has passed.
     TimedOut,
 }
 
-/// How a process waits.
+/// Waits for descriptors and for time to pass, and remembers the longest delay.
 pub struct Waiter<'a> {
     clock: &'a dyn Clock,
     life: Option<&'a LifePipe>,
-    /// How long after its deadline a wait has ended, at the worst.
-    latest: Cell<Duration>,
+    /// The longest time by which a wait has ended after its deadline.
+    longest_delay: Cell<Duration>,
 }
 
 impl<'a> Waiter<'a> {
-    /// Waits by `clock`; until the parent ends too, if there is one to watch.
+    /// Waits by `clock`. With a life pipe, each wait also ends when the parent lets
+    /// this process go or is gone.
     pub fn new(clock: &'a dyn Clock, life: Option<&'a LifePipe>) -> Waiter<'a> {
         Waiter {
             clock,
             life,
-            latest: Cell::new(Duration::ZERO),
+            longest_delay: Cell::new(Duration::ZERO),
         }
     }
 
-    /// Monotonic now.
+    /// Now, by the clock of this waiter.
     pub fn now(&self) -> Instant {
         self.clock.now()
     }
@@ -156,24 +158,25 @@ impl<'a> Waiter<'a> {
         Ok(())
     }
 
-    /// Whether `deadline` has passed, and remembers for how long.
+    /// Whether `deadline` has passed. Remembers how long ago that was.
     pub fn has_passed(&self, deadline: Instant) -> bool {
         let now = self.now();
-        let late = now.saturating_duration_since(deadline);
-        self.latest.set(self.latest.get().max(late));
+        let delay = now.saturating_duration_since(deadline);
+        self.longest_delay.set(self.longest_delay.get().max(delay));
         now >= deadline
     }
 
-    /// Whether every wait so far has ended in time.
+    /// Proves that each wait so far has ended at most [`TOLERANCE`] after its
+    /// deadline.
     ///
     /// # Errors
-    /// [`Error::Fault`]: this process was kept from running.
-    pub fn was_awake(&self) -> Result<(), Error> {
-        let late = self.latest.get();
-        if late <= TOLERANCE {
+    /// [`Error::Fault`] if one has not: this process was kept from running.
+    pub(crate) fn prove_punctual(&self) -> Result<(), Error> {
+        let delay = self.longest_delay.get();
+        if delay <= TOLERANCE {
             return Ok(());
         }
-        let seconds = late.as_secs();
+        let seconds = delay.as_secs();
         Err(Error::Fault(format!(
             "this machine stood still for {seconds} s"
         )))
@@ -194,7 +197,8 @@ impl<'a> Waiter<'a> {
             let mut fds: Vec<PollFd<'_>> =
                 watched.map(|(fd, event)| PollFd::new(fd, event)).collect();
             let ready = match poll(&mut fds, timeout) {
-                // A process that was stopped and continued: the time that passed counts.
+                // poll also ends so in a process that was stopped and continued. The
+                // time until then counts.
                 Err(Errno::EINTR) => continue,
                 ready => ready.map_err(|errno| Error::fault("wait", errno.desc()))?,
             };
@@ -259,7 +263,7 @@ mod tests {
                         .unwrap_err(),
                 };
                 assert_eq!(error, Error::GaveUp(words.into()));
-                // And the next one, for the same reason.
+                // The next wait ends at once too, for the same reason.
                 let again = waiter.sleep(Duration::from_secs(60));
                 assert_eq!(again, Err(error));
             }
@@ -275,8 +279,8 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_millis(20));
     }
 
-    /// A clock that jumps each time it is looked at, as for a process that is
-    /// frozen in between.
+    /// A clock that jumps each time it is read, as for a process that is frozen
+    /// between two reads.
     struct Jumping {
         now: Cell<Instant>,
         by: Duration,
@@ -302,9 +306,9 @@ mod tests {
             let waiter = Waiter::new(&clock, None);
             let deadline = clock.now.get() + Duration::from_secs(by);
             let waited = waiter.wait(read.as_fd(), PollFlags::POLLIN, deadline);
-            // What Duo has said counts all the same.
+            // The answer that has come counts all the same.
             assert_eq!(waited, Ok(Waited::Ready));
-            let doubt = waiter.was_awake();
+            let doubt = waiter.prove_punctual();
             let expected = Error::Fault("this machine stood still for 60 s".to_owned());
             assert_eq!(doubt, if is_late { Err(expected) } else { Ok(()) });
         }

@@ -1,10 +1,10 @@
-//! The system's own words for what failed.
+//! The system's words for an error.
 
 use std::io;
 
 use nix::errno::Errno;
 
-/// The system's words for an I/O error, in lower case and without the
+/// The system's words for an I/O error: in lower case, and without the
 /// `(os error N)` that Rust adds.
 pub fn system_words(error: &io::Error) -> String {
     let text = match (error.raw_os_error(), error.kind()) {
@@ -15,7 +15,7 @@ pub fn system_words(error: &io::Error) -> String {
     };
     let mut letters = text.chars();
     match letters.next() {
-        // "RPC: …" and "I/O error" keep their capitals.
+        // A text such as "RPC: …" or "I/O error" keeps its capitals.
         Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
             first.to_lowercase().chain(letters).collect()
         }

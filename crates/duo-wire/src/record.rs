@@ -146,10 +146,13 @@ pub enum Departure {
     /// Nobody reads stdout and stderr any more, so the client of a headless
     /// session is gone.
     ConnectionClosed,
+    /// The parent can watch for none of these any more: its user has taken its
+    /// descriptors away (prlimit).
+    Unwatched,
 }
 
 impl Departure {
-    const ALL: [(Departure, u8, &str); 5] = [
+    const ALL: [(Departure, u8, &str); 6] = [
         (Departure::Interrupted, b'i', "interrupted"),
         (Departure::HungUp, b'h', "hung up"),
         (Departure::Terminated, b't', "terminated"),
@@ -159,6 +162,7 @@ impl Departure {
             b'c',
             "the connection was closed",
         ),
+        (Departure::Unwatched, b'u', "nobody can be watched any more"),
     ];
 
     /// The byte that stands for this departure on the life pipe.

@@ -1,7 +1,7 @@
-//! One run of `check`, from the command line to its exit status. The parent
-//! looks at files and asks sshd; whatever comes from the configuration, a
-//! directory service or the network is looked at by a child without privileges,
-//! as at a login, which hands its findings over the verdict pipe.
+//! One run of `check`, from the command line to its exit status. The parent checks
+//! files and asks sshd. A child without privileges, as at a login, checks whatever
+//! comes from the configuration, a directory service or the network, and sends its
+//! findings over the verdict pipe.
 
 mod certificates;
 mod configuration;
@@ -33,56 +33,58 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{Check, Format};
 use crate::finding::{Colour, Finding, Findings, Level};
 use installation::Install;
-use sshd::{Facts, Wanted};
-use user::{Reachable, Whom};
+use sshd::{Facts, Scope};
+use user::{Reachable, TrialLogin};
 
-/// The child's time; what sshd needs comes after.
-const CHILD: Duration = Duration::from_secs(45);
+/// The time for the child's half. sshd is asked after it.
+const CHILD_TIME: Duration = Duration::from_secs(45);
 
-/// Beyond which a child that still waits for something is ended.
+/// How much longer a child may run that still waits for a directory service.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The exit status of such a child, as timeout(1) has it.
-const TIME_IS_UP: i32 = 124;
+/// The exit status of a child that ran out of time, as timeout(1) has it.
+const OUT_OF_TIME: i32 = 124;
 
-/// All of it, in less than the minute that is promised.
-const WHOLE: Duration = Duration::from_secs(55);
+/// The time for the whole check, which duoctl(8) says takes less than a minute.
+const CHECK_TIME: Duration = Duration::from_secs(55);
 
-/// For looking up this machine's accounts and their groups.
-const LOOKUPS: Duration = Duration::from_secs(5);
+/// The time for looking up this machine's accounts and their groups.
+const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
-/// A finding's longest text on the pipe, in characters.
-const LONGEST: usize = 1_000;
+/// The most characters of a finding's text on the pipe.
+const LONGEST_TEXT: usize = 1_000;
 
-/// A line on the verdict pipe.
+/// A line of the child's on the verdict pipe, as JSON.
 #[derive(Serialize, Deserialize)]
-enum Told {
+enum ChildLine {
     Finding(Finding),
-    /// What the parent's half needs of the configuration.
-    Settings {
-        failmode: Stated,
+    /// The options of the configuration that the parent's half needs.
+    Options {
+        failmode: PipeFailmode,
         takes_passcode: bool,
     },
-    /// The child could not do its part.
+    /// Why the child could not do its half.
     Fault(String),
 }
 
-/// A failmode on the pipe.
+/// A failmode on the verdict pipe.
 #[derive(Serialize, Deserialize)]
-enum Stated {
+enum PipeFailmode {
     Safe,
     Secure,
 }
 
-/// What came of opening the configuration.
-type Opened = Result<Option<Problem>, Problem>;
+/// The warning about the opened configuration file, if there is one; or why it was
+/// not opened.
+type OpenResult = Result<Option<Problem>, Problem>;
 
-/// Looks at everything and prints it. 0 all good, 1 something fails, 2 warnings only.
+/// Checks everything and prints the findings. Returns the exit status: 0 all good,
+/// 1 something fails, 2 warnings only.
 pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCode {
     let start = Instant::now();
     let program = program();
     let caller = Caller::of_this_process();
-    if standing == Standing::Own && is_the_machines(&program) {
+    if standing == Standing::Own && is_setuid(&program) {
         let program = program.display();
         return crate::complain(
             1,
@@ -90,7 +92,7 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
         );
     }
     let install = Install { standing, caller };
-    // Without one the child says so.
+    // If there is no such user, the child reports that.
     let user = privsep::privsep_user(standing).unwrap_or_default();
     let owners = Owners::of(standing, user.as_ref(), caller);
     let (file, opened) = match open(&wanted.config, &owners) {
@@ -98,63 +100,67 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
         Err(problem) => (None, Err(problem)),
     };
 
-    let mut findings = Vec::new();
-    findings.extend(installation::program(&program, install));
-    findings.extend(installation::folders(
-        "installation.program_folder",
-        &program,
-        install,
-    ));
-    if standing == Standing::Root {
-        findings.extend(installation::privsep_user(privsep::PRIVSEP_USER));
-    }
-    findings.push(installation::configuration_file(&wanted.config, &opened));
-    findings.extend(installation::folders(
-        "installation.configuration_folder",
-        &wanted.config,
-        install,
-    ));
-
-    let report = ask_in_a_child(install, user.as_ref(), file, |file, ends| {
-        child(wanted, file, &opened, start + CHILD, ends)
+    let mut findings = installation_findings(&program, &wanted.config, &opened, install);
+    let report = run_child(install, user.as_ref(), file, |file, ends| {
+        child_half(wanted, file, &opened, start + CHILD_TIME, ends)
     });
     // From here on Ctrl-C ends the check.
     let _ = inherited.restore_signals();
-    let settings = take(report, &mut findings);
+    let options = take_report(report, &mut findings);
 
     let facts = Facts {
         program: &program,
-        failmode: settings.map(|(failmode, _)| failmode),
-        takes_passcode: settings.map(|(_, taken)| taken),
+        failmode: options.map(|(failmode, _)| failmode),
+        takes_passcode: options.map(|(_, taken)| taken),
         sftp_server: sftp_server(),
     };
-    // sshd is started in another folder.
+    // sshd is started in another folder, so it needs the absolute path.
     let sshd_config = wanted.sshd_config.as_ref();
     let sshd_config = sshd_config.map(|path| std::path::absolute(path).unwrap_or(path.clone()));
-    let about = Wanted {
+    let scope = Scope {
         configuration: sshd_config.as_deref(),
         user: wanted.user.as_deref(),
         client: wanted.client.as_deref(),
     };
-    findings.extend(sshd::look(&about, &facts, start + WHOLE));
+    findings.extend(sshd::findings(&scope, &facts, start + CHECK_TIME));
     print(&Findings(findings), wanted)
 }
 
-/// The login_duo that is looked at: the one beside this program.
+/// The findings about files and accounts of the installation.
+fn installation_findings(
+    program: &Path,
+    config: &Path,
+    opened: &OpenResult,
+    install: Install,
+) -> Vec<Finding> {
+    const PROGRAM_FOLDER: &str = "installation.program_folder";
+    const CONFIGURATION_FOLDER: &str = "installation.configuration_folder";
+    let mut findings = installation::program(program, install);
+    findings.extend(installation::folders(PROGRAM_FOLDER, program, install));
+    if install.standing == Standing::Root {
+        findings.extend(installation::privsep_user(privsep::PRIVSEP_USER));
+    }
+    findings.push(installation::configuration_file(config, opened));
+    findings.extend(installation::folders(CONFIGURATION_FOLDER, config, install));
+    findings
+}
+
+/// The login_duo that is checked: the one in the folder of this program.
 fn program() -> PathBuf {
     let own = std::fs::read_link("/proc/self/exe");
     let own = own.unwrap_or_else(|_| PathBuf::from("/usr/sbin/duoctl"));
     own.with_file_name("login_duo")
 }
 
-/// Whether a program is the machine's, and not a user's own.
-fn is_the_machines(program: &Path) -> bool {
+/// Whether a program belongs to the machine and not to a user's own install.
+fn is_setuid(program: &Path) -> bool {
     const SETUID: u32 = 0o4000;
     std::fs::metadata(program).is_ok_and(|status| status.mode() & SETUID != 0)
 }
 
-/// Runs the child's half without privileges; what it said, and how it ended.
-fn ask_in_a_child(
+/// Runs `half` in a child without privileges, and returns what the child sent and
+/// how it ended.
+fn run_child(
     install: Install,
     user: Option<&PrivsepUser>,
     file: Option<File>,
@@ -164,110 +170,117 @@ fn ask_in_a_child(
     let child = |confined: Confined, mut ends: ChildEnds| match confined {
         Ok(file) => half(file, ends),
         Err(error) => {
-            let _ = send(&mut ends, &Told::Fault(error.to_string()));
+            let _ = send(&mut ends, &ChildLine::Fault(error.to_string()));
             1
         }
     };
-    privsep::separate(standing, caller, user, file, child).and_then(Parent::wait)
+    privsep::separate(standing, caller, user, file, child).map(Parent::wait)
 }
 
-/// The child's half, to its exit status. Each group is told as soon as it is known.
-fn child(
+/// The child's half. Returns its exit status.
+fn child_half(
     wanted: &Check,
     file: Option<File>,
-    opened: &Opened,
+    opened: &OpenResult,
     until: Instant,
     mut ends: ChildEnds,
 ) -> i32 {
-    let told = end_in_time(until).and_then(|()| examine(wanted, file, opened, until, &mut ends));
-    match told {
+    let sent =
+        exit_at(until + GRACE).and_then(|()| send_all(wanted, file, opened, until, &mut ends));
+    match sent {
         Ok(()) => 0,
         Err(error) => {
-            let _ = send(&mut ends, &Told::Fault(error.to_string()));
+            let _ = send(&mut ends, &ChildLine::Fault(error.to_string()));
             1
         }
     }
 }
 
-/// Ends the child when its time is up: a directory service knows no deadline.
-fn end_in_time(until: Instant) -> Result<(), Error> {
-    let left = until.saturating_duration_since(Instant::now()) + GRACE;
+/// Starts a thread that ends the child at `deadline`: a lookup in a directory
+/// service has no deadline of its own.
+fn exit_at(deadline: Instant) -> Result<(), Error> {
+    let left = deadline.saturating_duration_since(Instant::now());
     std::thread::Builder::new()
         .name("time".to_owned())
         .stack_size(privsep::THREAD_STACK)
         .spawn(move || {
             std::thread::sleep(left);
-            std::process::exit(TIME_IS_UP);
+            std::process::exit(OUT_OF_TIME);
         })
         .map(drop)
         .map_err(|error| Error::fault("start a thread", system_words(&error)))
 }
 
-fn examine(
+/// Checks the configuration, the network and the user, and sends the findings of
+/// each as soon as they are known.
+fn send_all(
     wanted: &Check,
     file: Option<File>,
-    opened: &Opened,
+    opened: &OpenResult,
     until: Instant,
     ends: &mut ChildEnds,
 ) -> Result<(), Error> {
     let config = match (file, opened) {
-        (Some(file), Ok(_)) => read(&wanted.config, &file, until),
+        (Some(file), Ok(_)) => read_config(&wanted.config, &file, until),
         _ => Err(Vec::new()),
     };
     let mut reachable = Reachable::No;
     let config = match config {
         Ok((config, found)) => {
-            tell(ends, found)?;
+            send_findings(ends, found)?;
             send(
                 ends,
-                &Told::Settings {
+                &ChildLine::Options {
                     failmode: match config.failmode {
-                        Failmode::Safe => Stated::Safe,
-                        Failmode::Secure => Stated::Secure,
+                        Failmode::Safe => PipeFailmode::Safe,
+                        Failmode::Secure => PipeFailmode::Secure,
                     },
                     takes_passcode: config.accept_env_factor,
                 },
             )?;
-            let found = network::look(&config, ends, until);
+            let found = network::findings(&config, ends, until);
             let outcome = found.iter().find(|finding| finding.id == "network.outcome");
             if outcome.is_some_and(|finding| finding.level == Level::Ok) {
                 reachable = Reachable::Yes;
             }
-            tell(ends, found)?;
+            send_findings(ends, found)?;
             Some(config)
         }
         Err(found) => {
-            tell(ends, found)?;
+            send_findings(ends, found)?;
             None
         }
     };
     let Some(name) = &wanted.user else {
         return Ok(());
     };
-    let whom = Whom {
+    let login = TrialLogin {
         name: name.clone(),
         duo_user: wanted.duo_user.clone(),
         client: wanted.client.clone(),
     };
-    let found = user::look(&whom, config.as_deref(), reachable, ends);
-    tell(ends, found)
+    let found = user::findings(&login, config.as_deref(), reachable, ends);
+    send_findings(ends, found)
 }
 
-fn tell(ends: &mut ChildEnds, findings: Vec<Finding>) -> Result<(), Error> {
+fn send_findings(ends: &mut ChildEnds, findings: Vec<Finding>) -> Result<(), Error> {
     findings.into_iter().try_for_each(|mut finding| {
-        finding.text = finding.text.chars().take(LONGEST).collect();
-        send(ends, &Told::Finding(finding))
+        finding.text = finding.text.chars().take(LONGEST_TEXT).collect();
+        send(ends, &ChildLine::Finding(finding))
     })
 }
 
-fn send(ends: &mut ChildEnds, told: &Told) -> Result<(), Error> {
+fn send(ends: &mut ChildEnds, line: &ChildLine) -> Result<(), Error> {
     let text =
-        serde_json::to_string(told).map_err(|error| Error::fault("write a finding", error))?;
+        serde_json::to_string(line).map_err(|error| Error::fault("write a finding", error))?;
     ends.send(&(text + "\n"))
 }
 
-/// Reads and judges the configuration.
-fn read(
+/// Reads the configuration file, and returns it with the findings about it.
+///
+/// # Errors
+/// The findings alone, if the file cannot be used.
+fn read_config(
     path: &Path,
     file: &File,
     until: Instant,
@@ -276,16 +289,21 @@ fn read(
         .map_err(|problem| vec![Finding::fail("configuration.syntax", problem.at(path))])?;
     match config::parse(bytes.expose()) {
         Ok(parsed) => {
-            let until = until.min(Instant::now() + LOOKUPS);
-            let found = configuration::look(path, &parsed.config, &parsed.warnings, until);
+            let until = until.min(Instant::now() + LOOKUP_TIME);
+            let found = configuration::findings(path, &parsed.config, &parsed.warnings, until);
             Ok((Box::new(parsed.config), found))
         }
-        Err(broken) => Err(configuration::broken(path, &broken)),
+        Err(broken) => Err(configuration::findings_of_broken(path, &broken)),
     }
 }
 
-/// Takes the child's findings in; anything odd is a finding too.
-fn take(report: Result<Report, Error>, findings: &mut Vec<Finding>) -> Option<(Failmode, bool)> {
+/// Adds the child's findings to `findings`, and a finding about the child itself.
+/// Returns the failmode, and whether a passcode is taken from the environment, if
+/// the configuration could be read.
+fn take_report(
+    report: Result<Report, Error>,
+    findings: &mut Vec<Finding>,
+) -> Option<(Failmode, bool)> {
     const ID: &str = "installation.child";
     let failed =
         |why: &str| Finding::fail(ID, format!("the process without privileges failed: {why}"));
@@ -296,11 +314,13 @@ fn take(report: Result<Report, Error>, findings: &mut Vec<Finding>) -> Option<(F
             return None;
         }
     };
-    let mut settings = None;
-    let mut odd = match (report.left, report.end) {
+    let mut options = None;
+    let mut failure = match (report.left, report.end) {
         (Some(left), _) => Some(left.reason().to_owned()),
         (None, End::Exited(0)) => None,
-        (None, End::Exited(TIME_IS_UP)) => Some("the accounts and groups took too long".to_owned()),
+        (None, End::Exited(OUT_OF_TIME)) => {
+            Some("the accounts and groups took too long".to_owned())
+        }
         (None, End::Exited(status)) => Some(format!("exit status {status}")),
         (None, End::Killed(signal)) => Some(format!("killed by {signal}")),
         (None, End::Stuck) => Some("it does not end".to_owned()),
@@ -308,30 +328,33 @@ fn take(report: Result<Report, Error>, findings: &mut Vec<Finding>) -> Option<(F
     let text = String::from_utf8_lossy(&report.records);
     for line in text.lines() {
         match serde_json::from_str(line) {
-            Ok(Told::Finding(finding)) if is_the_childs(&finding) => findings.push(finding),
-            Ok(Told::Settings {
+            Ok(ChildLine::Finding(finding)) if may_be_the_childs(&finding) => {
+                findings.push(finding);
+            }
+            Ok(ChildLine::Options {
                 failmode,
                 takes_passcode,
             }) => {
                 let failmode = match failmode {
-                    Stated::Safe => Failmode::Safe,
-                    Stated::Secure => Failmode::Secure,
+                    PipeFailmode::Safe => Failmode::Safe,
+                    PipeFailmode::Secure => Failmode::Secure,
                 };
-                settings = Some((failmode, takes_passcode));
+                options = Some((failmode, takes_passcode));
             }
-            Ok(Told::Fault(why)) => odd = Some(why),
-            Ok(Told::Finding(_)) | Err(_) => odd = Some("it writes garbage".to_owned()),
+            Ok(ChildLine::Fault(why)) => failure = Some(why),
+            Ok(ChildLine::Finding(_)) | Err(_) => failure = Some("it writes garbage".to_owned()),
         }
     }
-    findings.push(match odd {
+    findings.push(match failure {
         None => Finding::ok(ID, "a process without privileges can be started"),
         Some(why) => failed(&why),
     });
-    settings
+    options
 }
 
-/// The child speaks of what it has seen, and of nothing else.
-fn is_the_childs(finding: &Finding) -> bool {
+/// Whether the finding is of a group that the child checks. A child that was taken
+/// over must not speak for the parent.
+fn may_be_the_childs(finding: &Finding) -> bool {
     let group = finding.id.split('.').next().unwrap_or_default();
     ["configuration", "network", "user"].contains(&group)
 }
@@ -346,7 +369,7 @@ fn print(findings: &Findings, wanted: &Check) -> ExitCode {
         Format::Text => findings.as_text(wanted.charset, colour),
         Format::Json => findings.as_json(),
     };
-    // A reader that has gone is not an event: the exit status stays.
+    // If stdout is closed, the exit status still tells the outcome.
     let _ = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());

@@ -1,5 +1,6 @@
-//! The child's side of the wall: what it gives up before it reads a byte that
-//! came from outside, in the order that the steps need.
+//! What the child gives up before it reads a byte that came from outside.
+//! Priority and limits come first, since only root may reset them; then the
+//! user; then everything that the new user can give up as well.
 
 use std::fs::File;
 use std::os::fd::RawFd;
@@ -9,17 +10,19 @@ use nix::libc;
 use nix::sys::prctl;
 use nix::unistd::{chdir, close, dup2_stdout};
 
-use super::ids::{forbid_tracing, irrevocably_become};
+use super::ids::{forbid_tracing, irrevocably_become_the_privsep_user};
 use super::inherited::ignore_signals;
 use super::limits::raise_limits;
 use super::priority::reset_priority;
 use super::standing::{PrivsepUser, Standing};
 use crate::system_words;
 
-/// Leaves the child nothing but its descriptors and its name.
+/// Takes from the child what the caller gave it, root's privileges, and each
+/// descriptor but 0 to 2 and `kept`.
 ///
 /// # Errors
-/// [`Error::Fault`]: it must end, since it may hold something still.
+/// [`Error::Fault`] if one of the steps fails. The child must end then, since it
+/// may still have what the later steps take.
 pub(super) fn confine(
     standing: Standing,
     user: Option<&PrivsepUser>,
@@ -30,7 +33,7 @@ pub(super) fn confine(
     raise_limits()?;
     match (standing, user) {
         (Standing::Own, _) => {}
-        (_, Some(user)) => irrevocably_become(user)?,
+        (_, Some(user)) => irrevocably_become_the_privsep_user(user)?,
         (_, None) => return Err(Error::Fault("nobody to drop privileges to".to_owned())),
     }
     forbid_tracing()?;
@@ -38,7 +41,8 @@ pub(super) fn confine(
         .map_err(|errno| Error::fault("forbid new privileges", errno.desc()))?;
     chdir("/").map_err(|errno| Error::fault("change to '/'", errno.desc()))?;
 
-    // Whatever a library may print, a file that scp or git carries stays whole.
+    // Standard output belongs to the session: a line that a library prints there
+    // would damage a file that scp or git carries.
     let null = File::options()
         .write(true)
         .open("/dev/null")
@@ -50,10 +54,11 @@ pub(super) fn confine(
     Ok(())
 }
 
-/// Three name servers that do not answer cost 10 s with these, and 30 s with
-/// the resolver's own. Nothing else is in the environment.
+/// Shortens the resolver's waits: three name servers that do not answer cost 10 s
+/// with these options, and 30 s with the resolver's defaults. The environment is
+/// empty but for this variable.
 fn set_resolver_options() {
-    // SAFETY: this process has one thread, so nobody reads the environment.
+    // SAFETY: this process has one thread, so no other code reads the environment.
     unsafe { std::env::set_var("RES_OPTIONS", "timeout:2 attempts:2") };
 }
 
@@ -75,16 +80,18 @@ fn close_all_but(kept: [Option<RawFd>; 3]) -> Result<(), Error> {
     }
     gaps.push((first, u32::MAX));
     for (first, last) in gaps {
-        // SAFETY: closing descriptors touches no memory; `separate` forgets the owners.
+        // SAFETY: close_range touches no memory, and `separate` forgets the owners of
+        // the descriptors.
         let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) };
         if result != 0 {
-            // Before Linux 5.9.
+            // Linux before 5.9 has no close_range.
             return close_listed(&kept);
         }
     }
     Ok(())
 }
 
+/// Closes every descriptor that /proc lists but 0 to 2 and `kept`.
 fn close_listed(kept: &[u32]) -> Result<(), Error> {
     let listing =
         |error: std::io::Error| Error::fault("list the descriptors", system_words(&error));
@@ -99,7 +106,8 @@ fn close_listed(kept: &[u32]) -> Result<(), Error> {
         }
     }
     for fd in spare {
-        // The listing's own descriptor is among them, and closed already.
+        // The list has the descriptor that /proc was read through, which is closed
+        // already, so an error is no event.
         let _ = close(RawFd::try_from(fd).unwrap_or(-1));
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Dropping privileges: user and group ids, capabilities, and the proof that
-//! they are gone. Whoever could attach a debugger to either process afterwards
-//! would hold Duo's yes, so tracing is forbidden with no gap between.
+//! they are gone. A debugger that is attached to either process could forge Duo's
+//! yes, so tracing is forbidden before the process belongs to its new user.
 
 use duo_policy::error::Error;
 use nix::errno::Errno;
@@ -12,15 +12,16 @@ use super::standing::{Caller, PrivsepUser, Standing};
 
 const ROOT: Uid = Uid::from_raw(0);
 
-/// In the child: drops to `user`, for good, and proves it.
+/// In the child: becomes `user` for good, with no group but the user's own and no
+/// capability, and proves it.
 ///
 /// # Errors
-/// [`Error::Fault`]: something is left of what we were.
-pub(super) fn irrevocably_become(user: &PrivsepUser) -> Result<(), Error> {
-    setgroups(&[user.gid]).map_err(dropping)?;
-    irrevocably_set(user.uid, user.gid)?;
+/// [`Error::Fault`] if a privilege is left. The child must end then.
+pub(super) fn irrevocably_become_the_privsep_user(user: &PrivsepUser) -> Result<(), Error> {
+    setgroups(&[user.gid]).map_err(drop_failed)?;
+    irrevocably_set_ids(user.uid, user.gid)?;
     clear_capabilities()?;
-    if getgroups().map_err(dropping)? != [user.gid] {
+    if getgroups().map_err(drop_failed)? != [user.gid] {
         return Err(Error::Fault(
             "couldn't drop privileges: groups remain".to_owned(),
         ));
@@ -28,13 +29,13 @@ pub(super) fn irrevocably_become(user: &PrivsepUser) -> Result<(), Error> {
     prove_ids(user.uid, user.gid)
 }
 
-/// Takes root's id for the real and saved ones too. A caller may signal a
-/// process that has their id as its real one: without this, a SIGSTOP could
-/// leave a process behind that is root's and has the configuration open
+/// Makes the real and the saved user id root's, as the effective one is. A caller
+/// may signal a process whose real or saved user id is theirs: without this, a
+/// SIGSTOP could leave a process of root's behind that has the configuration open
 /// (docs/security.md, attack 4).
 ///
 /// # Errors
-/// [`Error::Fault`] if that is not allowed.
+/// [`Error::Fault`] if the kernel refuses.
 pub fn become_root_alone(standing: Standing) -> Result<(), Error> {
     match standing {
         Standing::Setuid => setresuid(ROOT, ROOT, ROOT)
@@ -43,41 +44,43 @@ pub fn become_root_alone(standing: Standing) -> Result<(), Error> {
     }
 }
 
-/// In the parent: becomes the caller, whose session this will be, and proves
-/// it; supplementary groups are theirs already. Harmless when done twice.
+/// In the parent: becomes the caller for good, and proves it. The supplementary
+/// groups are the caller's already. A second call only proves it again.
 ///
-/// The parent is the user's own process from here on, but holds the door: a
-/// debugger in it would be Duo's yes. The session's exec makes it an ordinary
-/// process again.
+/// The parent belongs to the caller from here on, but it opens the door, so
+/// the caller may not attach a debugger to it. The session's execve makes the
+/// process an ordinary one again.
 ///
 /// # Errors
-/// [`Error::Fault`]: something is left of what we were.
+/// [`Error::Fault`] if a privilege is left, or tracing cannot be forbidden.
 pub fn irrevocably_become_the_caller(standing: Standing, caller: Caller) -> Result<(), Error> {
     if standing == Standing::Setuid {
-        let uids = getresuid().map_err(dropping)?;
+        let uids = getresuid().map_err(drop_failed)?;
         if uids.effective == ROOT {
-            irrevocably_set(caller.uid, caller.gid)?;
+            irrevocably_set_ids(caller.uid, caller.gid)?;
         }
         prove_ids(caller.uid, caller.gid)?;
     }
     forbid_tracing()
 }
 
-/// The saved user id goes last. Each change of the others sets "dumpable" to
-/// fs.suid_dumpable, and where that is 1, the new user's other processes could
-/// attach in between, were not one id still root's.
-fn irrevocably_set(uid: Uid, gid: Gid) -> Result<(), Error> {
-    setresgid(gid, gid, gid).map_err(dropping)?;
-    setresuid(uid, uid, ROOT).map_err(dropping)?;
+/// Gives up root's user and group id, in an order that leaves no gap. Each
+/// change of an effective id lets other processes of the new user attach to this
+/// one where fs.suid_dumpable is 1, unless its real or saved user id is root's;
+/// and the new user may stop a process whose real or saved user id is theirs
+/// (docs/security.md, attack 4). So both stay root's until tracing is forbidden.
+fn irrevocably_set_ids(uid: Uid, gid: Gid) -> Result<(), Error> {
+    setresgid(gid, gid, gid).map_err(drop_failed)?;
+    setresuid(ROOT, uid, ROOT).map_err(drop_failed)?;
     forbid_tracing()?;
-    setresuid(uid, uid, uid).map_err(dropping)
+    setresuid(uid, uid, uid).map_err(drop_failed)
 }
 
-/// No core, and no other process of this uid may trace us, read our memory or
-/// open our descriptors.
+/// Forbids a core file, and forbids the other processes of this user id to trace
+/// this process, to read its memory and to open its descriptors.
 ///
 /// # Errors
-/// [`Error::Fault`] if that is not so afterwards.
+/// [`Error::Fault`] if these are still allowed afterwards.
 pub(super) fn forbid_tracing() -> Result<(), Error> {
     prctl::set_dumpable(false).map_err(|errno| Error::fault("forbid tracing", errno.desc()))?;
     if prctl::get_dumpable() != Ok(false) {
@@ -88,23 +91,24 @@ pub(super) fn forbid_tracing() -> Result<(), Error> {
     Ok(())
 }
 
-fn dropping(errno: Errno) -> Error {
+fn drop_failed(errno: Errno) -> Error {
     Error::fault("drop privileges", errno.desc())
 }
 
-/// Proves that this process is `uid` and `gid`, wholly and for good.
+/// Proves that each user id of this process is `uid`, that each group id is
+/// `gid`, that it cannot take root's ids back, and that it has no capability.
 fn prove_ids(uid: Uid, gid: Gid) -> Result<(), Error> {
-    let uids = getresuid().map_err(dropping)?;
-    let gids = getresgid().map_err(dropping)?;
-    let stay = [uids.real, uids.effective, uids.saved] == [uid; 3]
+    let uids = getresuid().map_err(drop_failed)?;
+    let gids = getresgid().map_err(drop_failed)?;
+    let is_dropped = [uids.real, uids.effective, uids.saved] == [uid; 3]
         && [gids.real, gids.effective, gids.saved] == [gid; 3];
-    let roots = Gid::from_raw(0);
-    let back = setresuid(ROOT, ROOT, ROOT).is_ok()
+    let root_group = Gid::from_raw(0);
+    let came_back = setresuid(ROOT, ROOT, ROOT).is_ok()
         || nix::unistd::setuid(ROOT).is_ok()
         || nix::unistd::seteuid(ROOT).is_ok()
-        || (gid != roots && setresgid(roots, roots, roots).is_ok());
+        || (gid != root_group && setresgid(root_group, root_group, root_group).is_ok());
     let (effective, permitted, _) = capabilities()?;
-    if stay && !back && effective == 0 && permitted == 0 {
+    if is_dropped && !came_back && effective == 0 && permitted == 0 {
         Ok(())
     } else {
         Err(Error::Fault(
@@ -122,27 +126,35 @@ struct CapabilityHeader {
     pid: i32,
 }
 
+impl CapabilityHeader {
+    fn of_this_thread() -> CapabilityHeader {
+        CapabilityHeader {
+            version: CAPABILITY_VERSION,
+            pid: 0,
+        }
+    }
+}
+
+/// One half of the three sets: version 3 has 64 capabilities in two halves.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct CapabilityWords {
+struct CapabilityHalf {
     effective: u32,
     permitted: u32,
     inheritable: u32,
 }
 
-/// This thread's sets: effective, permitted, inheritable.
+/// This thread's sets: effective, permitted, inheritable. Bit N is the
+/// capability N of capabilities(7).
 fn capabilities() -> Result<(u64, u64, u64), Error> {
-    let mut header = CapabilityHeader {
-        version: CAPABILITY_VERSION,
-        pid: 0,
-    };
-    let mut words = [CapabilityWords::default(); 2];
-    // SAFETY: version 3 writes two sets of words, and both arguments outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
+    let mut header = CapabilityHeader::of_this_thread();
+    let mut halves = [CapabilityHalf::default(); 2];
+    // SAFETY: version 3 writes two halves, and both arguments outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) };
     if result != 0 {
         return Err(Error::fault("read the capabilities", Errno::last().desc()));
     }
-    let [low, high] = words;
+    let [low, high] = halves;
     let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
     Ok((
         join(low.effective, high.effective),
@@ -151,14 +163,12 @@ fn capabilities() -> Result<(u64, u64, u64), Error> {
     ))
 }
 
-/// Empties every capability set of this process, and proves it.
+/// Empties the effective, permitted and inheritable sets, and proves it. The
+/// ambient set is empty then too, since each of its members must be in two of them.
 fn clear_capabilities() -> Result<(), Error> {
-    let mut header = CapabilityHeader {
-        version: CAPABILITY_VERSION,
-        pid: 0,
-    };
-    let none = [CapabilityWords::default(); 2];
-    // SAFETY: version 3 reads two sets of words, and both arguments outlive the call.
+    let mut header = CapabilityHeader::of_this_thread();
+    let none = [CapabilityHalf::default(); 2];
+    // SAFETY: version 3 reads two halves, and both arguments outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, none.as_ptr()) };
     if result != 0 || capabilities()? != (0, 0, 0) {
         return Err(Error::Fault(

@@ -1,5 +1,5 @@
-//! Signals and environment: taken over before anything else, since both are the
-//! caller's weapons, and handed to the session as they were.
+//! Signals and environment. The caller chose both, so they are replaced before
+//! anything else happens, and given to the session as they were.
 
 use std::ffi::{CStr, CString, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,15 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
 };
 
-/// Whether SIGPIPE was ignored when we were started.
+/// Whether SIGPIPE was ignored when this program was started.
 static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Rust's runtime ignores SIGPIPE before `main`: look before it does.
+/// Reads the disposition of SIGPIPE before `main`, since Rust's runtime ignores
+/// the signal before `main` too (docs/security.md, attack 5).
 extern "C" fn note_sigpipe() {
     let mut at_start = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: sigaction only writes the old action into our zeroed struct, which
-    // is a valid value of its type whether or not the call succeeds.
+    // SAFETY: sigaction only writes the old action into `at_start`, which is zeroed
+    // and so a valid value of its type whether or not the call succeeds.
     let handler = unsafe {
         libc::sigaction(libc::SIGPIPE, std::ptr::null(), at_start.as_mut_ptr());
         at_start.assume_init().sa_sigaction
@@ -31,23 +32,25 @@ extern "C" fn note_sigpipe() {
 #[unsafe(link_section = ".init_array")]
 static NOTE_SIGPIPE: extern "C" fn() = note_sigpipe;
 
-/// What the session must get back as it was: signals and environment.
+/// Signals and environment as this program was started with them. The session
+/// gets them back.
 pub struct Inherited {
-    /// Each entry as it was given, duplicates and oddities included.
+    /// Each entry as it was given: duplicates, and entries without `=`, too.
     pub environment: Vec<CString>,
     mask: SigSet,
     dispositions: Vec<(Signal, SigAction)>,
 }
 
-/// Takes over signals and environment. From here on `environ` is empty, so that
-/// no library finds a proxy, a CA, a resolver option or a locale in it. In
-/// syslog, this process is `name`.
+/// Keeps the signal dispositions, the signal mask and the environment for the
+/// session, and replaces them with this program's. From here on `environ` is
+/// empty, so that no library finds a proxy, a CA, a resolver option or a locale in
+/// it (docs/security.md, attack 1). In syslog, this process is `name`.
 ///
 /// # Errors
 /// [`Error::Fault`] if a signal cannot be set.
 pub fn take_over(name: &'static CStr) -> Result<Inherited, Error> {
     let environment = take_environment();
-    // SAFETY: the name is static, as openlog wants it.
+    // SAFETY: openlog keeps the pointer, and `name` is static.
     unsafe { libc::openlog(name.as_ptr(), libc::LOG_PID, libc::LOG_AUTHPRIV) };
     let mut mask = SigSet::empty();
     sigprocmask(
@@ -63,8 +66,8 @@ pub fn take_over(name: &'static CStr) -> Result<Inherited, Error> {
         false => SigHandler::SigDfl,
     };
     dispositions.push((Signal::SIGPIPE, plain_action(at_start)));
-    // A caller that ignores SIGCHLD would take our child's exit status away; a
-    // stopped login would keep the terminal in the middle of a question.
+    // Where SIGCHLD is ignored, the kernel drops the child's exit status. A login
+    // that is stopped by Ctrl-Z would keep the terminal in the middle of a question.
     for (signal, handler) in [
         (Signal::SIGCHLD, SigHandler::SigDfl),
         (Signal::SIGTSTP, SigHandler::SigIgn),
@@ -81,13 +84,13 @@ pub fn take_over(name: &'static CStr) -> Result<Inherited, Error> {
 }
 
 impl Inherited {
-    /// Puts dispositions and mask back, right before the session starts.
+    /// Restores the dispositions and the mask, right before the session starts.
     ///
     /// # Errors
-    /// [`Error::Fault`] if one cannot be set.
+    /// [`Error::Fault`] if a disposition or the mask cannot be set.
     pub fn restore_signals(&self) -> Result<(), Error> {
         for (signal, action) in &self.dispositions {
-            // SAFETY: the action was in force before, or is SIG_DFL or SIG_IGN.
+            // SAFETY: the action was in force at the start, or is SIG_DFL or SIG_IGN.
             unsafe { sigaction(*signal, action) }
                 .map_err(|errno| Error::fault("restore a signal", errno.desc()))?;
         }
@@ -96,12 +99,13 @@ impl Inherited {
     }
 }
 
-/// In the child: no signal that the user can bring about ends it, so that it
-/// lives to write the log. Killing a session's leader hangs up the foreground,
-/// and Ctrl-C reaches everybody; the parent tells the child over the life pipe.
+/// In the child: ignores the signals that the terminal sends, so that the child
+/// lives to write its line in the log. When the session's leader is killed, the
+/// kernel hangs up the foreground group, and Ctrl-C reaches that whole group. The
+/// parent tells the child over the life pipe (docs/security.md, *Life and death*).
 ///
 /// # Errors
-/// [`Error::Fault`] if one cannot be set.
+/// [`Error::Fault`] if a disposition or the mask cannot be set.
 pub(super) fn ignore_signals() -> Result<(), Error> {
     for signal in [
         Signal::SIGINT,
@@ -115,7 +119,8 @@ pub(super) fn ignore_signals() -> Result<(), Error> {
         .map_err(|errno| Error::fault("unblock signals", errno.desc()))
 }
 
-/// What ends a login from outside, and the child's own end.
+/// The signals that the parent waits for: those that end a login from outside,
+/// and the one that reports the child's end.
 pub(super) fn watched_signals() -> SigSet {
     [
         Signal::SIGINT,
@@ -133,7 +138,7 @@ fn plain_action(handler: SigHandler) -> SigAction {
 }
 
 fn set_disposition(signal: Signal, handler: SigHandler) -> Result<SigAction, Error> {
-    // SAFETY: only SIG_DFL and SIG_IGN are ever set, so no code of ours runs in a handler.
+    // SAFETY: only SIG_DFL and SIG_IGN are ever set, so no handler runs.
     unsafe { sigaction(signal, &plain_action(handler)) }
         .map_err(|errno| Error::fault("set a signal", errno.desc()))
 }
@@ -147,8 +152,8 @@ unsafe extern "C" {
 fn take_environment() -> Vec<CString> {
     const PASSCODE: &[u8] = b"DUO_PASSCODE=";
     let mut entries = Vec::new();
-    // SAFETY: no thread exists yet, so nothing changes `environ` under us. It is
-    // null or a null-terminated array of C strings in memory that is ours to write.
+    // SAFETY: no other thread exists, so nothing else changes `environ`. It is null
+    // or a null-terminated array of C strings in memory that this process may write.
     unsafe {
         let mut next = environ;
         while !next.is_null() && !(*next).is_null() {

@@ -1,13 +1,14 @@
-//! The caller's limits: raised as far as we may, and refused where they leave
-//! too little. Found out later, that would look like Duo being down, and
-//! `failmode = safe` would open the door.
+//! The caller's limits. The child raises them as far as it may, and a login that
+//! has too little is denied at once. A limit that is met later looks like a Duo
+//! that is down, and `failmode = safe` would open the door (docs/security.md,
+//! *Causes removed*).
 
 use duo_policy::error::Error;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 
-/// What each is raised to, and the least that is enough for TLS, a resolver and
-/// a thread or two; less is refused now, since later it would look like Duo
-/// being down.
+/// Each limit, the value that it is set to, and the least that is enough for TLS,
+/// a resolver and a thread or two: descriptors, bytes, seconds of processor time,
+/// or processes.
 const LIMITS: [(Resource, rlim_t, rlim_t); 7] = [
     (Resource::RLIMIT_NOFILE, 1024, 64),
     (Resource::RLIMIT_AS, RLIM_INFINITY, 256 << 20),
@@ -18,7 +19,10 @@ const LIMITS: [(Resource, rlim_t, rlim_t); 7] = [
     (Resource::RLIMIT_STACK, 8 << 20, 0),
 ];
 
-/// Undoes the caller's limits as far as we may, and refuses too little.
+/// Undoes the caller's limits as far as this process may, and forbids core files.
+///
+/// # Errors
+/// [`Error::Fault`] if a limit is still lower than a login needs.
 pub(super) fn raise_limits() -> Result<(), Error> {
     let mut soft = Vec::new();
     for (resource, wanted, _) in LIMITS {
@@ -37,19 +41,21 @@ pub(super) fn raise_limits() -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets a limit; what it is then, read back.
+/// Sets the soft limit to `wanted`, or as near as this process may, and returns
+/// the soft limit as the kernel has it then.
 fn raise(resource: Resource, wanted: rlim_t) -> Result<rlim_t, Error> {
     let (soft, hard) = limit(resource)?;
     if soft == wanted {
         return Ok(soft);
     }
-    // Without CAP_SYS_RESOURCE the hard limit is as far as it goes.
+    // Without CAP_SYS_RESOURCE the hard limit cannot be raised.
     if setrlimit(resource, wanted, wanted.max(hard)).is_err() {
         let _ = setrlimit(resource, wanted.min(hard), hard);
     }
     Ok(limit(resource)?.0)
 }
 
+/// The soft and the hard limit.
 fn limit(resource: Resource) -> Result<(rlim_t, rlim_t), Error> {
     getrlimit(resource).map_err(|errno| Error::fault("read a limit", errno.desc()))
 }

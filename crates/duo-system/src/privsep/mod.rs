@@ -1,13 +1,16 @@
 //! Privilege separation: every system call that the safety of the program
-//! rests on, and the only `unsafe`, one step a file, in the order in which they
-//! happen: [`inherited`], [`standing`], the fork (here), [`confine`] with
-//! [`priority`], [`limits`] and [`ids`], then [`parent`].
+//! rests on, and the only `unsafe` code. Each file is one step, and the steps
+//! happen in this order: [`inherited`], [`standing`], the fork (here),
+//! [`confine`] with [`priority`], [`limits`] and [`ids`], then [`parent`].
 //!
-//! A child without privileges talks to the person and to Duo; its parent, back
-//! to being the user, waits, and opens the door only on two keys: "allow" on the
-//! verdict pipe and exit status 0. The caller controls our arguments,
-//! environment, limits, signals and descriptors, and may stop or kill the
-//! parent once it is theirs; none of that may ever look like Duo's yes.
+//! The child drops every privilege and talks to the person and to Duo. The
+//! parent becomes the caller again and waits. It opens the door only if the
+//! verdict pipe says "allow" and the child's exit status is 0
+//! (docs/security.md, *Processes*).
+//!
+//! The caller controls the arguments, environment, limits, signals and
+//! descriptors of this program, and may stop or kill the parent once the parent
+//! has dropped its privileges. None of these may ever look like Duo's yes.
 #![allow(unsafe_code)]
 
 mod confine;
@@ -39,27 +42,30 @@ pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
 pub use inherited::{Inherited, take_over};
 pub use parent::Parent;
-pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing, user_id};
+pub(crate) use standing::user_id;
+pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};
 
-/// What the child holds: where its records go, and whether its parent lives.
+/// The child's ends of the two pipes between it and its parent.
 pub struct ChildEnds {
+    /// The write end of the verdict pipe, for records.
     verdict: File,
-    /// Ends each wait of the child with the parent.
+    /// The read end of the life pipe. It ends each wait of the child when the
+    /// parent lets the child go or is gone.
     pub life: LifePipe,
 }
 
 impl ChildEnds {
-    /// Sends records, lines that the parent reads as ours, in one go.
+    /// Writes records, one a line, to the verdict pipe.
     ///
     /// # Errors
-    /// [`Error::Fault`] if the parent is gone.
+    /// [`Error::Fault`] if the parent has closed its end.
     pub fn send(&mut self, lines: &str) -> Result<(), Error> {
         self.verdict
             .write_all(lines.as_bytes())
             .map_err(|error| Error::fault("send a record", system_words(&error)))
     }
 
-    /// Whether nobody reads the records any more.
+    /// Whether the parent has closed its end of the verdict pipe.
     pub fn is_unread(&self) -> bool {
         let mut fds = [PollFd::new(self.verdict.as_fd(), PollFlags::empty())];
         let polled = poll(&mut fds, PollTimeout::ZERO);
@@ -68,29 +74,32 @@ impl ChildEnds {
     }
 }
 
-/// Bytes of stack for a thread that formats a line.
+/// Bytes of stack for a thread that only formats and writes a line.
 pub const THREAD_STACK: usize = 256 * 1024;
 
-/// Ends the process at once, other threads and all.
-fn leave(status: i32) -> ! {
-    // SAFETY: _exit runs no handlers and touches no memory of ours.
+/// Ends the process, with all its threads, and runs no exit handler.
+fn exit_at_once(status: i32) -> ! {
+    // SAFETY: _exit runs no handler and touches no memory of this program.
     unsafe { libc::_exit(status) }
 }
 
-/// What the child's half is started with: the configuration's descriptor, or
-/// why privileges could not be dropped. A child that could not drop them must
-/// say so and end.
+/// What the child's half is started with: the configuration file, if it was
+/// opened, or why privileges could not be dropped. A child that could not drop
+/// them must say so and end.
 pub type Confined = Result<Option<File>, Error>;
 
 /// Forks. In the child: drops every privilege, proves it, and runs `child`,
 /// whose value is its exit status. In the parent: becomes the caller for good,
 /// proves it, and returns.
 ///
-/// `config` is the one descriptor besides 0 to 2 and the pipes that the child
-/// keeps. No thread may exist, and nothing may have been logged.
+/// The child keeps `config`, the pipes and the descriptors 0 to 2, and no other.
+/// No other thread may exist, and nothing may have been logged: a descriptor of
+/// syslog that crosses the fork could end up being Duo's socket.
 ///
 /// # Errors
-/// [`Error::Fault`]; there is no child then, or it ends by itself.
+/// [`Error::Fault`] if a pipe or the child cannot be made, or if the parent
+/// cannot drop its privileges. In the second case the child ends by itself, since
+/// its life pipe closes.
 pub fn separate(
     standing: Standing,
     caller: Caller,
@@ -108,7 +117,7 @@ pub fn separate(
     )
     .map_err(|errno| Error::fault("watch signals", errno.desc()))?;
 
-    // SAFETY: this process has one thread, so the child may do anything that we may.
+    // SAFETY: this process has one thread, so the child may call any function.
     match unsafe { fork() } {
         Err(errno) => Err(Error::fault("fork", errno.desc())),
         Ok(ForkResult::Child) => {
@@ -118,14 +127,15 @@ pub fn separate(
                 Some(life_read.as_raw_fd()),
             ];
             let confined = confine(standing, user, kept);
-            // What confine closed is closed; forget the owners of those numbers.
+            // `confine` has closed these descriptors. Their owners would close
+            // the same numbers again, which other files may have by then.
             std::mem::forget((verdict_read, life_write, signals));
             share_one_heap();
             let ends = ChildEnds {
                 verdict: File::from(verdict_write),
                 life: LifePipe::new(life_read),
             };
-            leave(child(confined.map(|()| config), ends))
+            exit_at_once(child(confined.map(|()| config), ends))
         }
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, config));
@@ -135,10 +145,10 @@ pub fn separate(
     }
 }
 
-/// A heap for each thread would take memory and system calls for nothing: the
-/// threads of a login have little to do, one after the other.
+/// Lets all threads share one heap. A login's threads have little to do, one
+/// after the other, and a heap for each would cost memory and system calls.
 fn share_one_heap() {
-    // SAFETY: it sets a number of the allocator's, before there is a second thread.
+    // SAFETY: mallopt sets a number in the allocator, and there is no second thread yet.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1)

@@ -1,5 +1,6 @@
-//! The parent's side: it waits for the two keys, for the person to leave, and
-//! for the child's end, and for none of them for ever or in a busy loop.
+//! The parent's half: it waits for the child's records, for the person to leave,
+//! and for the child's end. A child that was let go and does not end is waited
+//! for during [`REAPING`] only (docs/security.md, *Life and death*).
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
@@ -18,18 +19,20 @@ use nix::unistd::Pid;
 
 use crate::system_words;
 
-/// The parent, waiting for the two keys.
+/// The parent, while the child runs.
 pub struct Parent {
     child: Pid,
+    /// The read end of the verdict pipe.
     verdict: File,
+    /// The write end of the life pipe.
     life: File,
     signals: SignalFd,
-    /// Whether descriptor 0 was a terminal at the start: one that has been hung
-    /// up does not say so any more.
+    /// Whether descriptor 0 was a terminal at the start. A terminal that has been
+    /// hung up does not look like one any more.
     on_terminal: bool,
 }
 
-/// Bytes; more than a child ever writes.
+/// The most bytes that are read from the verdict pipe. A child never writes so many.
 const LONGEST_REPORT: usize = 256 * 1024;
 
 /// How long a child that was let go may take to end.
@@ -47,33 +50,35 @@ impl Parent {
         }
     }
 
-    /// Waits until the child has ended, or the person has gone, and reaps it.
-    ///
-    /// # Errors
-    /// [`Error::Fault`] if waiting itself fails.
-    pub fn wait(mut self) -> Result<Report, Error> {
+    /// Waits until the child has ended or the person has left, and reaps the
+    /// child. A parent that can wait no longer lets the child go: the child then
+    /// logs that, and its line stays the only one.
+    pub fn wait(mut self) -> Report {
+        const UNWATCHED: Option<Departure> = Some(Departure::Unwatched);
         let mut records = Vec::new();
-        let mut left = self.listen(&mut records)?;
+        let mut left = self.read_records(&mut records).unwrap_or(UNWATCHED);
         let give_up = Instant::now() + REAPING;
         if let Some(why) = left {
-            // It ends, having logged why. One that is gone needs no word.
+            // The child logs this reason and ends. Where it has ended already, the
+            // write fails, and nobody needs the reason.
             let _ = self.life.write_all(&[why.to_byte()]);
-            self.take_last_words(&mut records, give_up);
+            self.read_last_records(&mut records, give_up);
         }
         let (end, signalled) = self.reap(give_up);
         // A signal or a hang-up may have come together with the verdict.
+        let polled = self.poll_sources(PollTimeout::ZERO);
         left = left
             .or(signalled)
-            .or(self.look_around(PollTimeout::ZERO)?.left);
-        Ok(Report { records, left, end })
+            .or(polled.map_or(UNWATCHED, |polled| polled.left));
+        Report { records, left, end }
     }
 
-    /// What the child writes once it knows that the person has left, until it
-    /// closes its pipe; not beyond `give_up`.
-    fn take_last_words(&mut self, records: &mut Vec<u8>, give_up: Instant) {
+    /// Reads the records that the child writes once it knows that the person has
+    /// left: until it closes its end of the pipe, but not beyond `give_up`.
+    fn read_last_records(&mut self, records: &mut Vec<u8>, give_up: Instant) {
         loop {
-            let left = give_up.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let remaining = give_up.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::ZERO);
             let mut fds = [PollFd::new(self.verdict.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, timeout) {
                 Ok(1..) => {}
@@ -81,47 +86,48 @@ impl Parent {
                 Ok(_) | Err(_) => return,
             }
             match self.read(records) {
-                Ok(Reading::More) => {}
-                Ok(Reading::End) | Err(_) => return,
+                Ok(VerdictPipe::Open) => {}
+                Ok(VerdictPipe::Ended) | Err(_) => return,
             }
         }
     }
 
-    /// Takes what is there on the verdict pipe.
-    fn read(&mut self, records: &mut Vec<u8>) -> Result<Reading, Error> {
+    /// Appends what the verdict pipe has now to `records`.
+    fn read(&mut self, records: &mut Vec<u8>) -> Result<VerdictPipe, Error> {
         let mut chunk = [0; 4096];
         let read = match self.verdict.read(&mut chunk) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-                return Ok(Reading::More);
+                return Ok(VerdictPipe::Open);
             }
             read => read.map_err(|error| Error::fault("read the verdict", system_words(&error)))?,
         };
         records.extend_from_slice(chunk.get(..read).unwrap_or_default());
         match read == 0 || records.len() > LONGEST_REPORT {
-            true => Ok(Reading::End),
-            false => Ok(Reading::More),
+            true => Ok(VerdictPipe::Ended),
+            false => Ok(VerdictPipe::Open),
         }
     }
 
-    /// Collects records until the child closes its pipe; if the person goes
-    /// first, says why.
-    fn listen(&mut self, records: &mut Vec<u8>) -> Result<Option<Departure>, Error> {
+    /// Reads records until the child closes its end of the pipe. If the person
+    /// leaves before that, returns why.
+    fn read_records(&mut self, records: &mut Vec<u8>) -> Result<Option<Departure>, Error> {
         loop {
-            let seen = self.look_around(PollTimeout::NONE)?;
-            // Read first: the record that says who this is may have come before
-            // the person left, and the last line shall name them.
-            let reading = match seen.verdict {
+            let polled = self.poll_sources(PollTimeout::NONE)?;
+            // Records are read first: the one with the person's name may have come
+            // before the person left, and the final line in the log needs that name.
+            let pipe = match polled.has_records {
                 true => self.read(records)?,
-                false => Reading::More,
+                false => VerdictPipe::Open,
             };
-            if seen.left.is_some() || matches!(reading, Reading::End) {
-                return Ok(seen.left);
+            if polled.left.is_some() || matches!(pipe, VerdictPipe::Ended) {
+                return Ok(polled.left);
             }
         }
     }
 
-    /// One look at everything that may happen, for as long as `timeout`.
-    fn look_around(&self, timeout: PollTimeout) -> Result<Seen, Error> {
+    /// Waits until the verdict pipe is readable or the person has left, at most
+    /// for `timeout`: zero, or without a limit.
+    fn poll_sources(&self, timeout: PollTimeout) -> Result<Polled, Error> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let mut watched = vec![
             (Source::Verdict, self.verdict.as_fd()),
@@ -132,8 +138,8 @@ impl Parent {
         if self.on_terminal {
             watched.push((Source::Terminal, stdin.as_fd()));
         }
-        let mut seen = Seen::default();
-        let mut outputs_gone = 0;
+        let mut polled = Polled::default();
+        let mut broken_outputs = 0;
         loop {
             let mut fds: Vec<PollFd<'_>> = watched
                 .iter()
@@ -148,12 +154,12 @@ impl Parent {
             let mut keep = Vec::new();
             for ((source, fd), happened) in watched.into_iter().zip(happened) {
                 match (source, happened) {
-                    (Source::Verdict, true) => seen.verdict = true,
-                    (Source::Signals, true) => seen.left = self.signal()?.or(seen.left),
-                    (Source::Terminal, true) => seen.left = Some(Departure::TerminalClosed),
+                    (Source::Verdict, true) => polled.has_records = true,
+                    (Source::Signals, true) => polled.left = self.take_signals()?.or(polled.left),
+                    (Source::Terminal, true) => polled.left = Some(Departure::TerminalClosed),
                     (Source::Output, true) => {
-                        // Not watched on: its error would wake us at once, for ever.
-                        outputs_gone += 1;
+                        // A broken descriptor would end each later poll at once.
+                        broken_outputs += 1;
                         continue;
                     }
                     (_, false) => {}
@@ -161,17 +167,17 @@ impl Parent {
                 keep.push((source, fd));
             }
             watched = keep;
-            if outputs_gone == 2 {
-                seen.left = Some(Departure::ConnectionClosed);
+            if broken_outputs == 2 {
+                polled.left = Some(Departure::ConnectionClosed);
             }
-            if seen.verdict || seen.left.is_some() || timeout == PollTimeout::ZERO {
-                return Ok(seen);
+            if polled.has_records || polled.left.is_some() || timeout == PollTimeout::ZERO {
+                return Ok(polled);
             }
         }
     }
 
-    /// Takes the pending signals; says why the person left, if they did.
-    fn signal(&self) -> Result<Option<Departure>, Error> {
+    /// Takes the pending signals. If one of them ends the login, returns why.
+    fn take_signals(&self) -> Result<Option<Departure>, Error> {
         let mut left = None;
         loop {
             let info = match self.signals.read_signal() {
@@ -192,9 +198,9 @@ impl Parent {
         }
     }
 
-    /// Waits for the child's end, but not for ever: it may have been stopped by
-    /// someone whom we cannot overrule. Also says why the person left, if a
-    /// signal said so meanwhile.
+    /// Waits for the child's end, at most until `give_up`: another process of the
+    /// child's user may have stopped the child, and the parent may not continue it.
+    /// If a signal that ends the login comes meanwhile, also returns why.
     fn reap(&self, give_up: Instant) -> (End, Option<Departure>) {
         let mut left = None;
         loop {
@@ -208,32 +214,37 @@ impl Parent {
             }
             let remaining = give_up.saturating_duration_since(Instant::now());
             if remaining.is_zero() {
-                // Works where both have one uid, or the parent is root's.
+                // The parent may kill the child only if both have the same user id,
+                // or the parent is root's.
                 if kill(self.child, Signal::SIGKILL).is_ok() {
                     let _ = waitpid(self.child, None);
                 }
                 return (End::Stuck, left);
             }
             let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::ZERO);
-            let _ = poll(
-                &mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)],
-                timeout,
-            );
-            left = self.signal().unwrap_or_default().or(left);
+            let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            if let Err(errno) = poll(&mut fds, timeout)
+                && errno != Errno::EINTR
+            {
+                // A poll that fails at once, again and again, must not spin.
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            left = self.take_signals().unwrap_or_default().or(left);
         }
     }
 }
 
-/// What the parent watches while it waits.
+/// What the parent polls while it waits.
 #[derive(Clone, Copy)]
 enum Source {
-    /// The child's records, or its end.
+    /// The verdict pipe: the child's records, and its end.
     Verdict,
-    /// Signals to us, and the child's end.
+    /// The signals of `watched_signals`.
     Signals,
-    /// Descriptor 0 as a terminal: a hang-up.
+    /// Descriptor 0, where it is a terminal: a hang-up.
     Terminal,
-    /// Descriptors 1 and 2: when both are broken, nobody is at the other end.
+    /// Descriptors 1 and 2: when both are broken, the client of a headless login
+    /// is gone.
     Output,
 }
 
@@ -241,20 +252,24 @@ impl Source {
     fn events(self) -> PollFlags {
         match self {
             Source::Verdict | Source::Signals => PollFlags::POLLIN,
-            // Errors and hang-ups are reported in any case.
+            // poll reports errors and hang-ups without being asked for them.
             Source::Terminal | Source::Output => PollFlags::empty(),
         }
     }
 }
 
+/// What one wait of the parent found.
 #[derive(Default)]
-struct Seen {
-    verdict: bool,
+struct Polled {
+    /// Whether the verdict pipe is readable.
+    has_records: bool,
+    /// Why the person left, if they did.
     left: Option<Departure>,
 }
 
-/// Whether more may come on the verdict pipe.
-enum Reading {
-    More,
-    End,
+/// Whether the verdict pipe may have more records.
+enum VerdictPipe {
+    Open,
+    /// The child has closed its end, or has written more than it ever should.
+    Ended,
 }

@@ -1,7 +1,7 @@
-//! What a caller may have done to our turn at the processor, undone while the
-//! child is still root. A process that hardly runs misses every deadline that
-//! Duo has met, and under `failmode = safe` that would look like Duo being down
-//! (docs/security.md, *Causes removed*).
+//! The scheduling of the child. A caller may start login_duo with so little
+//! processor time that it misses deadlines that Duo has met, and under
+//! `failmode = safe` that would look like a Duo that is down. So the child resets
+//! its scheduling while it is root (docs/security.md, *Causes removed*).
 
 use std::fs;
 
@@ -11,31 +11,31 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
-/// What the kernel gives to a process by default: nanoseconds that a timer may
-/// be late. A caller's own choice, of a minute say, comes through exec and
-/// fork, and would let every deadline pass before the next address is tried.
+/// The kernel's default timer slack, in nanoseconds: how late a timer may be. The
+/// caller's value outlives exec and fork. With a slack of a minute, every
+/// deadline would pass before the next address is tried.
 const TIMER_SLACK: u64 = 50_000;
 
-/// Takes nice 0, the normal scheduling class, all processors, the default timer
-/// slack, and no preference for the out-of-memory killer.
+/// Takes nice 0, the normal scheduling class, all processors, `oom_score_adj` 0
+/// and the default timer slack.
 ///
-/// Where root may not do one of these (a container without CAP_SYS_NICE or
-/// CAP_SYS_RESOURCE), it stays as it is: to deny everybody on such a machine
-/// would be worse, and a wait that ends too late is a fault anyway
-/// ([`crate::wait`]).
+/// Where root may not change one of these (a container without CAP_SYS_NICE or
+/// CAP_SYS_RESOURCE), but for the timer slack, the caller's value stays: to deny
+/// everybody on such a machine would be worse, and a wait that ends too late is a
+/// fault of this machine anyway ([`crate::wait`]).
 ///
 /// # Errors
 /// [`Error::Fault`] if the timer slack is not the default afterwards.
 pub(super) fn reset_priority() -> Result<(), Error> {
     let normal = libc::sched_param { sched_priority: 0 };
-    // SAFETY: both calls take numbers, and a structure that outlives the call.
+    // SAFETY: both calls read numbers, and one structure that outlives the call.
     unsafe {
         libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const normal);
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
     }
     let mut all = CpuSet::new();
     for number in 0..CpuSet::count() {
-        // Every number below `count` fits.
+        // `set` fails only for a number that is not below `count`.
         let _ = all.set(number);
     }
     let _ = sched_setaffinity(Pid::from_raw(0), &all);

@@ -1,7 +1,7 @@
-//! Who vouches for the server, and whether the chain that it shows is valid for
-//! some days more: one that ends locks everybody out, or lets everybody in, on
-//! one day and without a warning. (A trust anchor's own dates count for nothing:
-//! the TLS library does not look at them.)
+//! Findings about the server's certificates: which root they lead to, and whether
+//! they are valid for some days more. When a certificate ends, everybody is denied,
+//! or everybody passes, from one second to the next. The dates of a trusted root
+//! itself are not checked, since the TLS library ignores them.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::finding::Finding;
 
-/// Servers renew their certificates by themselves, well before that many days.
+/// Days. A server that works well has renewed its certificate by so many days before
+/// the end.
 const DAYS: u64 = 7;
 
 /// How many certificates are trusted.
@@ -26,7 +27,7 @@ pub fn roots(roots: &[CertificateDer<'static>], config: &Config) -> Finding {
     Finding::ok(ID, format!("{count} {number} trusted, {whose}"))
 }
 
-/// Whether what the server sent will do in some days still.
+/// Whether the certificates that the server sent are valid [`DAYS`] after `now`.
 pub fn chain(
     sent: &[CertificateDer<'static>],
     config: &Config,
@@ -44,7 +45,7 @@ pub fn chain(
     }
 }
 
-/// The root that stands behind the server.
+/// The trusted root to which the certificates that the server sent lead.
 pub fn anchor(
     sent: &[CertificateDer<'static>],
     config: &Config,

@@ -1,6 +1,6 @@
-//! Whether the configuration says what its writer meant: mistakes, options that do nothing, and
-//! above all groups that let people pass unasked. Runs without privileges: groups and accounts come
-//! from a directory service, perhaps.
+//! Findings about the configuration: mistakes, options that do nothing, and above all groups that
+//! let people pass unasked. The child looks for them, without privileges, since groups and accounts
+//! may come from a directory service.
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,21 +14,21 @@ use duo_system::account::Account;
 use super::local::Local;
 use crate::finding::{Finding, Level, quoted};
 
-/// Local accounts that are held against the gate.
+/// The most local accounts for which the gate is tried.
 const MOST_ACCOUNTS: usize = 200;
 
-/// Names that are told in one line.
+/// The most names in one finding.
 const MOST_NAMES: usize = 10;
 
-/// Of one Duo request everything takes at most this, in seconds.
+/// Seconds that one request to Duo takes at most, whatever `https_timeout` is.
 const LONGEST_REQUEST: u64 = 60;
 
-/// What is wrong with a file that cannot be used.
-pub fn broken(path: &Path, file: &Broken) -> Vec<Finding> {
+/// The findings about a file that cannot be used.
+pub fn findings_of_broken(path: &Path, file: &Broken) -> Vec<Finding> {
     let mut findings: Vec<Finding> = file
         .problems
         .iter()
-        .map(|problem| told(Level::Fail, "configuration.syntax", path, problem))
+        .map(|problem| finding_of(Level::Fail, "configuration.syntax", path, problem))
         .collect();
     findings.extend(warnings(path, &file.warnings));
     let mistake = Error::Configuration(String::new());
@@ -43,11 +43,12 @@ pub fn broken(path: &Path, file: &Broken) -> Vec<Finding> {
     findings
 }
 
-/// What should be known of a file that can be used.
-pub fn look(path: &Path, config: &Config, told: &[Problem], until: Instant) -> Vec<Finding> {
+/// The findings about a file that can be used. `warned` are the parser's warnings. Lookups of
+/// accounts end at `until`.
+pub fn findings(path: &Path, config: &Config, warned: &[Problem], until: Instant) -> Vec<Finding> {
     let syntax = format!("{} has no mistakes", path.display());
     let mut findings = vec![Finding::ok("configuration.syntax", syntax)];
-    findings.extend(warnings(path, told));
+    findings.extend(warnings(path, warned));
     findings.push(noverify(path, config));
     findings.push(failmode(config));
     findings.extend(no_effect(path, config));
@@ -61,7 +62,7 @@ pub fn look(path: &Path, config: &Config, told: &[Problem], until: Instant) -> V
     findings
 }
 
-fn told(level: Level, id: &'static str, path: &Path, problem: &Problem) -> Finding {
+fn finding_of(level: Level, id: &'static str, path: &Path, problem: &Problem) -> Finding {
     let finding = Finding::new(level, id, problem.at(path));
     match problem.line {
         Some(line) => finding.mend(format!("vi +{line} {}", quoted(path))),
@@ -73,13 +74,13 @@ fn edit(path: &Path) -> String {
     format!("vi {}", quoted(path))
 }
 
-/// The parser's, but for those that have findings of their own.
+/// The parser's warnings, but for those that other findings have.
 fn warnings(path: &Path, warnings: &[Problem]) -> Vec<Finding> {
     let others = |problem: &&Problem| match problem.kind {
         ProblemKind::Noverify | ProblemKind::NobodyAsked => false,
         ProblemKind::File | ProblemKind::Content => true,
     };
-    let warning = |problem| told(Level::Warn, "configuration.warning", path, problem);
+    let warning = |problem| finding_of(Level::Warn, "configuration.warning", path, problem);
     warnings.iter().filter(others).map(warning).collect()
 }
 
@@ -101,7 +102,7 @@ fn failmode(config: &Config) -> Finding {
     Finding::ok("configuration.failmode", text)
 }
 
-/// Options that do nothing beside others, or by themselves.
+/// Options that have no effect, by themselves or because of another option.
 fn no_effect(path: &Path, config: &Config) -> Vec<Finding> {
     const ID: &str = "configuration.no_effect";
     let mut texts = Vec::new();
@@ -152,7 +153,8 @@ fn all_groups(path: &Path, config: &Config, groups: &Groups, until: Instant) -> 
     findings
 }
 
-/// A misspelt group lets everybody pass whom it should ask, and says nothing.
+/// The finding about a pattern without wildcards. A misspelt group name lets everybody pass whom the
+/// group should ask, and a login does not show it.
 fn literal(local: &Local, sense: Sense, spelt: &str, name: &[u8]) -> Option<Finding> {
     const ID: &str = "configuration.groups";
     match (exists(name), sense) {
@@ -176,18 +178,19 @@ fn literal(local: &Local, sense: Sense, spelt: &str, name: &[u8]) -> Option<Find
     }
 }
 
-/// As the gate asks; the question is not about the account.
+/// Whether there is such a group, looked up as the gate does. The account does not matter.
 fn exists(name: &[u8]) -> Result<bool, String> {
     let root = Account::of(0).map_err(|error| error.to_string())?;
     let membership = root.membership(name).map_err(|error| error.to_string())?;
     Ok(membership != Membership::NoSuchGroup)
 }
 
-/// A group of this machine without members; what a directory lists is not known.
+/// Whether this machine lists the group, and lists no member of it. A directory may have members.
 fn is_empty_here(local: &Local, name: &str) -> bool {
     local.groups.iter().any(|group| group.name == name) && local.member_of(name).is_none()
 }
 
+/// The finding about a pattern with wildcards.
 fn wild(local: &Local, sense: Sense, spelt: &str) -> Option<Finding> {
     let alone = Groups::parse(spelt.replace(' ', "\\ ").as_bytes()).ok()?;
     let fits = local
@@ -202,7 +205,7 @@ fn wild(local: &Local, sense: Sense, spelt: &str) -> Option<Finding> {
     (!fits).then(|| Finding::warn("configuration.groups", text))
 }
 
-/// Whom the gate asks, of the accounts of this machine.
+/// Which accounts of this machine the gate asks.
 fn reach(path: &Path, config: &Config, local: &Local, until: Instant) -> Finding {
     const ID: &str = "configuration.reach";
     let (mut asked, mut passing, mut denied) = (0_usize, Vec::new(), Vec::new());
@@ -227,7 +230,7 @@ fn reach(path: &Path, config: &Config, local: &Local, until: Instant) -> Finding
         true => ": every pattern is negated, so none can match",
         false => "",
     };
-    judge_reach(asked, &passing, &denied, why).map_or_else(
+    reach_finding(asked, &passing, &denied, why).map_or_else(
         || {
             Finding::ok(
                 ID,
@@ -241,13 +244,18 @@ fn reach(path: &Path, config: &Config, local: &Local, until: Instant) -> Finding
     )
 }
 
-/// `why` says, if it is known, why nobody is asked.
-fn judge_reach(asked: usize, passing: &[String], denied: &[String], why: &str) -> Option<Finding> {
+/// The finding, unless everybody is asked. `why` says why nobody is asked, if that is known.
+fn reach_finding(
+    asked: usize,
+    passing: &[String],
+    denied: &[String],
+    why: &str,
+) -> Option<Finding> {
     const ID: &str = "configuration.reach";
     if !denied.is_empty() {
         let text = format!(
             "always denied, since groups cannot be applied: {}",
-            some(denied)
+            first_names(denied)
         );
         return Some(Finding::fail(ID, text));
     }
@@ -265,18 +273,19 @@ fn judge_reach(asked: usize, passing: &[String], denied: &[String], why: &str) -
             ID,
             format!(
                 "groups asks {asked} of this machine's {all} accounts; not asked: {}",
-                some(passing)
+                first_names(passing)
             ),
         ),
     })
 }
 
-fn some(names: &[String]) -> String {
-    let mut told: Vec<String> = names.iter().take(MOST_NAMES).cloned().collect();
+/// The first names, and how many more there are.
+fn first_names(names: &[String]) -> String {
+    let mut texts: Vec<String> = names.iter().take(MOST_NAMES).cloned().collect();
     if let Some(more @ 1..) = names.len().checked_sub(MOST_NAMES) {
-        told.push(format!("{more} more"));
+        texts.push(format!("{more} more"));
     }
-    told.join(", ")
+    texts.join(", ")
 }
 
 #[cfg(test)]
@@ -312,13 +321,13 @@ mod tests {
     fn groups_that_ask_nobody_fail() {
         let names = |names: &[&str]| -> Vec<String> { names.iter().map(|n| (*n).into()).collect() };
         let level = |asked, passing: &[&str], denied: &[&str]| {
-            judge_reach(asked, &names(passing), &names(denied), "").map(|finding| finding.level)
+            reach_finding(asked, &names(passing), &names(denied), "").map(|finding| finding.level)
         };
         assert_eq!(level(2, &[], &[]), None);
         assert_eq!(level(1, &["bob"], &[]), Some(Level::Ok));
         assert_eq!(level(0, &["bob"], &[]), Some(Level::Fail));
         assert_eq!(level(1, &[], &["bob"]), Some(Level::Fail));
         let many = names(&["x"; 12]);
-        assert!(some(&many).ends_with("x, 2 more"));
+        assert!(first_names(&many).ends_with("x, 2 more"));
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the program and its configuration stand as they must: whose they are, who else could put
-//! another file in their place, and whom the unprivileged process runs as.
+//! Findings about the installation: to whom the program and its configuration belong, who could
+//! replace these files, and which user the unprivileged child runs as.
 
 use std::fs::{self, Metadata};
 use std::os::fd::AsFd;
@@ -12,16 +12,16 @@ use duo_system::system_words;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::User;
 
-use super::local::lets_in;
+use super::local::is_login_shell;
 use crate::finding::{Finding, Level, quoted};
 
-/// Whose install it is: the machine's where root looks at it, else that of the
-/// user who does.
+/// Whose install is checked: the machine's if root checks it, else that of the user
+/// who does.
 #[derive(Debug, Clone, Copy)]
 pub struct Install {
     /// How this program was started.
     pub standing: Standing,
-    /// By whom.
+    /// Who started it.
     pub caller: Caller,
 }
 
@@ -42,7 +42,7 @@ impl Install {
     }
 }
 
-/// The program: owner, mode, mount.
+/// The findings about the program's file: its owner, its mode, its mount.
 pub fn program(path: &Path, install: Install) -> Vec<Finding> {
     let opened = fs::File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (status, file) = match opened {
@@ -119,8 +119,8 @@ fn mount(path: &Path, no_suid: bool) -> Finding {
     Finding::ok(ID, format!("{name} is on a file system that allows setuid"))
 }
 
-/// The folders above `path`, as it is written and as links lead to it: whoever may write to one of
-/// them can put another file there.
+/// The findings about the folders above `path`, as the path is written and as links resolve it. Who
+/// may write to one of these folders can replace the file.
 pub fn folders(id: &'static str, path: &Path, install: Install) -> Vec<Finding> {
     let mut all: Vec<PathBuf> = Vec::new();
     let written = std::path::absolute(path).ok();
@@ -134,7 +134,7 @@ pub fn folders(id: &'static str, path: &Path, install: Install) -> Vec<Finding> 
     }
     let bad: Vec<Finding> = all
         .iter()
-        .filter_map(|folder| judge_folder(id, folder, install))
+        .filter_map(|folder| folder_finding(id, folder, install))
         .collect();
     if bad.is_empty() {
         let who = match install.is_own() {
@@ -147,7 +147,8 @@ pub fn folders(id: &'static str, path: &Path, install: Install) -> Vec<Finding> 
     bad
 }
 
-fn judge_folder(id: &'static str, folder: &Path, install: Install) -> Option<Finding> {
+/// The finding about one folder, if others than the trusted users can write to it.
+fn folder_finding(id: &'static str, folder: &Path, install: Install) -> Option<Finding> {
     let name = folder.display();
     let status = match fs::metadata(folder) {
         Ok(status) => status,
@@ -166,7 +167,7 @@ fn judge_folder(id: &'static str, folder: &Path, install: Install) -> Option<Fin
         let mend = format!("chown {} {}", install.rightful(), quoted(folder));
         return Some(Finding::fail(id, text).mend(mend));
     }
-    // In a sticky folder nobody can replace what is root's.
+    // In a sticky folder nobody can replace a file of root's.
     if mode & 0o022 != 0 && mode & 0o1000 == 0 {
         let text = format!("the folder {name} can be written by group or others (mode {mode:04o})");
         return Some(Finding::fail(id, text).mend(format!("chmod go-w {}", quoted(folder))));
@@ -174,11 +175,11 @@ fn judge_folder(id: &'static str, folder: &Path, install: Install) -> Option<Fin
     None
 }
 
-/// The privilege-separation user.
+/// The findings about the privilege-separation user.
 pub fn privsep_user(name: &str) -> Vec<Finding> {
-    let look = |name: &str| User::from_name(name).map(|user| user.map(|user| user.shell));
-    let (wanted, stand_in) = match (look(name), look("sshd")) {
-        (Ok(wanted), Ok(stand_in)) => (wanted, stand_in.is_some()),
+    let shell_of = |name: &str| User::from_name(name).map(|user| user.map(|user| user.shell));
+    let (shell, has_stand_in) = match (shell_of(name), shell_of("sshd")) {
+        (Ok(shell), Ok(stand_in)) => (shell, stand_in.is_some()),
         (Err(errno), _) | (_, Err(errno)) => {
             let text = format!(
                 "the user '{name}' cannot be looked up: {}",
@@ -187,15 +188,17 @@ pub fn privsep_user(name: &str) -> Vec<Finding> {
             return vec![Finding::fail("installation.privsep_user", text)];
         }
     };
-    judge_user(name, wanted.as_deref(), stand_in)
+    user_findings(name, shell.as_deref(), has_stand_in)
 }
 
-fn judge_user(name: &str, shell: Option<&Path>, stand_in: bool) -> Vec<Finding> {
+/// `shell` is that of the user `name`, if there is one. `has_stand_in` says whether there is a user
+/// `sshd`.
+fn user_findings(name: &str, shell: Option<&Path>, has_stand_in: bool) -> Vec<Finding> {
     const ID: &str = "installation.privsep_user";
     const SHELL_ID: &str = "installation.privsep_shell";
     let add = format!("useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {name}");
     match shell {
-        None if stand_in => vec![
+        None if has_stand_in => vec![
             Finding::warn(
                 ID,
                 format!("there is no user '{name}': 'sshd' serves in its place"),
@@ -211,8 +214,7 @@ fn judge_user(name: &str, shell: Option<&Path>, stand_in: bool) -> Vec<Finding> 
         ],
         Some(shell) => {
             let exists = Finding::ok(ID, format!("the user '{name}' exists"));
-            let can = lets_in(&shell.to_string_lossy());
-            let shell = match can {
+            let shell = match is_login_shell(&shell.to_string_lossy()) {
                 false => Finding::ok(SHELL_ID, format!("nobody can log in as '{name}'")),
                 true => Finding::warn(
                     SHELL_ID,
@@ -225,7 +227,7 @@ fn judge_user(name: &str, shell: Option<&Path>, stand_in: bool) -> Vec<Finding> 
     }
 }
 
-/// The configuration file, from how opening it went.
+/// The finding about the configuration file, by the result of opening it.
 pub fn configuration_file(path: &Path, opened: &Result<Option<Problem>, Problem>) -> Finding {
     const ID: &str = "installation.configuration_file";
     let (problem, level) = match opened {
@@ -251,7 +253,7 @@ mod tests {
     #[test]
     fn the_privilege_separation_user_exists_and_has_no_shell() {
         let levels = |shell: Option<&str>, stand_in| -> Vec<Level> {
-            judge_user("duo", shell.map(Path::new), stand_in)
+            user_findings("duo", shell.map(Path::new), stand_in)
                 .iter()
                 .map(|finding| finding.level)
                 .collect()

@@ -1,5 +1,5 @@
-//! The accounts and groups that this machine itself lists: /etc/passwd and /etc/group, and no
-//! directory service, so that root may read them too.
+//! The accounts and groups of /etc/passwd and /etc/group. No directory service is asked, so root may
+//! read these too.
 
 use std::fs;
 
@@ -19,30 +19,30 @@ pub struct LocalUser {
 /// A line of /etc/group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalGroup {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// Its id.
+    /// The group's id.
     pub gid: u32,
-    /// The login names that it lists.
+    /// The login names in the line, without users whose primary group this is.
     pub members: Vec<String>,
 }
 
-/// What the two files say; a file that cannot be read says nothing.
+/// The content of both files. A file that cannot be read counts as empty.
 #[derive(Debug, Default)]
 pub struct Local {
-    /// /etc/passwd
+    /// The lines of /etc/passwd.
     pub users: Vec<LocalUser>,
-    /// /etc/group
+    /// The lines of /etc/group.
     pub groups: Vec<LocalGroup>,
 }
 
-/// The last words of shells that let nobody in.
-const NO_SHELLS: [&str; 6] = ["nologin", "false", "true", "sync", "shutdown", "halt"];
+/// The file names of shells that let nobody log in.
+const NO_LOGIN_SHELLS: [&str; 6] = ["nologin", "false", "true", "sync", "shutdown", "halt"];
 
-/// Whether someone with this shell can log in.
-pub fn lets_in(shell: &str) -> bool {
+/// Whether a user with this shell can log in.
+pub fn is_login_shell(shell: &str) -> bool {
     let last = shell.rsplit('/').next().unwrap_or_default();
-    !NO_SHELLS.contains(&last)
+    !NO_LOGIN_SHELLS.contains(&last)
 }
 
 impl Local {
@@ -64,10 +64,10 @@ impl Local {
 
     /// The accounts that can log in.
     pub fn logins(&self) -> impl Iterator<Item = &LocalUser> {
-        self.users.iter().filter(|user| lets_in(&user.shell))
+        self.users.iter().filter(|user| is_login_shell(&user.shell))
     }
 
-    /// Someone in the group `name`, as far as this machine knows.
+    /// A member of the group `name`, if these files have one.
     pub fn member_of(&self, name: &str) -> Option<&str> {
         let group = self.groups.iter().find(|group| group.name == name)?;
         let primary = || {

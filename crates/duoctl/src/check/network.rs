@@ -1,5 +1,6 @@
-//! Whether Duo can be reached and takes our keys, told step by step, so that the first step that
-//! fails is seen. Runs without privileges: every byte comes from the network.
+//! Findings about the network: whether Duo can be reached and accepts the keys, one finding a step, so
+//! that the first step that fails is seen. The child does this, without privileges, since every byte
+//! comes from the network.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,36 +21,40 @@ use super::certificates;
 use super::probe::{self, MOST_ADDRESSES, Reached};
 use crate::finding::{Finding, Level};
 
-/// For an answer to `/ping` or `/check`.
-const ANSWER: Duration = Duration::from_secs(10);
+/// The time for an answer to `/ping` or `/check`.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// For the name service.
-const NAMES: Duration = Duration::from_secs(10);
+/// The time for the name service.
+const NAME_TIME: Duration = Duration::from_secs(10);
 
-/// Seconds; beyond, a login costs two round trips more.
+/// Seconds that the clock may be off. Where it is off more, a login takes two round trips more
+/// (docs/duo-api.md, *Signing*).
 const CLOCK_TOLERANCE: u64 = 60;
 
-/// A login's deadlines, but for the minute that the whole check may take; and a
-/// busy Duo is told, not waited for.
+/// The deadlines of a login, but shorter, since the whole check takes less than a minute. A Duo that
+/// is busy becomes a finding, and is not waited for.
 pub fn deadlines() -> Deadlines {
     Deadlines {
-        request: ANSWER,
+        request: ANSWER_TIME,
         backoffs: 0,
         ..Deadlines::default()
     }
 }
 
-/// Looks at everything between here and Duo, by `until`.
-pub fn look(config: &Config, ends: &ChildEnds, until: Instant) -> Vec<Finding> {
+/// Checks everything between this machine and Duo, until `until` at most.
+pub fn findings(config: &Config, ends: &ChildEnds, until: Instant) -> Vec<Finding> {
     let waiter = Waiter::new(&SystemClock, Some(&ends.life));
     let mut findings = Vec::new();
-    let whole = walk(config, &waiter, until, &mut findings);
-    findings.push(outcome(config, &whole));
+    let reached = try_steps(config, &waiter, until, &mut findings);
+    findings.push(outcome(config, &reached));
     findings
 }
 
-/// The steps in their order; the first that ends the walk is the error.
-fn walk(
+/// Tries the steps in their order and adds a finding for each.
+///
+/// # Errors
+/// The error of the first step that fails. The later steps are not tried.
+fn try_steps(
     config: &Config,
     waiter: &Waiter<'_>,
     until: Instant,
@@ -71,7 +76,7 @@ fn walk(
         .as_ref()
         .map_or(&config.host, |proxy| &proxy.host);
     let mut addresses = route
-        .addresses(until.min(Instant::now() + NAMES))
+        .addresses(until.min(Instant::now() + NAME_TIME))
         .inspect_err(|error| {
             let finding = Finding::fail("network.name", error.to_string());
             findings.push(finding.mend(format!("getent ahosts {}", next.name)));
@@ -100,11 +105,11 @@ fn walk(
         findings.push(certificates::chain(sent, config, &roots, now));
         findings.push(certificates::anchor(sent, config, &roots, now));
     }
-    questions(config, &deadlines, waiter, findings)
+    ask_duo(config, &deadlines, waiter, findings)
 }
 
-/// The time, then the keys, as a login asks for them.
-fn questions(
+/// Asks Duo for its time and whether it accepts the keys, with the client of a login.
+fn ask_duo(
     config: &Config,
     deadlines: &Deadlines,
     waiter: &Waiter<'_>,
@@ -126,7 +131,8 @@ fn list(addresses: &[SocketAddr]) -> String {
     texts.join(", ")
 }
 
-/// TCP and TLS of each address; one that works makes the others warnings.
+/// The findings about TCP and TLS of each address. If one address works, a failure of another is a
+/// warning.
 fn connections(reached: &[Reached]) -> Vec<Finding> {
     let works = reached.iter().any(|one| matches!(one.tls, Some(Ok(_))));
     let bad = if works { Level::Warn } else { Level::Fail };
@@ -202,7 +208,7 @@ fn keys(check: &Result<(), Trouble>, took: Duration) -> Finding {
     }
 }
 
-/// What Duo's codes mean for the sysadmin, and what to do.
+/// What a code of Duo's means for the sysadmin, and what to do (docs/duo-api.md, *Envelope*).
 fn meaning(code: u64) -> Option<(&'static str, &'static str)> {
     const COPY: &str = "copy it anew from the application's page in the Duo Admin Panel";
     const STRIPPED: &str = "look for a proxy between here and Duo that changes requests";
@@ -241,15 +247,15 @@ fn meaning(code: u64) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// What all that means for a login, by the failmode table of a login.
-fn outcome(config: &Config, walk: &Result<(), Error>) -> Finding {
+/// What these findings mean for a login, by the same failmode table as at a login.
+fn outcome(config: &Config, reached: &Result<(), Error>) -> Finding {
     const ID: &str = "network.outcome";
-    let error = match walk {
+    let error = match reached {
         Ok(()) => return Finding::ok(ID, "a login can ask Duo"),
         Err(error) => error,
     };
     let stated = match error {
-        // `cafile`: only a failmode that is written down forgives a mistake.
+        // A mistake in `cafile` lets people pass only if the file itself says failmode = safe.
         Error::Configuration(_) => config.failmode_if_broken,
         _ => config.failmode,
     };

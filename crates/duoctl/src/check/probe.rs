@@ -1,5 +1,5 @@
-//! The way to Duo, step by step: each address apart, so that one dead address
-//! or one wrong certificate is seen though another works.
+//! Connections to Duo or to the proxy, one for each address, so that one dead
+//! address or one wrong certificate is seen even if another address works.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -15,31 +15,31 @@ use duo_system::system_words;
 use duo_system::wait::{SystemClock, Waiter};
 use rustls::pki_types::CertificateDer;
 
-/// Addresses that are tried, each in a thread of its own.
+/// The most addresses that are tried, each in a thread of its own.
 pub const MOST_ADDRESSES: usize = 8;
 
 /// Bytes of stack for a thread that does a TLS handshake.
 const STACK: usize = 1024 * 1024;
 
-/// What came of one address.
+/// The outcome of one address.
 pub struct Reached {
-    /// Duo's, or the proxy's.
+    /// An address of Duo or of the proxy.
     pub address: SocketAddr,
-    /// How long TCP took: one round trip.
+    /// How long TCP took to connect: one round trip.
     pub tcp: Result<Duration, Error>,
-    /// TLS, with the proxy's tunnel before it; `None` without TCP.
+    /// TLS, through the proxy's tunnel if there is one; `None` where TCP failed.
     pub tls: Option<Result<Handshake, Error>>,
 }
 
 /// A completed handshake.
 pub struct Handshake {
-    /// `TLS 1.3`
+    /// The version of TLS, as in `TLS 1.3`.
     pub version: &'static str,
-    /// The server's certificate, then those that it sent along.
+    /// The server's certificate, then the others that the server sent.
     pub chain: Vec<CertificateDer<'static>>,
 }
 
-/// Tries each address, all at once.
+/// Tries all addresses at the same time, until `until` at most.
 pub fn reach(
     config: &Config,
     deadlines: &Deadlines,

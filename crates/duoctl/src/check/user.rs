@@ -1,5 +1,5 @@
-//! `--as USER`: would this user be asked, and what would Duo say? Asks Duo for preauth only, which
-//! rings no phone.
+//! Findings for `--as USER`: whether a login of this user would be asked, and what Duo answers. Duo is
+//! asked for preauth only, which rings no phone.
 
 use std::path::Path;
 
@@ -17,30 +17,30 @@ use duo_system::system_words;
 use duo_system::wait::{SystemClock, Waiter};
 use nix::unistd::{AccessFlags, User, access};
 
-use super::local::lets_in;
+use super::local::is_login_shell;
 use super::network;
 use crate::finding::{Finding, Level, quoted};
 
-/// Whom to play.
+/// The login that is tried.
 #[derive(Debug, Clone)]
-pub struct Whom {
+pub struct TrialLogin {
     /// The login name.
     pub name: String,
-    /// The name that Duo knows, if it is not to be made as at a login.
+    /// The name that Duo knows, if it is not that of a login of this user.
     pub duo_user: Option<String>,
-    /// Where they come from.
+    /// The client's address.
     pub client: Option<String>,
 }
 
-/// Plays the login of `whom` as far as preauth. `duo` says whether Duo can be asked.
-pub fn look(
-    whom: &Whom,
+/// Tries the login as far as preauth. `duo` says whether Duo can be asked.
+pub fn findings(
+    login: &TrialLogin,
     config: Option<&Config>,
     duo: Reachable,
     ends: &ChildEnds,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let (account, uid) = match account(&whom.name, &mut findings) {
+    let (account, uid) = match account(&login.name, &mut findings) {
         Ok(account) => account,
         Err(finding) => return vec![finding],
     };
@@ -50,30 +50,30 @@ pub fn look(
     };
     let (gate, asked) = gate(config, &account);
     findings.push(gate);
-    let (duo_user, note) = account.duo_name(whom.duo_user.as_deref(), &config.gecos);
+    let (duo_user, note) = account.duo_name(login.duo_user.as_deref(), &config.gecos);
     findings.push(match note {
         Some(note) => Finding::warn("user.duo_name", format!("'{duo_user}' to Duo: {note}")),
         None => Finding::ok("user.duo_name", format!("'{duo_user}' to Duo")),
     });
     if asked && duo == Reachable::Yes {
-        findings.push(match preauth(whom, uid, config, &duo_user, ends) {
-            Ok(answer) => judge(&answer),
+        findings.push(match preauth(login, uid, config, &duo_user, ends) {
+            Ok(answer) => preauth_finding(&answer),
             Err(error) => Finding::fail("user.duo", format!("preauth: {error}")),
         });
     }
     findings
 }
 
-/// Whether the network was found to lead to Duo.
+/// Whether the network leads to Duo, by the findings about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reachable {
     /// A login can ask Duo.
     Yes,
-    /// Nothing is to be gained by asking.
+    /// A request to Duo would only fail as the network check did.
     No,
 }
 
-/// The account by its name; login_duo itself starts from the user id.
+/// The account of a login name, and its user id. (login_duo itself has the user id from the start.)
 fn account(name: &str, findings: &mut Vec<Finding>) -> Result<(Account, u32), Finding> {
     const ID: &str = "user.account";
     let user = match User::from_name(name) {
@@ -116,13 +116,13 @@ fn shell(account: &Account) -> Finding {
         );
         return Finding::fail(ID, text).mend(mend);
     }
-    match lets_in(&path.to_string_lossy()) {
+    match is_login_shell(&path.to_string_lossy()) {
         true => Finding::ok(ID, format!("the shell is {name}")),
         false => Finding::ok(ID, format!("the shell {name} lets nobody in")),
     }
 }
 
-/// Whether the user is asked, and what decides it.
+/// The finding that says what the gate decides and why, and whether the user is asked.
 fn gate(config: &Config, account: &Account) -> (Finding, bool) {
     const ID: &str = "user.gate";
     let denied =
@@ -136,11 +136,11 @@ fn gate(config: &Config, account: &Account) -> (Finding, bool) {
         Some(Err(error)) => return denied(&error),
         None => Vec::new(),
     };
-    let told: Vec<_> = names
+    let names_text: Vec<_> = names
         .iter()
         .map(|name| String::from_utf8_lossy(name))
         .collect();
-    let told = told.join(", ");
+    let names_text = names_text.join(", ");
     match decided {
         Gate::Ask(Reason::Everybody) => {
             (Finding::ok(ID, "asked, as everybody is (no groups)"), true)
@@ -151,7 +151,7 @@ fn gate(config: &Config, account: &Account) -> (Finding, bool) {
                 .as_ref()
                 .and_then(|groups| groups.first_match(&names));
             let text = format!(
-                "asked: '{}' takes the groups {told}",
+                "asked: '{}' takes the groups {names_text}",
                 list.unwrap_or_default()
             );
             (Finding::ok(ID, text), true)
@@ -160,14 +160,14 @@ fn gate(config: &Config, account: &Account) -> (Finding, bool) {
             (Finding::warn(ID, format!("asked, in doubt: {why}")), true)
         }
         Gate::Pass => {
-            let text = format!("not asked: groups takes none of the groups {told}");
+            let text = format!("not asked: groups takes none of the groups {names_text}");
             (Finding::warn(ID, text), false)
         }
     }
 }
 
 fn preauth(
-    whom: &Whom,
+    login: &TrialLogin,
     uid: u32,
     config: &Config,
     duo_user: &str,
@@ -176,7 +176,7 @@ fn preauth(
     let claim = Claim {
         uid,
         duo_user: None,
-        client: whom.client.clone(),
+        client: login.client.clone(),
         command: None,
         passcode: None,
     };
@@ -186,8 +186,8 @@ fn preauth(
     Client::new(config, person, &deadlines, &waiter, &|_| {})?.preauth()
 }
 
-/// What Duo said.
-fn judge(answer: &Preauth) -> Finding {
+/// The finding about Duo's answer.
+fn preauth_finding(answer: &Preauth) -> Finding {
     let (level, text) = match answer {
         Preauth::Auth(menu) => (Level::Ok, format!("Duo would ask: {}", choices(menu))),
         Preauth::Allow(why) => (
@@ -204,7 +204,7 @@ fn judge(answer: &Preauth) -> Finding {
     Finding::new(level, "user.duo", text)
 }
 
-/// What the menu offers, on one line.
+/// The choices of the menu, on one line.
 fn choices(menu: &Menu) -> String {
     let choices: Vec<String> = menu
         .choices()

@@ -1,6 +1,7 @@
 //! The Match blocks of sshd's configuration that name a user or a group, each with one login.
-//! `sshd -T` answers for one login at a time, so a block that lets its users escape is only seen by
-//! trying. What a block means is sshd's to say: a block with any other criterion is not tried.
+//! `sshd -T` answers for one login at a time, so a block without ForceCommand is only seen if a login
+//! to which it applies is tried. A block with any other criterion is not tried, since only sshd knows
+//! to which logins it applies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,22 +11,22 @@ use duo_policy::groups::Groups;
 use super::{ANYBODY, ANYWHERE, Spec};
 use crate::check::local::Local;
 
-/// Files that are read, includes and all.
+/// The most files that are read, with those of each Include.
 const MOST_FILES: usize = 64;
 
-/// Where a relative Include is looked for.
+/// The folder of a relative Include.
 const FOLDER: &str = "/etc/ssh";
 
 /// A Match block that can be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// `Match User bob (sshd_config:12)`
+    /// The block for people, as in `Match User bob (sshd_config:12)`.
     pub label: String,
-    /// A login that it applies to.
+    /// A login to which the block applies.
     pub spec: Spec,
 }
 
-/// The blocks of the file at `path`, and those that no login could be made up for.
+/// The blocks of the file at `path`, and the labels of the blocks for which no login could be made.
 pub fn blocks(path: &Path, local: &Local) -> (Vec<Block>, Vec<String>) {
     let mut reader = Reader {
         local,
@@ -72,7 +73,8 @@ impl Reader<'_> {
     }
 }
 
-/// A line's words: blanks and one `=` part them, quotes hold them together, `#` ends them.
+/// The words of a line. Blanks and `=` separate words, quotes keep a word together, and `#` begins a
+/// comment.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -92,7 +94,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The files of an Include, in their order. Wildcards may stand in the last part alone.
+/// The files of an Include, in sshd's order. Only the last part of the path may have wildcards.
 fn included(pattern: &str) -> Vec<PathBuf> {
     let path = Path::new(FOLDER).join(pattern);
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
@@ -118,8 +120,8 @@ fn included(pattern: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A login to which a Match line applies that names one user or one group, or
-/// everybody, and says nothing else.
+/// A login to which the Match line applies, if the line has one criterion alone: a
+/// user, a group, or `all`.
 fn login(criteria: &[String], local: &Local) -> Option<Spec> {
     let (keyword, patterns) = match criteria {
         [all] if all.eq_ignore_ascii_case("all") => return Some(Spec::of(ANYBODY, ANYWHERE)),

@@ -1,9 +1,9 @@
-//! What sshd would do with a login, as `sshd -T` says it: for everybody, for root, for one user of
-//! each Match block, and for the user that is asked about. Root runs it, and it reads files that
-//! are root's own.
+//! Findings about sshd, from what `sshd -T` prints for a login of a user whom no Match block names, of
+//! root, of one user for each Match block, and of the user of `--as`. Root runs `sshd -T`, which reads
+//! root's own files.
 
-mod judge;
 mod matches;
+mod rules;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -12,56 +12,55 @@ use std::time::Instant;
 use super::local::Local;
 use crate::finding::Finding;
 
-pub use judge::Facts;
-use judge::judge;
 use matches::blocks;
-use run::{Settings, find, settings};
+pub use rules::Facts;
+use run::{SshdOptions, find, options};
 
-/// Where sshd's configuration is, unless `--sshd-config` says otherwise.
+/// sshd's configuration, unless `--sshd-config` names another file.
 const CONFIGURATION: &str = "/etc/ssh/sshd_config";
 
-/// A user name that nobody has: it stands for everybody whom no Match block names.
+/// A user name that no account has. It stands for each user whom no Match block names.
 const ANYBODY: &str = "login_duo-no-such-user";
 
-/// A client's address that no network has (RFC 5737).
+/// A client's address that is reserved for examples, so that no network has it.
 const ANYWHERE: &str = "192.0.2.1";
 
-/// Match blocks that are tried.
+/// The most Match blocks that are tried.
 const MOST_BLOCKS: usize = 20;
 
-/// What to look at.
-pub struct Wanted<'a> {
-    /// sshd's configuration, if it is not the usual one.
+/// What is to be checked.
+pub struct Scope<'a> {
+    /// sshd's configuration, if it is not [`CONFIGURATION`].
     pub configuration: Option<&'a Path>,
-    /// A user to try.
+    /// The user of `--as`.
     pub user: Option<&'a str>,
-    /// Where the user comes from.
+    /// The address from which that user logs in.
     pub client: Option<&'a str>,
 }
 
 /// One login that sshd was asked about.
 pub struct Case {
-    /// Who, for people.
-    pub who: Who,
-    /// What would apply.
-    pub settings: Settings,
+    /// Which users this login stands for.
+    pub users: Users,
+    /// sshd's options for this login.
+    pub options: SshdOptions,
 }
 
-/// Whom a case stands for.
+/// The users for whom a case stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
-    /// Whoever no Match block names.
+pub enum Users {
+    /// Each user whom no Match block names.
     Everybody,
     /// root.
     Root,
-    /// Someone to whom this Match block applies.
+    /// The users to whom the Match block with this label applies.
     Matched(String),
     /// The user of `--as`.
-    User(String),
+    Named(String),
 }
 
-/// Asks sshd, and judges what it says. `facts` come from elsewhere in the check.
-pub fn look(wanted: &Wanted<'_>, facts: &Facts<'_>, until: Instant) -> Vec<Finding> {
+/// Asks sshd about each case, until `until` at most. `facts` come from the rest of the check.
+pub fn findings(scope: &Scope<'_>, facts: &Facts<'_>, until: Instant) -> Vec<Finding> {
     let Some(program) = find() else {
         let text = "there is no sshd in /usr/sbin or /usr/local/sbin: what it does cannot be seen";
         return vec![Finding::warn("sshd.program", text)];
@@ -70,19 +69,19 @@ pub fn look(wanted: &Wanted<'_>, facts: &Facts<'_>, until: Instant) -> Vec<Findi
         "sshd.program",
         format!("{} is asked", program.display()),
     )];
-    let ask = |spec: &Spec| settings(program, wanted.configuration, &spec.to_string(), until);
+    let ask = |spec: &Spec| options(program, scope.configuration, &spec.to_string(), until);
 
     let anybody = Spec::of(ANYBODY, ANYWHERE);
     let everybody = match ask(&anybody) {
-        Ok(settings) => settings,
+        Ok(options) => options,
         Err(finding) => return vec![finding],
     };
     let mut cases = vec![Case {
-        who: Who::Everybody,
-        settings: everybody,
+        users: Users::Everybody,
+        options: everybody,
     }];
-    let mut more = vec![(Who::Root, Spec::of("root", ANYWHERE))];
-    let path = wanted
+    let mut more = vec![(Users::Root, Spec::of("root", ANYWHERE))];
+    let path = scope
         .configuration
         .map_or_else(|| PathBuf::from(CONFIGURATION), Path::to_owned);
     let (found, unseen) = blocks(&path, &Local::read());
@@ -91,32 +90,33 @@ pub fn look(wanted: &Wanted<'_>, facts: &Facts<'_>, until: Instant) -> Vec<Findi
         found
             .into_iter()
             .take(MOST_BLOCKS)
-            .map(|block| (Who::Matched(block.label), block.spec)),
+            .map(|block| (Users::Matched(block.label), block.spec)),
     );
-    if let Some(user) = wanted.user {
-        let spec = Spec::of(user, wanted.client.unwrap_or(ANYWHERE));
-        more.push((Who::User(user.to_owned()), spec));
+    if let Some(user) = scope.user {
+        let spec = Spec::of(user, scope.client.unwrap_or(ANYWHERE));
+        more.push((Users::Named(user.to_owned()), spec));
     }
-    for (who, spec) in more {
+    for (users, spec) in more {
         match ask(&spec) {
-            Ok(settings) => cases.push(Case { who, settings }),
+            Ok(options) => cases.push(Case { users, options }),
             Err(finding) => findings.push(finding),
         }
     }
-    findings.extend(judge(&cases, facts, &path));
-    findings.push(blind_spots(&unseen, untried));
+    findings.extend(rules::findings(&cases, facts, &path));
+    findings.push(untried_blocks(&unseen, untried));
     findings
 }
 
-/// What cannot be seen is said, not passed over.
-fn blind_spots(unseen: &[String], untried: usize) -> Finding {
+/// The finding that names each Match block that was not tried: those that no login could be made for,
+/// and how many there are beyond [`MOST_BLOCKS`].
+fn untried_blocks(unseen: &[String], untried: usize) -> Finding {
     const ID: &str = "sshd.match";
     if !unseen.is_empty() || untried > 0 {
-        let mut told = unseen.to_vec();
+        let mut labels = unseen.to_vec();
         if untried > 0 {
-            told.push(format!("{untried} more"));
+            labels.push(format!("{untried} more"));
         }
-        let text = format!("not tried, look at them yourself: {}", told.join("; "));
+        let text = format!("not tried, look at them yourself: {}", labels.join("; "));
         return Finding::warn(ID, text)
             .mend("duoctl check --as USER -h ADDRESS, for a login that each applies to");
     }
@@ -126,7 +126,7 @@ fn blind_spots(unseen: &[String], untried: usize) -> Finding {
     )
 }
 
-/// A login as `sshd -T -C` wants it.
+/// A login as the value of `-C` for `sshd -T`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     user: String,
@@ -135,7 +135,7 @@ pub struct Spec {
 
 impl Spec {
     fn of(user: &str, address: &str) -> Spec {
-        // A comma would begin another field.
+        // In the value of `-C`, a comma begins another field.
         let user = match user.contains([',', '=', '\n', '\0']) {
             true => ANYBODY,
             false => user,

@@ -1,9 +1,9 @@
-//! `sshd -T`: run with a deadline and an empty environment, its lines as settings.
+//! Running `sshd -T`, with a deadline and an empty environment, and reading the options that it prints.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use duo_system::system_words;
@@ -11,14 +11,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::finding::{Finding, quoted};
 
-/// Where distributions and builds from source put it; never the caller's PATH.
+/// Where distributions and builds from source put sshd. The caller's PATH is not searched.
 const PLACES: [&str; 2] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"];
 
-/// For one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time for one run of sshd.
+const RUN_TIME: Duration = Duration::from_secs(10);
 
-/// More than sshd ever prints, in bytes.
-const LONGEST: usize = 1024 * 1024;
+/// The time between two looks at whether a command has ended.
+const END_POLL: Duration = Duration::from_millis(5);
+
+/// The most bytes of output that are read. sshd never prints so many.
+const LONGEST_OUTPUT: usize = 1024 * 1024;
 
 /// The first sshd of this machine.
 pub fn find() -> Option<&'static Path> {
@@ -28,21 +31,21 @@ pub fn find() -> Option<&'static Path> {
         .find(|path| path.is_file())
 }
 
-/// What would apply to one login: keywords in lower case, with their values.
+/// sshd's options for one login: keywords in lower case, with their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings(Vec<(String, String)>);
+pub struct SshdOptions(Vec<(String, String)>);
 
-impl Settings {
-    /// Reads what `sshd -T` prints.
-    pub fn of(text: &str) -> Settings {
+impl SshdOptions {
+    /// The options in the output of `sshd -T`.
+    pub fn of(text: &str) -> SshdOptions {
         let pair = |line: &str| {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             (key.to_ascii_lowercase(), value.trim().to_owned())
         };
-        Settings(text.lines().map(pair).collect())
+        SshdOptions(text.lines().map(pair).collect())
     }
 
-    /// The value of a keyword; empty if sshd does not know it.
+    /// The first value of a keyword; empty if sshd does not know the keyword.
     pub fn value(&self, key: &str) -> &str {
         let first = self.0.iter().find(|(name, _)| name == key);
         first.map_or("", |(_, value)| value)
@@ -55,16 +58,16 @@ impl Settings {
     }
 }
 
-/// Asks sshd what would apply to the login `spec`.
+/// Asks sshd for its options for the login `spec`, until `until` at most.
 ///
 /// # Errors
-/// The finding that says why it could not be told.
-pub fn settings(
+/// The finding that says why sshd did not print them.
+pub fn options(
     program: &Path,
     configuration: Option<&Path>,
     spec: &str,
     until: Instant,
-) -> Result<Settings, Finding> {
+) -> Result<SshdOptions, Finding> {
     const ID: &str = "sshd.configuration";
     let mut command = Command::new(program);
     command.arg("-T");
@@ -72,19 +75,19 @@ pub fn settings(
         command.arg("-f").arg(path);
     }
     command.args(["-C", spec]);
-    let asked = configuration.map_or_else(String::new, |path| format!(" -f {}", quoted(path)));
-    let by_hand = format!("{} -T{asked}", program.display());
+    let file = configuration.map_or_else(String::new, |path| format!(" -f {}", quoted(path)));
+    let by_hand = format!("{} -T{file}", program.display());
     let failed = |why: &str| Finding::fail(ID, format!("sshd -T failed: {why}")).mend(&*by_hand);
-    let (status, output, errors) = run(&mut command, until.min(Instant::now() + PATIENCE))
+    let (is_success, output, errors) = run(&mut command, until.min(Instant::now() + RUN_TIME))
         .map_err(|error| failed(&system_words(&error)))?;
-    if status {
-        return Ok(Settings::of(&output));
+    if is_success {
+        return Ok(SshdOptions::of(&output));
     }
     let why = errors
         .lines()
         .rfind(|line| !line.is_empty())
         .unwrap_or("it says nothing");
-    // sshd's unit makes this folder at each start.
+    // The unit of sshd makes this folder when it starts, so the folder is missing while sshd is off.
     if let Some(folder) = why.strip_prefix("Missing privilege separation directory: ") {
         let text = format!("sshd's configuration cannot be seen while {folder} is missing");
         let mend = format!("mkdir -m 755 {}", quoted(Path::new(folder)));
@@ -104,7 +107,8 @@ pub fn settings(
     Err(failed(why))
 }
 
-/// Whether it succeeded, its output and its complaints.
+/// Runs a command, and kills it at `until`. Returns whether it succeeded, its standard output and its
+/// standard error.
 fn run(command: &mut Command, until: Instant) -> io::Result<(bool, String, String)> {
     let mut child = command
         .env_clear()
@@ -113,20 +117,33 @@ fn run(command: &mut Command, until: Instant) -> io::Result<(bool, String, Strin
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let read = output(&mut child, until);
-    if read.is_err() {
+    let ended = output(&mut child, until).and_then(|read| Ok((status(&mut child, until)?, read)));
+    if ended.is_err() {
         let _ = child.kill();
+        let _ = child.wait();
     }
-    let status = child.wait()?;
-    let (output, errors) = read?;
+    let (status, (output, errors)) = ended?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((status.success(), text(output), text(errors)))
+}
+
+/// Waits for the end of a command that has closed its outputs.
+fn status(child: &mut Child, until: Instant) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(END_POLL);
+    }
 }
 
 fn output(child: &mut Child, until: Instant) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let (mut output, mut errors) = (Vec::new(), Vec::new());
-    // Both at once: a full pipe would stop it.
+    // Both pipes are read at the same time: a full pipe that is not read would stop the command.
     while stdout.is_some() || stderr.is_some() {
         let fds = [
             stdout.as_ref().map(AsFd::as_fd),
@@ -149,21 +166,21 @@ fn output(child: &mut Child, until: Instant) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let ready: Vec<bool> = polled.iter().map(|fd| fd.any() == Some(true)).collect();
         let mut ready = ready.into_iter();
         if stdout.is_some() && ready.next() == Some(true) {
-            take(&mut stdout, &mut output)?;
+            read_some(&mut stdout, &mut output)?;
         }
         if stderr.is_some() && ready.next() == Some(true) {
-            take(&mut stderr, &mut errors)?;
+            read_some(&mut stderr, &mut errors)?;
         }
     }
     Ok((output, errors))
 }
 
-/// Reads what is there; closes the pipe at its end.
-fn take<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) -> io::Result<()> {
+/// Reads what the pipe has now, and closes the pipe at its end.
+fn read_some<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) -> io::Result<()> {
     let mut chunk = [0; 8192];
     let read = pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(&mut chunk))?;
     into.extend_from_slice(chunk.get(..read).unwrap_or_default());
-    if read == 0 || into.len() > LONGEST {
+    if read == 0 || into.len() > LONGEST_OUTPUT {
         pipe.take();
     }
     Ok(())
@@ -183,7 +200,15 @@ mod tests {
     }
 
     #[test]
-    fn output_and_complaints_are_read_whole() {
+    fn a_program_that_closes_its_outputs_and_runs_on_is_ended() {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec >&- 2>&-; exec sleep 10"]);
+        let ended = run(&mut shell, Instant::now() + Duration::from_millis(50));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn both_outputs_are_read_whole() {
         let mut shell = Command::new("/bin/sh");
         shell.args([
             "-c",
@@ -196,13 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_keywords_with_values() {
-        let settings = Settings::of("port 22\nAcceptEnv LANG\nacceptenv LC_*\nforcecommand none\n");
-        assert_eq!(settings.value("port"), "22");
+    fn options_are_keywords_with_values() {
+        let options =
+            SshdOptions::of("port 22\nAcceptEnv LANG\nacceptenv LC_*\nforcecommand none\n");
+        assert_eq!(options.value("port"), "22");
         assert_eq!(
-            settings.values("acceptenv").collect::<Vec<_>>(),
+            options.values("acceptenv").collect::<Vec<_>>(),
             ["LANG", "LC_*"]
         );
-        assert_eq!(settings.value("nothing"), "");
+        assert_eq!(options.value("nothing"), "");
     }
 }

@@ -1,5 +1,6 @@
-//! What sshd's answers mean: whom it sends past us, and what it lets a client do before or beside a
-//! forced command. Pure, but for comparing ForceCommand's file with ours.
+//! What sshd's options mean: for which users it does not run login_duo, and what it lets a client do
+//! before or beside a forced command. Only ForceCommand's file is looked at, to compare it with
+//! login_duo's.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -7,41 +8,43 @@ use std::path::Path;
 use duo_policy::config::Failmode;
 use duo_policy::groups::Groups;
 
-use super::run::Settings;
-use super::{Case, Who};
+use super::run::SshdOptions;
+use super::{Case, Users};
 use crate::finding::{Finding, Level, quoted};
 
-/// What the rest of the check knows.
+/// What the rest of the check has found.
 pub struct Facts<'a> {
-    /// This program's file.
+    /// The file of login_duo.
     pub program: &'a Path,
     /// The configuration's failmode, if it could be read.
     pub failmode: Option<Failmode>,
     /// Whether `$DUO_PASSCODE` is taken, if the configuration could be read.
     pub takes_passcode: Option<bool>,
-    /// What stands in for `internal-sftp`.
+    /// The path of sftp-server, which is run in place of `internal-sftp`.
     pub sftp_server: Option<&'a str>,
 }
 
-/// What a login of one case would run.
+/// The forced command of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Forced {
-    Us,
+    LoginDuo,
+    /// Another command.
     Other(String),
+    /// There is no forced command.
     Nothing,
 }
 
-/// Judges the cases; the first is everybody. `path` is sshd's configuration, to be named.
-pub fn judge(cases: &[Case], facts: &Facts<'_>, path: &Path) -> Vec<Finding> {
+/// The findings about the cases. `path` is sshd's configuration, for the texts.
+pub fn findings(cases: &[Case], facts: &Facts<'_>, path: &Path) -> Vec<Finding> {
     let forced: Vec<(&Case, Forced)> = cases
         .iter()
-        .map(|case| (case, forced(&case.settings, facts.program)))
+        .map(|case| (case, forced(&case.options, facts.program)))
         .collect();
     let mut findings = force_command(&forced, facts, path);
-    // Only who is asked at all can get past the question.
+    // Whatever goes past login_duo matters only to users for whom sshd runs login_duo.
     let asked: Vec<&Case> = forced
         .iter()
-        .filter(|(_, forced)| *forced == Forced::Us)
+        .filter(|(_, forced)| *forced == Forced::LoginDuo)
         .map(|(case, _)| *case)
         .collect();
     let asked = if asked.is_empty() {
@@ -59,8 +62,8 @@ pub fn judge(cases: &[Case], facts: &Facts<'_>, path: &Path) -> Vec<Finding> {
     findings
 }
 
-fn forced(settings: &Settings, program: &Path) -> Forced {
-    let command = settings.value("forcecommand");
+fn forced(options: &SshdOptions, program: &Path) -> Forced {
+    let command = options.value("forcecommand");
     let mut words = command.split_whitespace().filter(|word| *word != "exec");
     let Some(first) = words
         .next()
@@ -75,19 +78,19 @@ fn forced(settings: &Settings, program: &Path) -> Forced {
     let first = Path::new(first);
     let same = first.is_absolute() && file(first).is_some() && file(first) == file(program);
     if same {
-        Forced::Us
+        Forced::LoginDuo
     } else {
         Forced::Other(command.to_owned())
     }
 }
 
-impl Who {
-    fn told(&self) -> String {
+impl Users {
+    fn label(&self) -> String {
         match self {
-            Who::Everybody => "everybody whom no Match block names".to_owned(),
-            Who::Root => "root".to_owned(),
-            Who::Matched(label) => format!("'{label}'"),
-            Who::User(name) => format!("'{name}'"),
+            Users::Everybody => "everybody whom no Match block names".to_owned(),
+            Users::Root => "root".to_owned(),
+            Users::Matched(label) => format!("'{label}'"),
+            Users::Named(name) => format!("'{name}'"),
         }
     }
 }
@@ -99,16 +102,16 @@ fn force_command(forced: &[(&Case, Forced)], facts: &Facts<'_>, path: &Path) -> 
         facts.program.display(),
         quoted(path)
     );
-    let somebody = forced.iter().any(|(_, forced)| *forced == Forced::Us);
+    let somebody = forced.iter().any(|(_, forced)| *forced == Forced::LoginDuo);
     let finding = |(case, forced): &(&Case, Forced)| {
-        let who = case.who.told();
-        let level = match case.who {
-            Who::User(_) => Level::Fail,
+        let who = case.users.label();
+        let level = match case.users {
+            Users::Named(_) => Level::Fail,
             _ if somebody => Level::Warn,
             _ => Level::Fail,
         };
         let text = match forced {
-            Forced::Us => return found_by_sshd(&case.settings, facts.program, &who),
+            Forced::LoginDuo => return login_duo_finding(&case.options, facts.program, &who),
             Forced::Other(command) => format!("sshd runs another program for {who}: {command}"),
             Forced::Nothing => format!("no ForceCommand for {who}: not asked"),
         };
@@ -117,10 +120,11 @@ fn force_command(forced: &[(&Case, Forced)], facts: &Facts<'_>, path: &Path) -> 
     forced.iter().map(finding).collect()
 }
 
-/// sshd changes its root before it runs a forced command.
-fn found_by_sshd(settings: &Settings, program: &Path, who: &str) -> Finding {
+/// The finding about a case that runs login_duo. sshd changes its root directory before it runs a
+/// forced command, so the program must be inside ChrootDirectory.
+fn login_duo_finding(options: &SshdOptions, program: &Path, who: &str) -> Finding {
     const ID: &str = "sshd.force_command";
-    let root = settings.value("chrootdirectory");
+    let root = options.value("chrootdirectory");
     let inside = Path::new(root).join(program.strip_prefix("/").unwrap_or(program));
     if matches!(root, "" | "none") || inside.is_file() {
         return Finding::ok(ID, format!("sshd runs login_duo for {who}"));
@@ -129,7 +133,7 @@ fn found_by_sshd(settings: &Settings, program: &Path, who: &str) -> Finding {
     Finding::fail(ID, text).mend("ChrootDirectory none, or ForceCommand internal-sftp, for them")
 }
 
-/// A way past a forced command.
+/// A kind of forwarding, which sshd does without running the forced command.
 struct Channel {
     id: &'static str,
     keyword: &'static str,
@@ -166,59 +170,59 @@ const CHANNELS: [Channel; 4] = [
 
 fn forwarding(channel: &Channel, asked: &[&Case]) -> Option<Finding> {
     let key = channel.keyword.to_ascii_lowercase();
-    // A build without it does not name it.
+    // An sshd that was built without this forwarding does not print the keyword.
     asked
         .iter()
-        .find(|case| !case.settings.value(&key).is_empty())?;
+        .find(|case| !case.options.value(&key).is_empty())?;
     let open = |case: &&&Case| {
-        let value = case.settings.value(&key);
-        !matches!(value, "" | "no") && case.settings.value("disableforwarding") != "yes"
+        let value = case.options.value(&key);
+        !matches!(value, "" | "no") && case.options.value("disableforwarding") != "yes"
     };
     let open: Vec<&Case> = asked.iter().filter(open).copied().collect();
     Some(match open.first() {
         None => Finding::ok(channel.id, format!("{} is off", channel.what)),
         Some(first) => {
-            let value = first.settings.value(&key);
+            let value = first.options.value(&key);
             let text = format!(
                 "{} needs no second factor ({} {value}) for {}",
                 channel.what,
                 channel.keyword,
-                all(&open)
+                labels(&open)
             );
             Finding::new(channel.level, channel.id, text).mend(format!("{} no", channel.keyword))
         }
     })
 }
 
-fn all(cases: &[&Case]) -> String {
-    let told: Vec<String> = cases.iter().map(|case| case.who.told()).collect();
-    told.join(", ")
+fn labels(cases: &[&Case]) -> String {
+    let labels: Vec<String> = cases.iter().map(|case| case.users.label()).collect();
+    labels.join(", ")
 }
 
-/// Files of the user's that count before we run.
+/// The findings about files in the user's home that sshd reads before it runs login_duo.
 fn user_files(asked: &[&Case]) -> Vec<Finding> {
-    let look = |id, keyword: &str, what: &str| {
+    let finding = |id, keyword: &str, what: &str| {
         let key = keyword.to_ascii_lowercase();
-        let bad = |case: &&&Case| !matches!(case.settings.value(&key), "" | "no");
+        let bad = |case: &&&Case| !matches!(case.options.value(&key), "" | "no");
         let bad: Vec<&Case> = asked.iter().filter(bad).copied().collect();
         if bad.is_empty() {
             return Finding::ok(id, format!("{what} does not count"));
         }
-        let text = format!("{what} counts before login_duo runs, for {}", all(&bad));
+        let text = format!("{what} counts before login_duo runs, for {}", labels(&bad));
         Finding::warn(id, text).mend(format!("{keyword} no"))
     };
     vec![
-        look(
+        finding(
             "sshd.permit_user_environment",
             "PermitUserEnvironment",
             "~/.ssh/environment",
         ),
-        look("sshd.permit_user_rc", "PermitUserRC", "~/.ssh/rc"),
+        finding("sshd.permit_user_rc", "PermitUserRC", "~/.ssh/rc"),
     ]
 }
 
-/// What makes a shell or the loader run a client's words before the forced command: bash expands
-/// `BASH_ENV` and, told to trace, `PS4`.
+/// Variables by which a client makes a shell or the loader run code before the forced command. Bash
+/// runs what `BASH_ENV` names, and expands `PS4` where `SHELLOPTS` turns tracing on.
 const DANGEROUS: [&str; 8] = [
     "BASH_ENV",
     "ENV",
@@ -230,7 +234,7 @@ const DANGEROUS: [&str; 8] = [
     "LD_LIBRARY_PATH",
 ];
 
-/// Whether a name fits one of sshd's patterns.
+/// Whether a name matches a pattern of sshd's.
 fn fits(pattern: &str, name: &str) -> bool {
     Groups::parse(pattern.as_bytes()).is_ok_and(|pattern| pattern.matches(&[name]))
 }
@@ -239,7 +243,7 @@ fn accept_env(asked: &[&Case], facts: &Facts<'_>) -> Vec<Finding> {
     const ID: &str = "sshd.accept_env";
     let patterns: Vec<&str> = asked
         .iter()
-        .flat_map(|case| case.settings.values("acceptenv"))
+        .flat_map(|case| case.options.values("acceptenv"))
         .flat_map(str::split_whitespace)
         .collect();
     let accepts = |name: &str| patterns.iter().any(|pattern| fits(pattern, name));
@@ -279,7 +283,7 @@ fn accept_env(asked: &[&Case], facts: &Facts<'_>) -> Vec<Finding> {
 fn sftp(asked: &[&Case], facts: &Facts<'_>) -> Option<Finding> {
     const ID: &str = "sshd.sftp";
     let first = asked.first()?;
-    let commands = first.settings.values("subsystem");
+    let commands = first.options.values("subsystem");
     let command = commands
         .into_iter()
         .find_map(|line| line.strip_prefix("sftp "))?;
@@ -300,11 +304,11 @@ fn sftp(asked: &[&Case], facts: &Facts<'_>) -> Option<Finding> {
     })
 }
 
-/// Whether root can come in to mend things while Duo is down.
+/// Whether root can log in to repair something while Duo is down.
 fn root_way_in(forced: &[(&Case, Forced)], facts: &Facts<'_>) -> Option<Finding> {
     const ID: &str = "sshd.root_way_in";
-    let (root, forced) = forced.iter().find(|(case, _)| case.who == Who::Root)?;
-    let may_log_in = root.settings.value("permitrootlogin") != "no";
+    let (root, forced) = forced.iter().find(|(case, _)| case.users == Users::Root)?;
+    let may_log_in = root.options.value("permitrootlogin") != "no";
     Some(match (facts.failmode?, may_log_in, forced) {
         (Failmode::Safe, ..) => Finding::ok(
             ID,
@@ -331,17 +335,17 @@ fn root_way_in(forced: &[(&Case, Forced)], facts: &Facts<'_>) -> Option<Finding>
 mod tests {
     use super::*;
 
-    const US: &str = "/bin/sh";
+    const PROGRAM: &str = "/bin/sh";
 
-    fn case(who: Who, lines: &str) -> Case {
+    fn case(users: Users, lines: &str) -> Case {
         Case {
-            who,
-            settings: Settings::of(lines),
+            users,
+            options: SshdOptions::of(lines),
         }
     }
 
     fn found(cases: &[Case], facts: &Facts<'_>) -> Vec<(String, Level)> {
-        judge(cases, facts, Path::new("/etc/ssh/sshd_config"))
+        findings(cases, facts, Path::new("/etc/ssh/sshd_config"))
             .into_iter()
             .map(|finding| (finding.id.into_owned(), finding.level))
             .collect()
@@ -349,7 +353,7 @@ mod tests {
 
     fn facts() -> Facts<'static> {
         Facts {
-            program: Path::new(US),
+            program: Path::new(PROGRAM),
             failmode: Some(Failmode::Secure),
             takes_passcode: Some(false),
             sftp_server: Some("/usr/lib/sftp-server"),
@@ -358,8 +362,11 @@ mod tests {
 
     fn level(id: &str, lines: &str, facts: &Facts<'_>) -> Vec<Level> {
         let cases = [
-            case(Who::Everybody, &format!("forcecommand {US}\n{lines}")),
-            case(Who::Root, &format!("forcecommand {US}\n{lines}")),
+            case(
+                Users::Everybody,
+                &format!("forcecommand {PROGRAM}\n{lines}"),
+            ),
+            case(Users::Root, &format!("forcecommand {PROGRAM}\n{lines}")),
         ];
         let found = found(&cases, facts);
         let own = found.into_iter().filter(|(found, _)| found == id);
@@ -438,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_our_configuration_follows_it() {
+    fn what_depends_on_the_configuration_follows_it() {
         let taking = Facts {
             takes_passcode: Some(true),
             ..facts()
@@ -478,9 +485,9 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_sent_to_us_is_named() {
+    fn users_for_whom_sshd_runs_another_program_are_named() {
         let forced = |forces: [&str; 3]| -> Vec<Level> {
-            let whos = [Who::Everybody, Who::Root, Who::User("bob".into())];
+            let whos = [Users::Everybody, Users::Root, Users::Named("bob".into())];
             let cases: Vec<Case> = whos
                 .into_iter()
                 .zip(forces)
@@ -492,26 +499,29 @@ mod tests {
                 .filter(|(id, _)| id == "sshd.force_command");
             own.map(|(_, level)| level).collect()
         };
-        assert_eq!(forced([US, US, US]), [Level::Ok; 3]);
+        assert_eq!(forced([PROGRAM, PROGRAM, PROGRAM]), [Level::Ok; 3]);
         assert_eq!(
-            forced([US, "none", US]),
+            forced([PROGRAM, "none", PROGRAM]),
             [Level::Ok, Level::Warn, Level::Ok]
         );
         assert_eq!(
-            forced([US, US, "none"]),
+            forced([PROGRAM, PROGRAM, "none"]),
             [Level::Ok, Level::Ok, Level::Fail]
         );
         assert_eq!(
-            forced(["none", "none", US]),
+            forced(["none", "none", PROGRAM]),
             [Level::Warn, Level::Warn, Level::Ok]
         );
         assert_eq!(forced(["none", "none", "none"]), [Level::Fail; 3]);
         assert_eq!(forced(["/bin/cat", "/bin/cat", "sh"]), [Level::Fail; 3]);
-        assert_eq!(forced(["exec /bin/sh -d", US, US]), [Level::Ok; 3]);
+        assert_eq!(
+            forced(["exec /bin/sh -d", PROGRAM, PROGRAM]),
+            [Level::Ok; 3]
+        );
     }
 
     #[test]
-    fn whoever_would_be_sent_to_us_where_we_are_not_is_locked_out() {
+    fn a_chroot_directory_without_login_duo_locks_its_users_out() {
         for (root, expected) in [
             ("none", Level::Ok),
             ("/", Level::Ok),
@@ -530,9 +540,9 @@ mod tests {
     #[test]
     fn root_without_a_forced_command_is_a_way_in() {
         let cases = [
-            case(Who::Everybody, &format!("forcecommand {US}")),
+            case(Users::Everybody, &format!("forcecommand {PROGRAM}")),
             case(
-                Who::Root,
+                Users::Root,
                 "forcecommand none\npermitrootlogin without-password",
             ),
         ];
