@@ -75,7 +75,11 @@ fn log_in(
     standing: Standing,
     caller: Caller,
 ) -> ExitCode {
-    let report = start_child(invocation, standing, caller).map(Parent::wait);
+    let mut parent = start_child(invocation, standing, caller);
+    let report = match &mut parent {
+        Ok(parent) => Ok(parent.wait()),
+        Err(error) => Err(error.clone()),
+    };
     // The parent drops its privileges here too if the fork failed: no answer of a
     // directory service is parsed as root.
     // A process that is still root's writes nothing that its caller could choose.
@@ -94,6 +98,9 @@ fn log_in(
     let judgement = verdict::judge(report, otherwise);
     if let Some((verdict, who)) = &judgement.to_log {
         Log::open(invocation.sink).verdict(verdict, who);
+        if let Ok(parent) = &mut parent {
+            parent.has_logged();
+        }
     }
     match judgement.to_show {
         ToShow::Nothing => {}

@@ -4,11 +4,10 @@
 //! notice that a request was sent is not written (docs/behaviour.md, *Without a
 //! menu*).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
+use std::rc::Rc;
 use std::time::Duration;
 
 use duo_policy::clock::Deadlines;
@@ -16,7 +15,7 @@ use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::text::{Charset, one_line};
 use duo_system::output::write_patiently;
-use duo_system::privsep::THREAD_STACK;
+use duo_system::wait::Waiter;
 use duo_wire::{Message, Next, Waiting};
 use zeroize::Zeroizing;
 
@@ -24,18 +23,14 @@ use zeroize::Zeroizing;
 const NOTICE: &str = "a login request was sent, please approve it on your phone";
 
 /// The conversation on stderr alone.
-pub struct Headless {
+pub struct Headless<'w> {
+    waiter: &'w Waiter<'w>,
     stderr: Stderr,
     /// `None` where the notice would stand in a program's output.
     notice_after: Option<Duration>,
-    notice: RefCell<Option<PendingNotice>>,
     /// Whether the person knows that a request was sent.
-    is_noticed: Cell<bool>,
+    is_noticed: Rc<Cell<bool>>,
 }
-
-/// The thread that writes the notice: dropping the sender stops it, and the thread
-/// returns whether it wrote.
-type PendingNotice = (Sender<()>, JoinHandle<bool>);
 
 /// How lines are written to stderr.
 #[derive(Clone, Copy)]
@@ -57,58 +52,48 @@ impl Stderr {
     }
 }
 
-impl Headless {
+impl<'w> Headless<'w> {
     /// A conversation in this character set.
-    pub fn new(charset: Charset, deadlines: &Deadlines) -> Headless {
+    pub fn new(charset: Charset, deadlines: &Deadlines, waiter: &'w Waiter<'w>) -> Headless<'w> {
         Headless {
+            waiter,
             stderr: Stderr {
                 charset,
                 patience: deadlines.output,
             },
             notice_after: (!io::stderr().is_terminal()).then_some(deadlines.headless_notice),
-            notice: RefCell::default(),
-            is_noticed: Cell::new(false),
+            is_noticed: Rc::default(),
         }
     }
 
     /// Stops the notice, if it has not been written yet, and writes a line.
     fn write_line(&self, text: &str) {
-        self.wait(Waiting::Ends);
+        self.waiter.stop_ticking();
         self.stderr.write_line(text);
     }
 
-    /// Stops the notice and, where a wait begins, starts it anew.
+    /// Begins or ends a wait. The notice is written once in a login, when a wait has
+    /// lasted for some time.
     fn wait(&self, state: Waiting) {
-        if let Some((stop, thread)) = self.notice.take() {
-            drop(stop);
-            let is_written = thread.join().unwrap_or_default();
-            self.is_noticed.set(self.is_noticed.get() || is_written);
-        }
+        self.waiter.stop_ticking();
         let Some(after) = self.notice_after else {
             return;
         };
         if state == Waiting::Ends || self.is_noticed.get() {
             return;
         }
-        let stderr = self.stderr;
-        let (stop, stopped) = mpsc::channel::<()>();
-        let thread = std::thread::Builder::new()
-            .name("notice".to_owned())
-            .stack_size(THREAD_STACK)
-            .spawn(move || {
-                let is_due = stopped.recv_timeout(after) == Err(RecvTimeoutError::Timeout);
-                if is_due {
-                    stderr.write_line(NOTICE);
-                }
-                is_due
-            });
-        // If the thread cannot start, only the notice is missing.
-        self.notice
-            .replace(thread.ok().map(|thread| (stop, thread)));
+        let (stderr, is_noticed) = (self.stderr, Rc::clone(&self.is_noticed));
+        let write = move |_| {
+            stderr.write_line(NOTICE);
+            is_noticed.set(true);
+            None
+        };
+        self.waiter
+            .start_ticking(self.waiter.now() + after, Box::new(write));
     }
 }
 
-impl Conversation for Headless {
+impl Conversation for Headless<'_> {
     fn is_interactive(&self) -> bool {
         false
     }

@@ -59,7 +59,7 @@ pub fn open<'w>(
         (Some(files), Reader::Person) => {
             Box::new(Terminal::new(files, surroundings, deadlines, waiter))
         }
-        _ => Box::new(Headless::new(surroundings.charset, deadlines)),
+        _ => Box::new(Headless::new(surroundings.charset, deadlines, waiter)),
     }
 }
 

@@ -12,7 +12,7 @@ use duo_policy::clock::Deadlines;
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::text::{Charset, for_terminal};
-use duo_system::output::write_patiently;
+use duo_system::output::{read_arrived, write_patiently};
 use duo_system::system_words;
 use duo_system::wait::{Waited, Waiter};
 use duo_wire::{Message, Next, Waiting};
@@ -85,7 +85,7 @@ impl<'w> Terminal<'w> {
 
     /// Writes text where the ticker's line was, and starts the ticker again below it.
     fn write_above_ticker(&self, text: &str) {
-        let waiting = self.ticker.take().map(Ticker::stop);
+        let waiting = self.stop_ticker();
         self.write(text);
         if let Some(since) = waiting {
             self.start_ticker(since);
@@ -95,10 +95,15 @@ impl<'w> Terminal<'w> {
     /// Starts the ticker, which counts from `since`, if the terminal can show it.
     fn start_ticker(&self, since: Instant) {
         if self.is_capable {
-            let patience = self.deadlines.output;
-            let ticker = Ticker::start(&self.output, self.charset, since, patience);
+            let ticker = Ticker::start(&self.output, self.charset, since, self.waiter);
             self.ticker.replace(ticker);
         }
+    }
+
+    /// Stops the ticker, and returns since when it counted.
+    fn stop_ticker(&self) -> Option<Instant> {
+        let ticker = self.ticker.take()?;
+        Some(ticker.stop(&self.output, self.deadlines.output, self.waiter))
     }
 
     fn tell(&self, text: &str) {
@@ -144,9 +149,9 @@ impl<'w> Terminal<'w> {
     }
 
     fn wait(&self, state: Waiting) {
-        let _ = self.ticker.take().map(Ticker::stop);
+        let _ = self.stop_ticker();
         if state == Waiting::Begins {
-            self.start_ticker(Instant::now());
+            self.start_ticker(self.waiter.now());
         }
     }
 }
@@ -172,7 +177,7 @@ impl Conversation for Terminal<'_> {
         }
         self.questions.set(self.questions.get() + 1);
         self.write(&for_terminal(question, self.charset));
-        let end = self.waiter.now() + self.deadlines.menu;
+        let end = self.waiter.deadline_in(self.deadlines.menu);
         let reading = read_line(self.input.as_fd(), end, self.waiter).inspect_err(|_| {
             // The parent writes next, and expects the cursor of a capable terminal at
             // the start of a line.
@@ -234,7 +239,7 @@ fn read_line(from: BorrowedFd<'_>, end: Instant, waiter: &Waiter<'_>) -> Result<
             return Ok(LineRead::Late);
         }
         let mut byte = Zeroizing::new([0]);
-        match nix::unistd::read(from, &mut *byte) {
+        match read_arrived(from, &mut byte) {
             Ok(0) => return Ok(LineRead::Ended),
             Ok(_) => {}
             Err(nix::Error::EINTR) => continue,
@@ -371,6 +376,10 @@ mod tests {
         let waiter = waiter();
         let (terminal, mut person) = terminal(true, &Deadlines::default(), &waiter);
         terminal.show(&Message::Waiting(Waiting::Begins));
+        let (nothing, _writer) = nix::unistd::pipe().unwrap();
+        let end = Instant::now() + Duration::from_millis(1_100);
+        let waited = waiter.wait(nothing.as_fd(), PollFlags::POLLIN, end);
+        assert_eq!(waited, Ok(Waited::TimedOut));
         let text = shown(&mut person, "gives up\r");
         assert_eq!(
             text,

@@ -5,73 +5,66 @@
 //! parent, which ends the login after Ctrl-C, need not know whether that line is
 //! there: it erases what is right of the cursor.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use duo_policy::text::Charset;
 use duo_system::output::write_patiently;
-use duo_system::privsep::THREAD_STACK;
+use duo_system::wait::Waiter;
 
 /// Moves the cursor to the start of the line, and erases the line.
 const ERASE: &str = "\r\x1b[K";
 
-/// The thread that writes the line.
+/// The line, which the waiter writes anew after each second.
 pub struct Ticker {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    /// Whether the line was written.
+    is_shown: Rc<Cell<bool>>,
     since: Instant,
 }
 
 impl Ticker {
-    /// Starts a ticker that counts from `since`. `None` if the thread cannot start:
-    /// then only the line is missing.
+    /// Starts a ticker that counts from `since`. `None` if the terminal cannot be
+    /// opened again: then only the line is missing.
     pub fn start(
         output: &File,
         charset: Charset,
         since: Instant,
-        patience: Duration,
+        waiter: &Waiter<'_>,
     ) -> Option<Ticker> {
         let output = output.try_clone().ok()?;
-        let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("ticker".to_owned())
-            .stack_size(THREAD_STACK)
-            .spawn(move || {
-                let write =
-                    |text: &str| write_patiently(output.as_fd(), text.as_bytes(), patience).is_ok();
-                let mut shown = false;
-                while stopped.recv_timeout(next_second(since)) == Err(RecvTimeoutError::Timeout) {
-                    let columns = super::terminal::size(&output).map_or(80, |size| size.columns);
-                    let line = line(since.elapsed().as_secs(), charset, columns);
-                    shown |= write(&format!("{ERASE}{line}\r"));
-                }
-                if shown {
-                    write(ERASE);
-                }
-            })
-            .ok()?;
-        Some(Ticker {
-            stop,
-            thread,
-            since,
-        })
+        let is_shown = Rc::new(Cell::new(false));
+        let shown = Rc::clone(&is_shown);
+        let tick = move |now: Instant| {
+            let columns = super::terminal::size(&output).map_or(80, |size| size.columns);
+            let seconds = now.saturating_duration_since(since).as_secs();
+            let line = format!("{ERASE}{}\r", line(seconds, charset, columns));
+            // A terminal that was stopped gets no line, and holds nothing up.
+            let written = write_patiently(output.as_fd(), line.as_bytes(), Duration::ZERO);
+            shown.set(shown.get() || written.is_ok());
+            Some(next_second(since, now))
+        };
+        waiter.start_ticking(next_second(since, waiter.now()), Box::new(tick));
+        Some(Ticker { is_shown, since })
     }
 
-    /// Erases the line, and returns since when the ticker counted.
-    pub fn stop(self) -> Instant {
-        drop(self.stop);
-        let _ = self.thread.join();
+    /// Stops, and erases the line if it is there. Returns since when the ticker
+    /// counted.
+    pub fn stop(self, output: &File, patience: Duration, waiter: &Waiter<'_>) -> Instant {
+        waiter.stop_ticking();
+        if self.is_shown.get() {
+            let _ = write_patiently(output.as_fd(), ERASE.as_bytes(), patience);
+        }
         self.since
     }
 }
 
-/// The time until the next full second since `since`.
-fn next_second(since: Instant) -> Duration {
-    let part = Duration::from_nanos(u64::from(since.elapsed().subsec_nanos()));
-    Duration::from_secs(1).saturating_sub(part)
+/// The next full second since `since`.
+fn next_second(since: Instant, now: Instant) -> Instant {
+    let passed = now.saturating_duration_since(since).as_secs();
+    since + Duration::from_secs(passed + 1)
 }
 
 /// The longest of three texts that fits in a line of the terminal. Of a text that
@@ -110,8 +103,10 @@ mod tests {
 
     #[test]
     fn the_ticker_counts_on_the_full_second() {
-        assert!(next_second(Instant::now()) <= Duration::from_secs(1));
-        let since = Instant::now().checked_sub(Duration::from_millis(2_900));
-        assert!(since.is_some_and(|since| next_second(since) <= Duration::from_millis(100)));
+        let since = Instant::now();
+        for (passed, next) in [(0, 1_000), (999, 1_000), (1_000, 2_000), (2_900, 3_000)] {
+            let [now, next] = [passed, next].map(|ms| since + Duration::from_millis(ms));
+            assert_eq!(next_second(since, now), next);
+        }
     }
 }

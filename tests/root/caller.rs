@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fake_duo::{FakeDuo, Script};
 use nix::sys::stat::Mode;
 
-use crate::machine::{INSTALLS, Install, World};
+use crate::machine::{INSTALLS, Install, Line, World};
 use crate::support::{PATIENCE, Terminal, TerminalSize, ended, run, side_by_side, start};
 
 fn safe() -> World {
@@ -317,6 +317,31 @@ pub fn descriptors_that_are_no_pipe_or_terminal() {
             }
         }
     });
+}
+
+pub fn a_callers_own_way_into_the_log_carries_nothing_of_ours() {
+    let world = safe();
+    let to_the_log = "use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0); \
+                      connect(S, pack_sockaddr_un('/dev/log')) or die; \
+                      open(STDERR, '>&S'); exec @ARGV";
+    let stream = "use Socket; socket(L, AF_UNIX, SOCK_STREAM, 0); my $n = \"/tmp/s$$\"; \
+                  bind(L, pack_sockaddr_un($n)); listen(L, 1); \
+                  socket(S, AF_UNIX, SOCK_STREAM, 0); connect(S, pack_sockaddr_un($n)) or die; \
+                  open(STDERR, '>&S'); accept(C, L); unlink $n; if (fork) { exec @ARGV } \
+                  close(S); close(STDERR); print while sysread(C, $_, 99);";
+    let file = "open(STDERR, '>', \"/tmp/f$$\") or die; my $f = \"/tmp/f$$\"; \
+                unless (fork) { exec @ARGV } wait; open(F, $f); print <F>; unlink $f;";
+    for script in [to_the_log, stream, file] {
+        world.clear_log();
+        let mut login = world.login_through(Install::Setuid, "push", &["perl", "-e", script]);
+        login.args(["-d", "true"]);
+        let ended = run(login);
+        world.wait_for_log(|text| text.starts_with("Successful Duo login for 'push'"));
+        let log = world.log();
+        let ours = |line: &Line| line.text.starts_with('[');
+        assert!(!log.iter().any(ours), "{script}: {log:#?}");
+        assert_eq!((ended.code(), &*ended.stdout()), (0, ""), "{script}");
+    }
 }
 
 pub fn full_pipes_do_not_hold_the_login_up() {

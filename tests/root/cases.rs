@@ -121,6 +121,30 @@ pub fn a_leader_stopped_interrupted_and_killed_leaves_one_line_of_duos() {
     });
 }
 
+pub fn a_parent_killed_before_the_child_says_who_it_is_leaves_a_line_with_the_name() {
+    let world = World::new();
+    let mut login = late_at(&world, "chdir");
+    let is_late = |pid: &i32| {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        call.starts_with(&format!("{} ", libc::SYS_chdir))
+    };
+    let pids = || world.processes().into_iter().map(|(pid, _)| pid);
+    let child = || pids().find(is_late);
+    wait_until(|| child().is_some(), || "no child that is late".to_owned());
+    let parent = process::stat(child().unwrap(), 4);
+    wait_until(
+        || as_the_user(&world, &["kill", "-KILL", &parent]),
+        || "the parent never became the caller's".to_owned(),
+    );
+    world.wait_for_log(|text| text == "Aborted Duo login for 'manual': login_duo was killed");
+    assert_eq!(outcomes(&world).len(), 1);
+    // Nobody's phone rings for a login that is over, and Duo is not even asked.
+    assert_eq!(world.sandbox.duo.requests().len(), 0);
+    login.kill().unwrap();
+    ended(login);
+    world.wait_until_empty();
+}
+
 // The parent's descriptors are taken
 
 pub fn a_parent_without_descriptors_still_has_its_line_with_the_name() {

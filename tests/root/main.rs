@@ -56,6 +56,7 @@ fn everything() -> Vec<machine::Test> {
             callers_with_a_low_limit_of_processes_do_not_lock_each_other_out,
             closed_descriptors_in_every_combination,
             descriptors_that_are_no_pipe_or_terminal,
+            a_callers_own_way_into_the_log_carries_nothing_of_ours,
             full_pipes_do_not_hold_the_login_up,
             a_terminal_stopped_with_ctrl_s_does_not_hold_the_login_up,
             odd_arguments,
@@ -96,6 +97,7 @@ fn everything() -> Vec<machine::Test> {
         (standstill): ["root"] {
             duo_that_is_silent_while_we_are_awake_is_down,
             a_frozen_child_does_not_take_its_own_silence_for_duos,
+            a_child_frozen_again_and_again_for_a_moment_does_not_either,
             a_waiting_thread_stopped_alone_does_not_take_its_own_silence_for_duos,
         }
         (confinement): ["root", "python3"] {
@@ -259,6 +261,7 @@ fn everything() -> Vec<machine::Test> {
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,
             a_leader_stopped_interrupted_and_killed_leaves_one_line_of_duos,
+            a_parent_killed_before_the_child_says_who_it_is_leaves_a_line_with_the_name,
             a_parent_without_descriptors_still_has_its_line_with_the_name,
             a_denial_is_in_the_log_while_the_parent_is_stopped,
             a_yes_is_in_the_log_while_the_parent_is_stopped,

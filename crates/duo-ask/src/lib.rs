@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use duo_net::{Client, Notice, Person};
-use duo_policy::clock::{Clock, Deadlines};
+use duo_policy::clock::Deadlines;
 use duo_policy::config::{self, Config, Failmode, Gecos, Problem};
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
@@ -27,7 +27,7 @@ use duo_system::configuration;
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::privsep::{ChildEnds, Confined};
-use duo_system::wait::{ParentGone, SystemClock, Waiter};
+use duo_system::wait::{SystemClock, Waiter};
 use duo_wire::{Message, Next, Outcome, Record, Verdict, Who};
 
 pub use claim::{Claim, person};
@@ -67,14 +67,14 @@ pub fn run(
         Ok(identified) => identified,
         Err(error) => {
             let verdict = Verdict::new(Outcome::Error, error.to_string());
-            return child.finish(&verdict, &Who::unknown(), &mut ends);
+            return child.finish(verdict, &Who::unknown(), &mut ends);
         }
     };
     let verdict = {
         let waiter = Waiter::new(&SystemClock, Some(&ends.life));
         child.ask(&named, reading, &waiter, &converse)
     };
-    child.finish(&verdict, &named.who, &mut ends)
+    child.finish(verdict, &named.who, &mut ends)
 }
 
 /// Tells the parent that privileges could not be dropped, and returns the exit
@@ -139,22 +139,30 @@ impl Child<'_> {
             duo_user,
             client: claim.client.clone(),
         };
-        ends.send(&Record::Who(shortened(&who)).to_line())?;
+        // If the parent is gone, the next look at the life pipe says why, and the
+        // final line then has this name.
+        let _ = ends.send(&Record::Who(shortened(&who)).to_line());
         Ok((Named { account, who }, reading))
     }
 
     /// Writes the final line to the log, and only then sends the verdict, so that no
     /// yes counts that is not in the log. Returns the exit status.
-    fn finish(&self, verdict: &Verdict, who: &Who, ends: &mut ChildEnds) -> i32 {
-        let let_go = matches!(ends.life.parent_gone(), Some(ParentGone::LetGo(_)));
-        // If the parent let this process go and did not wait for its line, the
-        // parent has written that line itself.
-        if !(let_go && ends.is_unread()) {
-            self.log().verdict(verdict, who);
+    fn finish(&self, verdict: Verdict, who: &Who, ends: &mut ChildEnds) -> i32 {
+        // A yes for a login that is over opens nothing, and the log must not say
+        // otherwise.
+        let verdict = match ends.life.look() {
+            Err(error) if verdict.outcome.opens() => {
+                Verdict::new(Outcome::Aborted, format!("{error} after Duo's yes"))
+            }
+            _ => verdict,
+        };
+        if !ends.life.parent_has_logged() {
+            self.log().verdict(&verdict, who);
         }
-        let records = Record::Logged.to_line() + &Record::Verdict(verdict.clone()).to_line();
+        let opens = verdict.outcome.opens();
+        let records = Record::Logged.to_line() + &Record::Verdict(verdict).to_line();
         let sent = ends.send(&records);
-        i32::from(sent.is_err() || !verdict.outcome.opens())
+        i32::from(sent.is_err() || !opens)
     }
 
     /// Reads the configuration, and reports all its mistakes and warnings.
@@ -273,13 +281,12 @@ impl Child<'_> {
         let deadlines = Deadlines::default();
         let person = self.person(who, config);
         let mut duo = Client::new(config, person, &deadlines, waiter, &notice)?;
-        let clock: &dyn Clock = &SystemClock;
         let login = Login {
             config,
             user: &who.duo_user,
             passcode: claim.passcode.as_ref(),
             deadlines: &deadlines,
-            clock,
+            clock: waiter,
             alibi: &|| alibi(waiter),
         };
         let attempts = LoginLog {

@@ -83,7 +83,7 @@ pub struct Client<'a> {
 
 /// Seconds. If our clock is off by less, it is not the reason for a 401 that does
 /// not say why.
-const CLOCK_TOLERANCE: u64 = 60;
+pub const CLOCK_TOLERANCE: u64 = 60;
 
 impl<'a> Client<'a> {
     /// Sets a client up. The time of the first preauth runs from here.
@@ -114,7 +114,7 @@ impl<'a> Client<'a> {
         notice: &'a dyn Fn(&Notice),
         names: Arc<dyn Names>,
     ) -> Result<Client<'a>, Error> {
-        let until = waiter.now() + deadlines.request;
+        let until = waiter.deadline_in(deadlines.request);
         let own_name = OwnName::look_up(&names, deadlines.own_name, waiter)?;
         Ok(Client {
             channel: Channel::new(config, deadlines, names, waiter)?,
@@ -238,7 +238,7 @@ impl<'a> Client<'a> {
             if self.waiter.now() + pause >= self.until {
                 return Err(failed.error);
             }
-            self.waiter.sleep(pause)?;
+            self.waiter.pause(pause)?;
         }
     }
 
@@ -248,6 +248,12 @@ impl<'a> Client<'a> {
         parameters: &Parameters,
         answer_within: Option<Duration>,
     ) -> Result<Answer, ExchangeError> {
+        // Nobody's phone rings for a login that is over.
+        self.waiter.look().map_err(|error| ExchangeError {
+            error,
+            kind: FailureKind::Final,
+            was_sent: false,
+        })?;
         let date = signing::date(self.duos_time());
         let authorization = self.keys.authorization(
             &date,
@@ -311,7 +317,7 @@ impl<'a> Client<'a> {
         }
         self.backoffs += 1;
         (self.notice)(&Notice::RateLimited(wait));
-        self.waiter.sleep(wait)?;
+        self.waiter.pause(wait)?;
         self.until += wait;
         Ok(())
     }
@@ -336,7 +342,7 @@ impl Duo for Client<'_> {
     fn preauth(&mut self) -> Result<Preauth, Error> {
         // The time of the first preauth runs from the start of the login.
         if self.answered {
-            self.until = self.waiter.now() + self.deadlines.request;
+            self.until = self.waiter.deadline_in(self.deadlines.request);
         }
         self.channel.look_up(self.until)?;
         let address = self.address();
@@ -354,7 +360,7 @@ impl Duo for Client<'_> {
     fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
         // If a new connection must be made, it must not use up the time for the answer.
         let answer = self.https_timeout.unwrap_or(self.deadlines.person);
-        self.until = self.waiter.now() + self.deadlines.request + answer;
+        self.until = self.waiter.deadline_in(self.deadlines.request + answer);
         let address = self.address();
         let hostname = self.hostname()?;
         let login = CommonParameters {

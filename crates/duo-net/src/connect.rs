@@ -181,6 +181,11 @@ impl<'a> Route<'a> {
         if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return tls::failure(tls, &self.host.name, self.min_tls);
         }
+        // Of this kind there are only the errors of rustls about bytes that came: a
+        // message that is longer than TLS allows.
+        if let (io::ErrorKind::Other, Some(inner)) = (error.kind(), inner) {
+            return Error::Service(inner.to_string());
+        }
         classified(error)
     }
 

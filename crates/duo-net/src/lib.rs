@@ -18,4 +18,4 @@ mod socket;
 pub mod tls;
 
 pub use answer::Answer;
-pub use client::{Client, Notice, Person};
+pub use client::{CLOCK_TOLERANCE, Client, Notice, Person};

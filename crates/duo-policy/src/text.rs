@@ -10,6 +10,14 @@ use std::borrow::Cow;
 /// The longest text from outside that is shown, in characters.
 pub const LONGEST: usize = 1_000;
 
+/// The most characters of a name in the log. A name may not push what follows it
+/// out of the line.
+pub const LONGEST_NAME: usize = 200;
+
+/// The most characters of a client's address in the log, which a caller of a setuid
+/// install chooses.
+const LONGEST_CLIENT: usize = 100;
+
 /// The characters that a terminal can show, as far as its locale says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charset {
@@ -66,10 +74,10 @@ pub fn for_log(text: &str) -> String {
 }
 
 /// `name` with a backslash before each quote and backslash, so that it cannot end
-/// the quotes around it in the log. At most [`LONGEST`] characters of it.
+/// the quotes around it in the log. At most [`LONGEST_NAME`] characters of it.
 pub fn quoted(name: &str) -> String {
     let mut safe = String::with_capacity(name.len());
-    for letter in name.chars().take(LONGEST) {
+    for letter in name.chars().take(LONGEST_NAME) {
         if matches!(letter, '\'' | '\\') {
             safe.push('\\');
         }
@@ -79,13 +87,17 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// A client's address for the log: ASCII letters, digits and `.:%_-` stay, any
-/// other character becomes `?`, since it could forge a field.
+/// other character becomes `?`, since it could forge a field. At most
+/// [`LONGEST_CLIENT`] characters of it.
 pub(crate) fn client_field(client: &str) -> String {
-    let field = client.chars().take(LONGEST).map(|letter| match letter {
-        '.' | ':' | '%' | '_' | '-' => letter,
-        _ if letter.is_ascii_alphanumeric() => letter,
-        _ => '?',
-    });
+    let field = client
+        .chars()
+        .take(LONGEST_CLIENT)
+        .map(|letter| match letter {
+            '.' | ':' | '%' | '_' | '-' => letter,
+            _ if letter.is_ascii_alphanumeric() => letter,
+            _ => '?',
+        });
     field.collect()
 }
 

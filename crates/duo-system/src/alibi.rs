@@ -12,14 +12,14 @@ use duo_policy::error::Error;
 use crate::system_words;
 use crate::wait::Waiter;
 
-/// Proves that each wait of this process has ended in time, and that a file and
+/// Proves that this process ran whenever it should have, and that a file and
 /// a socket can still be opened.
 ///
 /// # Errors
 /// [`Error::Fault`] if one of these is not so. `failmode = safe` does not open the
 /// door then.
 pub fn alibi(waiter: &Waiter<'_>) -> Result<(), Error> {
-    waiter.prove_punctual()?;
+    waiter.prove_awake()?;
     let file = File::open("/dev/null").map(drop);
     let socket = UnixDatagram::unbound().map(drop);
     let proof: io::Result<()> = file.and(socket);

@@ -1,5 +1,6 @@
-//! Writing to standard output, standard error or a terminal, whose reader may have
-//! stopped reading (docs/security.md, attack 3).
+//! Reading from and writing to what the caller shares with other processes:
+//! standard output, standard error or a terminal, whose reader may have stopped
+//! reading (docs/security.md, attack 3).
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -7,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::privsep::interrupted_if_it_blocks;
+
 /// How long a full pipe or a stopped terminal may hold a line up.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes that one write has at most: fewer than a pipe or a terminal has room for
-/// where poll says that it can be written.
+/// where poll says that it can be written, unless another process fills it first.
 const CHUNK: usize = 128;
 
 /// Writes `bytes`, and waits for room at most for `patience` in all; what has not
@@ -27,7 +30,7 @@ pub fn write_patiently(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> 
         let mut left = chunk;
         while !left.is_empty() {
             wait_for_room(to, end)?;
-            match nix::unistd::write(to, left) {
+            match interrupted_if_it_blocks(|| nix::unistd::write(to, left)) {
                 // A caller may give a descriptor that always has room by poll, but
                 // never takes a byte: the memory of a process that has ended.
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -52,6 +55,15 @@ fn wait_for_room(to: BorrowedFd<'_>, end: Instant) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Reads a byte that poll said was there. If another process has taken it, fails
+/// with EINTR.
+///
+/// # Errors
+/// Those of read.
+pub fn read_arrived(from: BorrowedFd<'_>, byte: &mut [u8; 1]) -> Result<usize, nix::Error> {
+    interrupted_if_it_blocks(|| nix::unistd::read(from, byte))
 }
 
 #[cfg(test)]

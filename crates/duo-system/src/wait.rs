@@ -2,11 +2,11 @@
 //! when the parent lets the child go or is killed (docs/security.md, *Life and
 //! death*).
 //!
-//! If a wait ends long after its deadline, this process was kept from running,
-//! and Duo may have answered in the meantime. The waiter remembers the longest
-//! delay until `safe` is about to open the door (docs/security.md, *The alibi*).
+//! A caller may keep this process from running until a deadline has passed. So a
+//! wait is made of short ones, and the waiter adds up the time in which this
+//! process neither waited nor ran (docs/security.md, *The alibi*).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,15 @@ use duo_wire::Departure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// The longest delay of a wait that does not count against this machine.
+/// The longest that one system call waits. What it takes longer, this process did
+/// not run.
+const SLICE: Duration = Duration::from_secs(1);
+
+/// A process is late by so much on any busy machine.
+const USUAL_DELAY: Duration = Duration::from_millis(100);
+
+/// The most time, in all, that may be missing and does not count against this
+/// machine.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
 /// The machine's own clock.
@@ -36,13 +44,13 @@ impl Clock for SystemClock {
 /// becomes readable when the parent writes why the person left, or is gone.
 pub struct LifePipe {
     read_end: OwnedFd,
-    /// What was read from the pipe, if anything was.
+    /// Why the parent waits no longer, once it has been read.
     parent_gone: Cell<Option<ParentGone>>,
 }
 
 /// Why the parent waits for this process no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParentGone {
+enum ParentGone {
     /// The parent wrote why the person left, and lets this process go.
     LetGo(Departure),
     /// The parent's end closed, and the parent wrote nothing.
@@ -50,6 +58,10 @@ pub enum ParentGone {
 }
 
 impl LifePipe {
+    /// The byte that the parent writes last, if it has written the final line of the
+    /// login itself. No [`Departure`] has this byte.
+    pub(crate) const LOGGED: u8 = b'!';
+
     /// The life pipe with this read end.
     pub(crate) fn new(read_end: OwnedFd) -> LifePipe {
         LifePipe {
@@ -58,32 +70,48 @@ impl LifePipe {
         }
     }
 
-    /// Why the parent waits no longer, if a wait has ended for that reason.
-    pub fn parent_gone(&self) -> Option<ParentGone> {
-        self.parent_gone.get()
+    /// Looks, without waiting, whether the parent still waits for this process.
+    ///
+    /// # Errors
+    /// [`Error::GaveUp`] if it does not.
+    pub fn look(&self) -> Result<(), Error> {
+        let is_over = self.parent_gone.get().is_some() || self.is_readable();
+        if is_over { Err(self.error()) } else { Ok(()) }
     }
 
-    /// Reads why the parent waits no longer. The pipe is readable.
-    fn read(&self) -> ParentGone {
-        if let Some(parent_gone) = self.parent_gone.get() {
-            return parent_gone;
-        }
+    /// Whether the parent has written the final line of the login itself, since it
+    /// could wait for this process no longer. Asked once, at the end.
+    pub fn parent_has_logged(&self) -> bool {
+        self.look().is_err() && self.is_readable() && self.read_byte() == Some(Self::LOGGED)
+    }
+
+    fn is_readable(&self) -> bool {
+        let mut fds = [PollFd::new(self.read_end.as_fd(), PollFlags::POLLIN)];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        let [fd] = fds;
+        polled.is_ok() && fd.any() == Some(true)
+    }
+
+    /// The next byte, or `None` at the end. The pipe is readable.
+    fn read_byte(&self) -> Option<u8> {
         let mut byte = [0];
-        let left = loop {
+        loop {
             match nix::unistd::read(&self.read_end, &mut byte) {
                 Err(Errno::EINTR) => {}
-                Ok(1) => break Departure::from_byte(byte.first().copied().unwrap_or_default()),
-                Ok(_) | Err(_) => break None,
+                Ok(1) => return byte.first().copied(),
+                Ok(_) | Err(_) => return None,
             }
-        };
-        let parent_gone = left.map_or(ParentGone::Killed, ParentGone::LetGo);
-        self.parent_gone.set(Some(parent_gone));
-        parent_gone
+        }
     }
 
-    /// The error that ends the login.
+    /// The error that ends the login. The pipe is readable, or has been read.
     fn error(&self) -> Error {
-        let why = match self.read() {
+        let parent_gone = self.parent_gone.get().unwrap_or_else(|| {
+            let left = self.read_byte().and_then(Departure::from_byte);
+            left.map_or(ParentGone::Killed, ParentGone::LetGo)
+        });
+        self.parent_gone.set(Some(parent_gone));
+        let why = match parent_gone {
             ParentGone::LetGo(left) => left.reason(),
             ParentGone::Killed => "login_duo was killed",
         };
@@ -106,12 +134,20 @@ pub enum Waited {
     TimedOut,
 }
 
-/// Waits for descriptors and for time to pass, and remembers the longest delay.
+/// What the person sees while this process waits, such as a counter of seconds.
+/// Returns when it is to be called again, if at all.
+pub type Tick = Box<dyn FnMut(Instant) -> Option<Instant>>;
+
+/// Waits for descriptors and for time to pass, and adds up the time that is
+/// missing.
 pub struct Waiter<'a> {
     clock: &'a dyn Clock,
     life: Option<&'a LifePipe>,
-    /// The longest time by which a wait has ended after its deadline.
-    longest_delay: Cell<Duration>,
+    /// When this process last ran, as far as this waiter knows.
+    seen: Cell<Instant>,
+    /// The time in all in which this process should have run and did not.
+    missing: Cell<Duration>,
+    tick: RefCell<Option<(Instant, Tick)>>,
 }
 
 impl<'a> Waiter<'a> {
@@ -121,7 +157,9 @@ impl<'a> Waiter<'a> {
         Waiter {
             clock,
             life,
-            longest_delay: Cell::new(Duration::ZERO),
+            seen: Cell::new(clock.now()),
+            missing: Cell::new(Duration::ZERO),
+            tick: RefCell::new(None),
         }
     }
 
@@ -130,7 +168,34 @@ impl<'a> Waiter<'a> {
         self.clock.now()
     }
 
-    /// Waits until `event`, or an error, has come to `fd`.
+    /// The instant at which `span` will have passed. Time that passes between here
+    /// and the next wait is missing, and not what passed before.
+    pub fn deadline_in(&self, span: Duration) -> Instant {
+        let now = self.now();
+        self.seen.set(now);
+        now + span
+    }
+
+    /// Looks, without waiting, whether the parent still waits for this process.
+    ///
+    /// # Errors
+    /// [`Error::GaveUp`] if it does not.
+    pub fn look(&self) -> Result<(), Error> {
+        self.life.map_or(Ok(()), LifePipe::look)
+    }
+
+    /// During the waits from here on, calls `tick` at `first`.
+    pub fn start_ticking(&self, first: Instant, tick: Tick) {
+        self.tick.replace(Some((first, tick)));
+    }
+
+    /// Calls the tick no more.
+    pub fn stop_ticking(&self) {
+        self.tick.replace(None);
+    }
+
+    /// Waits until `event`, or an error, has come to `fd`. An event that has come
+    /// counts, even if the deadline has passed.
     ///
     /// # Errors
     /// [`Error::GaveUp`] if the parent lets go or is gone, [`Error::Fault`] if
@@ -141,85 +206,131 @@ impl<'a> Waiter<'a> {
         event: PollFlags,
         deadline: Instant,
     ) -> Result<Waited, Error> {
-        self.poll(Some((fd, event)), deadline)
+        self.wait_for(Some((fd, event)), deadline)
     }
 
     /// Returns when `span` has passed.
     ///
     /// # Errors
     /// As [`Waiter::wait`].
-    pub fn sleep(&self, span: Duration) -> Result<(), Error> {
-        let deadline = self.now() + span;
+    pub fn pause(&self, span: Duration) -> Result<(), Error> {
+        let deadline = self.deadline_in(span);
         if self.life.is_some() {
-            return self.poll(None, deadline).map(drop);
+            return self.wait_for(None, deadline).map(drop);
         }
         self.clock.sleep(span);
-        self.has_passed(deadline);
+        self.add_missing(span);
         Ok(())
     }
 
-    /// Whether `deadline` has passed. Remembers how long ago that was.
+    /// Whether `deadline` has passed.
     pub fn has_passed(&self, deadline: Instant) -> bool {
-        let now = self.now();
-        let delay = now.saturating_duration_since(deadline);
-        self.longest_delay.set(self.longest_delay.get().max(delay));
-        now >= deadline
+        self.now() >= deadline
     }
 
-    /// Proves that each wait so far has ended at most [`TOLERANCE`] after its
-    /// deadline.
+    /// Proves that this process ran whenever it should have.
     ///
     /// # Errors
-    /// [`Error::Fault`] if one has not: this process was kept from running.
-    pub(crate) fn prove_punctual(&self) -> Result<(), Error> {
-        let delay = self.longest_delay.get();
-        if delay <= TOLERANCE {
+    /// [`Error::Fault`] if more than [`TOLERANCE`] is missing in all.
+    pub(crate) fn prove_awake(&self) -> Result<(), Error> {
+        self.add_missing(Duration::ZERO);
+        let missing = self.missing.get();
+        if missing <= TOLERANCE {
             return Ok(());
         }
-        let seconds = delay.as_secs();
+        let seconds = missing.as_secs();
         Err(Error::Fault(format!(
             "this machine stood still for {seconds} s"
         )))
     }
 
-    fn poll(
+    /// This process runs now. Since it last ran, it waited for at most `allowed`.
+    fn add_missing(&self, allowed: Duration) {
+        let now = self.now();
+        let passed = now.saturating_duration_since(self.seen.replace(now));
+        let late = passed.saturating_sub(allowed);
+        if late > USUAL_DELAY {
+            self.missing.set(self.missing.get() + late);
+        }
+    }
+
+    fn wait_for(
         &self,
         wanted: Option<(BorrowedFd<'_>, PollFlags)>,
         deadline: Instant,
     ) -> Result<Waited, Error> {
         loop {
-            let left = deadline.saturating_duration_since(self.now());
-            // Rounded up, so that a wait does not end before its deadline.
-            let rounded = left.saturating_add(Duration::from_micros(999));
-            let timeout = PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX);
-            let life = self.life.map(|life| (life.as_fd(), PollFlags::POLLIN));
-            let watched = life.into_iter().chain(wanted);
-            let mut fds: Vec<PollFd<'_>> =
-                watched.map(|(fd, event)| PollFd::new(fd, event)).collect();
-            let ready = match poll(&mut fds, timeout) {
-                // poll also ends so in a process that was stopped and continued. The
-                // time until then counts.
-                Err(Errno::EINTR) => continue,
-                ready => ready.map_err(|errno| Error::fault("wait", errno.desc()))?,
-            };
             let is_over = self.has_passed(deadline);
-            if let (Some(life), Some(first)) = (self.life, fds.first())
-                && first.any() == Some(true)
-            {
-                return Err(life.error());
-            }
-            if ready > 0 {
+            let ready = self.wait_a_slice(wanted, deadline)?;
+            if ready {
                 return Ok(Waited::Ready);
             }
             if is_over {
                 return Ok(Waited::TimedOut);
             }
+            self.tick_if_due();
         }
+    }
+
+    /// Waits at most for a [`SLICE`], and not beyond `deadline` nor the next tick.
+    /// Returns whether what is wanted has come.
+    fn wait_a_slice(
+        &self,
+        wanted: Option<(BorrowedFd<'_>, PollFlags)>,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let next_tick = self.tick.borrow().as_ref().map(|(at, _)| *at);
+        let end = next_tick.map_or(deadline, |at| at.min(deadline));
+        let left = end.saturating_duration_since(self.now()).min(SLICE);
+        // Rounded up, so that a wait does not end before its deadline.
+        let rounded = left.saturating_add(Duration::from_micros(999));
+        let timeout = PollTimeout::try_from(rounded).unwrap_or(PollTimeout::ZERO);
+        let life = self.life.map(|life| (life.as_fd(), PollFlags::POLLIN));
+        let watched = life.into_iter().chain(wanted);
+        let mut fds: Vec<PollFd<'_>> = watched.map(|(fd, event)| PollFd::new(fd, event)).collect();
+
+        self.add_missing(Duration::ZERO);
+        let polled = poll(&mut fds, timeout);
+        self.add_missing(left);
+        let ready = match polled {
+            // poll also ends so in a process that was stopped and continued.
+            Err(Errno::EINTR) => return Ok(false),
+            ready => ready.map_err(|errno| Error::fault("wait", errno.desc()))?,
+        };
+        if let (Some(life), Some(first)) = (self.life, fds.first())
+            && first.any() == Some(true)
+        {
+            return Err(life.error());
+        }
+        Ok(ready > 0)
+    }
+
+    fn tick_if_due(&self) {
+        let now = self.now();
+        let due = self.tick.borrow_mut().take_if(|(at, _)| *at <= now);
+        if let Some((_, mut tick)) = due
+            && let Some(next) = tick(now)
+        {
+            self.tick.replace(Some((next, tick)));
+        }
+    }
+}
+
+impl Clock for Waiter<'_> {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn sleep(&self, span: Duration) {
+        // If the parent is gone, the next wait says so too.
+        let _ = self.pause(span);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
 
     fn life() -> (LifePipe, OwnedFd) {
@@ -257,14 +368,14 @@ mod tests {
                 }
                 drop(parent);
                 let error = match sleeps {
-                    true => waiter.sleep(Duration::from_secs(60)).unwrap_err(),
+                    true => waiter.pause(Duration::from_secs(60)).unwrap_err(),
                     false => waiter
                         .wait(read.as_fd(), PollFlags::POLLIN, late())
                         .unwrap_err(),
                 };
                 assert_eq!(error, Error::GaveUp(words.into()));
                 // The next wait ends at once too, for the same reason.
-                let again = waiter.sleep(Duration::from_secs(60));
+                let again = waiter.pause(Duration::from_secs(60));
                 assert_eq!(again, Err(error));
             }
         }
@@ -275,7 +386,7 @@ mod tests {
         let (life, _parent) = life();
         let start = Instant::now();
         let waiter = Waiter::new(&SystemClock, Some(&life));
-        assert_eq!(waiter.sleep(Duration::from_millis(20)), Ok(()));
+        assert_eq!(waiter.pause(Duration::from_millis(20)), Ok(()));
         assert!(start.elapsed() >= Duration::from_millis(20));
     }
 
@@ -294,23 +405,79 @@ mod tests {
         fn sleep(&self, _: Duration) {}
     }
 
+    fn jumping(by: Duration) -> Jumping {
+        Jumping {
+            now: Cell::new(Instant::now()),
+            by,
+        }
+    }
+
     #[test]
     fn a_process_that_was_frozen_does_not_take_its_own_silence_for_duos() {
         let (read, write) = nix::unistd::pipe().unwrap();
         nix::unistd::write(&write, b"an answer").unwrap();
-        for (by, is_late) in [(60, true), (1, false)] {
-            let clock = Jumping {
-                now: Cell::new(Instant::now()),
-                by: Duration::from_secs(by),
-            };
+        let clock = jumping(Duration::from_secs(60));
+        let waiter = Waiter::new(&clock, None);
+        let waited = waiter.wait(read.as_fd(), PollFlags::POLLIN, clock.now.get());
+        // The answer that has come counts all the same.
+        assert_eq!(waited, Ok(Waited::Ready));
+        let doubt = waiter.prove_awake().unwrap_err().to_string();
+        assert!(
+            doubt.starts_with("this machine stood still for "),
+            "{doubt}"
+        );
+    }
+
+    #[test]
+    fn short_freezes_add_up_and_a_busy_machines_delays_do_not() {
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        for (by, is_proven) in [(150, false), (25, true)] {
+            let clock = jumping(Duration::from_millis(by));
             let waiter = Waiter::new(&clock, None);
-            let deadline = clock.now.get() + Duration::from_secs(by);
-            let waited = waiter.wait(read.as_fd(), PollFlags::POLLIN, deadline);
-            // The answer that has come counts all the same.
-            assert_eq!(waited, Ok(Waited::Ready));
-            let doubt = waiter.prove_punctual();
-            let expected = Error::Fault("this machine stood still for 60 s".to_owned());
-            assert_eq!(doubt, if is_late { Err(expected) } else { Ok(()) });
+            for _ in 0..20 {
+                let deadline = clock.now.get();
+                let waited = waiter.wait(read.as_fd(), PollFlags::POLLIN, deadline);
+                assert_eq!(waited, Ok(Waited::TimedOut));
+            }
+            assert_eq!(waiter.prove_awake().is_ok(), is_proven, "{by} ms");
         }
+    }
+
+    #[test]
+    fn what_passes_before_a_deadline_is_set_is_not_missing() {
+        let clock = jumping(Duration::from_secs(60));
+        let waiter = Waiter::new(&clock, None);
+        waiter.seen.set(clock.now() - Duration::from_secs(3_600));
+        waiter.deadline_in(Duration::from_secs(1));
+        assert_eq!(waiter.seen.get(), clock.now.get());
+    }
+
+    #[test]
+    fn a_tick_comes_when_it_is_due_while_nothing_else_does() {
+        let ticks = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&ticks);
+        let (life, _parent) = life();
+        let waiter = Waiter::new(&SystemClock, Some(&life));
+        let tick = move |now| {
+            counted.set(counted.get() + 1);
+            (counted.get() < 2).then(|| now + Duration::from_millis(10))
+        };
+        waiter.start_ticking(Instant::now(), Box::new(tick));
+        assert_eq!(waiter.pause(Duration::from_millis(50)), Ok(()));
+        assert_eq!(ticks.get(), 2);
+        waiter.start_ticking(Instant::now(), Box::new(|_| unreachable!()));
+        waiter.stop_ticking();
+        assert_eq!(waiter.pause(Duration::from_millis(10)), Ok(()));
+    }
+
+    #[test]
+    fn a_parent_that_has_logged_says_so_after_why_it_let_go() {
+        let (life, parent) = life();
+        nix::unistd::write(&parent, &[Departure::HungUp.to_byte()]).unwrap();
+        assert_eq!(life.look(), Err(Error::GaveUp("hung up".to_owned())));
+        assert!(!life.parent_has_logged());
+        nix::unistd::write(&parent, &[LifePipe::LOGGED]).unwrap();
+        assert!(life.parent_has_logged());
+        assert_eq!(Departure::from_byte(LifePipe::LOGGED), None);
     }
 }

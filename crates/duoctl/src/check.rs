@@ -23,9 +23,7 @@ use duo_policy::config::{self, Config, Failmode, Problem};
 use duo_policy::error::Error;
 use duo_policy::verdict::{End, Report};
 use duo_system::configuration::{Owners, open, read as read_file};
-use duo_system::privsep::{
-    self, Caller, ChildEnds, Confined, Inherited, Parent, PrivsepUser, Standing,
-};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Inherited, PrivsepUser, Standing};
 use duo_system::sftp::sftp_server;
 use duo_system::system_words;
 use serde::{Deserialize, Serialize};
@@ -174,7 +172,7 @@ fn run_child(
             1
         }
     };
-    privsep::separate(standing, caller, user, file, child).map(Parent::wait)
+    privsep::separate(standing, caller, user, file, child).map(|mut parent| parent.wait())
 }
 
 /// The child's half. Returns its exit status.
@@ -202,7 +200,6 @@ fn exit_at(deadline: Instant) -> Result<(), Error> {
     let left = deadline.saturating_duration_since(Instant::now());
     std::thread::Builder::new()
         .name("time".to_owned())
-        .stack_size(privsep::THREAD_STACK)
         .spawn(move || {
             std::thread::sleep(left);
             std::process::exit(OUT_OF_TIME);

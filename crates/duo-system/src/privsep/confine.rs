@@ -3,12 +3,16 @@
 //! user; then everything that the new user can give up as well.
 
 use std::fs::File;
-use std::os::fd::RawFd;
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use duo_policy::error::Error;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
-use nix::unistd::{chdir, close, dup2_stdout};
+use nix::sys::socket::{SockType, UnixAddr, getpeername, getsockopt, sockopt};
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{chdir, close, dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::ids::{forbid_tracing, irrevocably_become_the_privsep_user};
 use super::inherited::ignore_signals;
@@ -41,17 +45,64 @@ pub(super) fn confine(
         .map_err(|errno| Error::fault("forbid new privileges", errno.desc()))?;
     chdir("/").map_err(|errno| Error::fault("change to '/'", errno.desc()))?;
 
-    // Standard output belongs to the session: a line that a library prints there
-    // would damage a file that scp or git carries.
-    let null = File::options()
-        .write(true)
-        .open("/dev/null")
-        .map_err(|error| Error::fault("open '/dev/null'", system_words(&error)))?;
-    dup2_stdout(&null).map_err(|errno| Error::fault("redirect stdout", errno.desc()))?;
-    drop(null);
+    replace_descriptors(standing)?;
     close_all_but(kept)?;
     set_resolver_options();
     Ok(())
+}
+
+/// Puts `/dev/null` in the place of standard output, and of a caller's standard
+/// input and standard error that are not what sshd gives.
+///
+/// # Errors
+/// [`Error::Fault`] if `/dev/null` cannot be opened or put there.
+fn replace_descriptors(standing: Standing) -> Result<(), Error> {
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| Error::fault("open '/dev/null'", system_words(&error)))?;
+    let failed = |errno: Errno| Error::fault("redirect a descriptor", errno.desc());
+    // Standard output belongs to the session: a line that a library prints there
+    // would damage a file that scp or git carries.
+    dup2_stdout(&null).map_err(failed)?;
+    // The caller of a setuid install could give the socket of a log, which would
+    // take a line of the caller's from this user, or a file of a file system of
+    // the caller's own, where a call never returns (docs/security.md, attack 3).
+    if standing == Standing::Setuid {
+        if !is_terminal(std::io::stdin().as_fd()) {
+            dup2_stdin(&null).map_err(failed)?;
+        }
+        let stderr = std::io::stderr();
+        if !is_terminal(stderr.as_fd()) && !is_pipe(stderr.as_fd()) {
+            dup2_stderr(&null).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `fd` is a terminal, and not a file that only answers like one.
+fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    file_type(fd) == Some(SFlag::S_IFCHR) && fd.is_terminal()
+}
+
+/// Whether `fd` is a pipe, or one of two sockets that are connected to each other
+/// and to no name.
+fn is_pipe(fd: BorrowedFd<'_>) -> bool {
+    match file_type(fd) {
+        Some(SFlag::S_IFIFO) => true,
+        Some(SFlag::S_IFSOCK) => {
+            getsockopt(&fd, sockopt::SockType) == Ok(SockType::Stream)
+                && getpeername::<UnixAddr>(fd.as_raw_fd())
+                    .is_ok_and(|peer| peer.path().is_none() && peer.as_abstract().is_none())
+        }
+        _ => false,
+    }
+}
+
+fn file_type(fd: BorrowedFd<'_>) -> Option<SFlag> {
+    let mode = fstat(fd).ok()?.st_mode;
+    Some(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT)
 }
 
 /// Shortens the resolver's waits: three name servers that do not answer cost 10 s

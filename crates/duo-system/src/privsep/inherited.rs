@@ -10,6 +10,8 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
 };
 
+use super::interrupt::handle_alarms;
+
 /// Whether SIGPIPE was ignored when this program was started.
 static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
@@ -66,6 +68,7 @@ pub fn take_over(name: &'static CStr) -> Result<Inherited, Error> {
         false => SigHandler::SigDfl,
     };
     dispositions.push((Signal::SIGPIPE, plain_action(at_start)));
+    dispositions.push((Signal::SIGALRM, handle_alarms()?));
     // Where SIGCHLD is ignored, the kernel drops the child's exit status. A login
     // that is stopped by Ctrl-Z would keep the terminal in the middle of a question.
     for (signal, handler) in [
@@ -138,7 +141,7 @@ fn plain_action(handler: SigHandler) -> SigAction {
 }
 
 fn set_disposition(signal: Signal, handler: SigHandler) -> Result<SigAction, Error> {
-    // SAFETY: only SIG_DFL and SIG_IGN are ever set, so no handler runs.
+    // SAFETY: SIG_DFL and SIG_IGN run no code of this program.
     unsafe { sigaction(signal, &plain_action(handler)) }
         .map_err(|errno| Error::fault("set a signal", errno.desc()))
 }

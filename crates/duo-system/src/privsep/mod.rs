@@ -16,6 +16,7 @@
 mod confine;
 mod ids;
 mod inherited;
+mod interrupt;
 #[forbid(unsafe_code)]
 mod limits;
 #[forbid(unsafe_code)]
@@ -26,12 +27,11 @@ mod standing;
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 
 use duo_policy::error::Error;
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
@@ -41,6 +41,7 @@ use confine::confine;
 pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
 pub use inherited::{Inherited, take_over};
+pub(crate) use interrupt::interrupted_if_it_blocks;
 pub use parent::Parent;
 pub(crate) use standing::user_id;
 pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};
@@ -64,18 +65,7 @@ impl ChildEnds {
             .write_all(lines.as_bytes())
             .map_err(|error| Error::fault("send a record", system_words(&error)))
     }
-
-    /// Whether the parent has closed its end of the verdict pipe.
-    pub fn is_unread(&self) -> bool {
-        let mut fds = [PollFd::new(self.verdict.as_fd(), PollFlags::empty())];
-        let polled = poll(&mut fds, PollTimeout::ZERO);
-        let [fd] = fds;
-        polled.is_ok() && fd.any() == Some(true)
-    }
 }
-
-/// Bytes of stack for a thread that only formats and writes a line.
-pub const THREAD_STACK: usize = 256 * 1024;
 
 /// Ends the process, with all its threads, and runs no exit handler.
 fn exit_at_once(status: i32) -> ! {

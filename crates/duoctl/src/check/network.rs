@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use duo_net::connect::Route;
 use duo_net::names::SystemNames;
-use duo_net::{Client, Person, tls};
+use duo_net::{CLOCK_TOLERANCE, Client, Person, tls};
 use duo_policy::api::reply::Trouble;
 use duo_policy::clock::Deadlines;
 use duo_policy::config::Config;
@@ -26,10 +26,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// The time for the name service.
 const NAME_TIME: Duration = Duration::from_secs(10);
-
-/// Seconds that the clock may be off. Where it is off more, a login takes two round trips more
-/// (docs/duo-api.md, *Signing*).
-const CLOCK_TOLERANCE: u64 = 60;
 
 /// The deadlines of a login, but shorter, since the whole check takes less than a minute. A Duo that
 /// is busy becomes a finding, and is not waited for.
