@@ -69,7 +69,9 @@ impl Folder {
     /// Writes the configuration for `duo`; its path.
     pub fn fill(&mut self, duo: &FakeDuo) -> io::Result<PathBuf> {
         self.is_filled = true;
-        duo.write_config(&self.path, "")
+        // A person who holds the phone wants to see what they approve.
+        let extra = duo.phone().map_or("", |_| "pushinfo = yes");
+        duo.write_config(&self.path, extra)
     }
 }
 
