@@ -69,8 +69,10 @@ impl Folder {
     /// Writes the configuration for `duo`; its path.
     pub fn fill(&mut self, duo: &FakeDuo) -> io::Result<PathBuf> {
         self.is_filled = true;
-        // A person who holds the phone wants to see what they approve.
-        let extra = duo.phone().map_or("", |_| "pushinfo = yes");
+        // All that a phone can show.
+        let extra = duo
+            .phone()
+            .map_or("", |_| "pushinfo = yes\nverified_push = yes");
         duo.write_config(&self.path, extra)
     }
 }

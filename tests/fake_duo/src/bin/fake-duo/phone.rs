@@ -27,7 +27,7 @@ pub fn run(address: Option<String>) -> io::Result<ExitCode> {
     };
     let line = Line::to(address.trim())?;
     let screens = line.screens()?;
-    print("TEST DOUBLE: not Duo, and nobody's phone. Waiting for a push or a call.");
+    print("TEST DOUBLE: not Duo, for tests only. Waiting for a push or a call.");
     let (sender, events) = mpsc::channel();
     let of_person = sender.clone();
     thread::spawn(move || tell_screens(screens, &sender));
