@@ -12,7 +12,7 @@ use crate::service::{Observer, Service, Settings};
 use crate::tls::{self, Tls};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,15 +194,7 @@ impl Builder {
         }
         let (door, ca_pem) = tls::door(self.tls, &in_certificate)?;
 
-        let (phone_listener, phone) = match self.phone {
-            Some(address) => {
-                let listener = background::listen(&[address.ip()], address.port())?.pop();
-                let listener = listener.ok_or_else(|| io::Error::other("no listener"))?;
-                let place = Place::new(listener.local_addr()?)?;
-                (Some(listener), Some(place))
-            }
-            None => (None, None),
-        };
+        let (phone_listener, phone) = self.phone.map(listen_for_the_phone).transpose()?.unzip();
         let settings = Settings {
             shape: self.shape,
             names,
@@ -241,6 +233,13 @@ impl Builder {
             address: first,
         })
     }
+}
+
+fn listen_for_the_phone(address: SocketAddr) -> io::Result<(TcpListener, Place)> {
+    let listener = background::listen(&[address.ip()], address.port())?.pop();
+    let listener = listener.ok_or_else(|| io::Error::other("no listener"))?;
+    let place = Place::new(listener.local_addr()?)?;
+    Ok((listener, place))
 }
 
 /// Never anywhere else: keys and scripts of this service are known to the whole world.

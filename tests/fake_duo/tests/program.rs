@@ -373,7 +373,10 @@ fn demo_with_a_phone_opens_it_in_the_browser_of_whoever_sits_there() {
     let address = address.lines().next().unwrap();
     assert!(address.starts_with("http://127.0.0.1:"), "{address}");
     assert!(shown.contains(&format!("opened {address}\r\n")), "{shown}");
-    assert!(shown.contains("fake-duo phone"), "{shown}");
+    assert!(
+        shown.contains("in a second terminal: cargo run -q -p fake-duo -- phone\r\n"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -339,8 +339,11 @@ fn no_cross_site_request_approves_anything() {
     let page = web.request("GET", &web.path, &[("Host", &rebound)], "");
     assert_eq!(page.status, 403);
     assert!(waits(&web.screens().wait_for(|_| true)));
-    // The same request from the page itself.
+    // The same request from the page itself, and then as it comes through a port that ssh forwards.
     assert_eq!(web.post(&path, form).status, 303);
+    let forwarded = ("Host", "localhost:8080");
+    let headers = [kind, forwarded, ("Origin", "http://localhost:8080")];
+    assert_eq!(web.request("POST", &path, &headers, form).status, 409);
 }
 
 #[test]

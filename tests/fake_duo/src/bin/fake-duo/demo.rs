@@ -63,7 +63,11 @@ fn start(options: &Demo) -> io::Result<FakeDuo> {
 /// Says where the phone is; the file by which `fake-duo phone` finds it, for as long as that is held.
 fn introduce_phone(address: &str) -> Option<Rendezvous> {
     say(&format!("the phone: {address}"));
-    say("or, in a second terminal: fake-duo phone");
+    let program = match std::env::var_os("CARGO") {
+        Some(_) => "cargo run -q -p fake-duo --",
+        None => "fake-duo",
+    };
+    say(&format!("or, in a second terminal: {program} phone"));
     browser::open(address);
     Rendezvous::keep(address)
 }
