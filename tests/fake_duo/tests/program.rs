@@ -3,14 +3,15 @@
 
 mod client;
 
-use client::Client;
+use client::{Client, PATIENCE};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 
 fn fake_duo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fake-duo"));
@@ -209,6 +210,12 @@ impl Runtime {
         command.env("XDG_RUNTIME_DIR", &self.0);
         command
     }
+
+    /// Starts it with a keyboard.
+    fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.fake_duo(arguments);
+        Running(command.stdin(Stdio::piped()).spawn().unwrap())
+    }
 }
 
 impl Drop for Runtime {
@@ -217,23 +224,47 @@ impl Drop for Runtime {
     }
 }
 
-fn next_with(lines: &mut std::io::Lines<BufReader<ChildStdout>>, wanted: &str) -> String {
-    lines
-        .map_while(Result::ok)
-        .find(|line| line.contains(wanted))
-        .unwrap_or_else(|| panic!("never '{wanted}'"))
+/// A program that ends with its test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines that a program prints, as they come.
+struct Says(mpsc::Receiver<String>);
+
+impl Says {
+    fn of(child: &mut Child) -> Self {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self(receiver)
+    }
+
+    /// Waits for a line with this in it.
+    fn wait_for(&self, wanted: &str) -> String {
+        let next = || self.0.recv_timeout(PATIENCE).ok();
+        std::iter::from_fn(next)
+            .find(|line| line.contains(wanted))
+            .unwrap_or_else(|| panic!("never '{wanted}'"))
+    }
 }
 
 #[test]
 fn serve_with_a_phone_is_played_from_a_second_pane() {
     let runtime = Runtime::new("pane");
-    let mut service = runtime
-        .fake_duo(&["serve", "--tls", "plain", "--phone"])
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
-    let address = next_with(&mut lines, "phone http://127.0.0.1:");
-    let ready = next_with(&mut lines, "ready host=");
+    let mut service = runtime.start(&["serve", "--tls", "plain", "--phone"]);
+    let log = Says::of(&mut service.0);
+    let address = log.wait_for("phone http://127.0.0.1:");
+    let ready = log.wait_for("ready host=");
     let (host, config) = ready
         .strip_prefix("ready host=")
         .unwrap()
@@ -242,20 +273,16 @@ fn serve_with_a_phone_is_played_from_a_second_pane() {
     let written = std::fs::read_to_string(config).unwrap();
     assert!(written.contains("pushinfo = yes\nverified_push = yes\n"));
 
-    let mut pane = runtime
-        .fake_duo(&["phone"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut says = BufReader::new(pane.stdout.take().unwrap()).lines();
-    let mut keyboard = pane.stdin.take().unwrap();
-    next_with(&mut says, "TEST DOUBLE: not Duo");
-    next_with(&mut says, "Passcode of every user: 123456");
+    let mut pane = runtime.start(&["phone"]);
+    let says = Says::of(&mut pane.0);
+    let mut keyboard = pane.0.stdin.take().unwrap();
+    says.wait_for("TEST DOUBLE: not Duo");
+    says.wait_for("Passcode of every user: 123456");
 
     let mut client = Client::plain_at(host);
     let txid = client.begin("alice", "push1");
-    next_with(&mut says, "#1 Push for alice");
-    next_with(&mut says, "a 1 approves, d 1 denies, f 1 reports fraud");
+    says.wait_for("#1 Push for alice");
+    says.wait_for("a 1 approves, d 1 denies, f 1 reports fraud");
     for (typed, told) in [
         ("yes 1", "Say a (approve, or press a key)"),
         ("a", "Which one?"),
@@ -263,17 +290,17 @@ fn serve_with_a_phone_is_played_from_a_second_pane() {
         ("approve 1", "#1 for alice: approved"),
     ] {
         writeln!(keyboard, "{typed}").unwrap();
-        next_with(&mut says, told);
+        says.wait_for(told);
     }
     assert!(client.follow(&txid).last().unwrap().starts_with("allow"));
 
     let txid = client.begin("bob", "phone1");
-    next_with(&mut says, "k 2 presses a key");
+    says.wait_for("k 2 presses a key");
     writeln!(keyboard, "h #2").unwrap();
-    next_with(&mut says, "#2 for bob: denied");
+    says.wait_for("#2 for bob: denied");
     assert!(client.follow(&txid).last().unwrap().starts_with("deny"));
     client.begin("carol", "smsrefresh1");
-    next_with(&mut says, "Passcode of carol, by SMS: 7654321");
+    says.wait_for("Passcode of carol, by SMS: 7654321");
 
     // The phone goes with its service, and leaves nothing behind.
     let place = runtime.0.join("fake-duo/phone");
@@ -283,10 +310,10 @@ fn serve_with_a_phone_is_played_from_a_second_pane() {
         place.metadata().unwrap().permissions().mode() & 0o777,
         0o600
     );
-    send(&service, Signal::SIGTERM);
-    assert_eq!(service.wait().unwrap().code(), Some(0));
-    next_with(&mut says, "The service has ended.");
-    assert_eq!(pane.wait().unwrap().code(), Some(0));
+    send(&service.0, Signal::SIGTERM);
+    assert_eq!(service.0.wait().unwrap().code(), Some(0));
+    says.wait_for("The service has ended.");
+    assert_eq!(pane.0.wait().unwrap().code(), Some(0));
     assert!(!place.exists());
     let output = runtime.fake_duo(&["phone"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -309,26 +336,22 @@ fn a_second_pane_asks_for_the_code_of_a_verified_push_and_ends_with_its_input() 
     call.parameters.push(("txid".to_owned(), named));
     let txid = client.call(&call).response();
 
-    let mut pane = runtime
-        .fake_duo(&["phone", &duo.phone().unwrap()])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut says = BufReader::new(pane.stdout.take().unwrap()).lines();
-    let mut keyboard = pane.stdin.take().unwrap();
-    next_with(&mut says, "a 1 CODE approves");
+    let mut pane = runtime.start(&["phone", &duo.phone().unwrap()]);
+    let says = Says::of(&mut pane.0);
+    let mut keyboard = pane.0.stdin.take().unwrap();
+    says.wait_for("a 1 CODE approves");
     for (typed, told) in [
         ("a 1", "A verified push wants the code"),
         ("a 1 999", "That was not the code"),
         ("a 1 708", "#1 for verified: approved"),
     ] {
         writeln!(keyboard, "{typed}").unwrap();
-        next_with(&mut says, told);
+        says.wait_for(told);
     }
     let followed = client.follow(txid["txid"].as_str().unwrap());
     assert!(followed.last().unwrap().starts_with("allow"));
     drop(keyboard);
-    assert_eq!(pane.wait().unwrap().code(), Some(0));
+    assert_eq!(pane.0.wait().unwrap().code(), Some(0));
 }
 
 #[test]
