@@ -48,11 +48,16 @@ fn main() {
     let trials = tests
         .into_iter()
         .map(|(name, test)| {
-            Trial::test(name, move || {
+            let trial = Trial::test(name, move || {
                 test();
                 Ok(())
-            })
-            .with_ignored_flag(!is_wanted)
+            });
+            match is_wanted {
+                true => trial,
+                false => trial
+                    .with_kind("needs LOGIN_DUO_BROWSER=required")
+                    .with_ignored_flag(true),
+            }
         })
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
