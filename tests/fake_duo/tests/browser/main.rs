@@ -205,14 +205,17 @@ fn another_site() {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for tcp in listener.incoming() {
-            let mut tcp = tcp.unwrap();
-            let _ = tcp.read(&mut [0; 4096]);
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close";
-            let _ = write!(
-                tcp,
-                "{head}\r\nContent-Length: {}\r\n\r\n{page}",
-                page.len()
-            );
+            let (mut tcp, page) = (tcp.unwrap(), page.clone());
+            // A browser opens connections before it has anything to say on them.
+            std::thread::spawn(move || {
+                let _ = tcp.read(&mut [0; 4096]);
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close";
+                let _ = write!(
+                    tcp,
+                    "{head}\r\nContent-Length: {}\r\n\r\n{page}",
+                    page.len()
+                );
+            });
         }
     });
     let browser = Browser::start(Scripts::On);
