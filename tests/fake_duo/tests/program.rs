@@ -229,7 +229,9 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        if let Ok(None) = self.0.try_wait() {
+            send(&self.0, Signal::SIGTERM);
+        }
         let _ = self.0.wait();
     }
 }

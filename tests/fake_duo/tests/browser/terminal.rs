@@ -1,6 +1,8 @@
 //! `fake-duo demo --phone` on a terminal, as a newcomer runs it.
 
 use crate::{PATIENCE, PATIENCE_WITH_CARGO};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pty_process::blocking as pty;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -90,7 +92,11 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // What a terminal says that is closed: a login ends, and a shell behind it.
+        if let Ok(None) = self.child.try_wait() {
+            let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+            let _ = kill(pid, Signal::SIGHUP);
+        }
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }

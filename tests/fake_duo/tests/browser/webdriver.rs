@@ -3,11 +3,15 @@
 use crate::PATIENCE;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// The key that WebDriver wraps an element's id in.
@@ -24,6 +28,8 @@ pub struct Browser {
     _says: Lines<BufReader<ChildStdout>>,
     place: String,
     session: String,
+    /// For its profile.
+    folder: PathBuf,
 }
 
 /// Whether the page's script runs.
@@ -35,8 +41,15 @@ pub enum Scripts {
 
 impl Browser {
     pub fn start(scripts: Scripts) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fake-duo-browser-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
+            .env("TMPDIR", &folder)
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -53,6 +66,7 @@ impl Browser {
             _says: lines,
             place: format!("127.0.0.1:{}", port.unwrap()),
             session: String::new(),
+            folder,
         };
         let javascript = if scripts == Scripts::On { 1 } else { 2 };
         let capabilities = json!({"capabilities": {"alwaysMatch": {
@@ -246,14 +260,13 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if !self.session.is_empty() && !std::thread::panicking() {
-            self.command("DELETE", "", &Value::Null);
+        if !std::thread::panicking() {
+            self.command("DELETE", "", &json!({}));
         }
-        // Its browser ends with it.
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.driver.id().try_into().unwrap()),
-            nix::sys::signal::Signal::SIGTERM,
-        );
+        // Whatever is left of the browser is in its driver's process group.
+        let group = Pid::from_raw(self.driver.id().try_into().unwrap());
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.driver.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
