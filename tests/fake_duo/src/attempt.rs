@@ -5,6 +5,9 @@ use crate::script::{HOSTILE_TEXT, PASSCODE, SMS_PASSCODE, Script, VERIFICATION_C
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// How long a push or a call waits for a person with a phone, as Duo's do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One answer of `/auth_status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -31,6 +34,21 @@ impl Status {
     /// The person said no.
     pub fn denied() -> Self {
         Self::new("deny", "deny", "Login request denied.")
+    }
+
+    /// The person said that they did not ask for this login.
+    pub fn fraud() -> Self {
+        Self::new("deny", "fraud", "Login request reported as fraudulent.")
+    }
+
+    /// The person said nothing.
+    pub fn timed_out() -> Self {
+        Self::new("deny", "timeout", "Login timed out.")
+    }
+
+    /// Whether the person has still to answer.
+    pub fn is_waiting(&self) -> bool {
+        self.result == "waiting"
     }
 
     /// The `response` that carries it.
@@ -82,6 +100,19 @@ pub fn steps(script: Script, factor: &Factor, delay: Duration, texted: bool) -> 
     steps
 }
 
+/// Takes away the yes that the script would say: a person with a phone says it, or says nothing for so long.
+///
+/// A script's no stays.
+pub fn leave_to_the_person(steps: &mut Vec<Step>, factor: &Factor) {
+    if !factor.reaches_the_phone() {
+        return;
+    }
+    steps.retain(|(_, status)| status.result != "allow");
+    if steps.last().is_none_or(|(_, last)| last.is_waiting()) {
+        steps.push((Some(PATIENCE), Status::timed_out()));
+    }
+}
+
 fn at(delays: u32, delay: Duration, status: Status) -> Step {
     (Some(delay.saturating_mul(delays)), status)
 }
@@ -124,7 +155,7 @@ fn push(script: Script, delay: Duration) -> Vec<Step> {
             ];
         }
         Script::PushDenied => at(1, delay, Status::denied()),
-        Script::PushTimeout => at(1, delay, Status::new("deny", "timeout", "Login timed out.")),
+        Script::PushTimeout => at(1, delay, Status::timed_out()),
         Script::PushFailed => {
             return vec![at(
                 0,
@@ -132,11 +163,7 @@ fn push(script: Script, delay: Duration) -> Vec<Step> {
                 Status::new("deny", "push_failed", "Could not push to your device."),
             )];
         }
-        Script::Fraud => at(
-            1,
-            delay,
-            Status::new("deny", "fraud", "Login request reported as fraudulent."),
-        ),
+        Script::Fraud => at(1, delay, Status::fraud()),
         Script::UnknownResult => at(1, delay, Status::new("review", "review", "Under review")),
         Script::Nulls => at(
             1,
@@ -168,5 +195,21 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn with_a_phone_no_push_and_no_call_says_yes_by_itself() {
+        for (name, script, _) in USERS {
+            for factor in [Factor::Push, Factor::VerifiedPush, Factor::Phone("1")] {
+                let mut steps = steps(*script, &factor, Duration::from_secs(1), false);
+                leave_to_the_person(&mut steps, &factor);
+                let (_, last) = steps.last().unwrap();
+                assert!(!["allow", "waiting"].contains(&last.result), "{name}");
+            }
+        }
+        let factor = Factor::Passcode(PASSCODE.to_owned());
+        let mut steps = steps(Script::Push, &factor, Duration::ZERO, false);
+        leave_to_the_person(&mut steps, &factor);
+        assert_eq!(steps, [(Some(Duration::ZERO), Status::allowed())]);
     }
 }

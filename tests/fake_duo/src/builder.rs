@@ -4,6 +4,7 @@ use crate::background::{self, Background};
 use crate::duo::{FakeDuo, bracketed};
 use crate::fault::{Endpoint, Fault, Setting, Times};
 use crate::log::Request;
+use crate::phone::{self, Place};
 use crate::rules::Shape;
 use crate::script::{Script, USERS};
 use crate::server;
@@ -11,7 +12,7 @@ use crate::service::{Observer, Service, Settings};
 use crate::tls::{self, Tls};
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub struct Builder {
     poll_limit: Duration,
     faults: Vec<Setting>,
     observer: Option<Observer>,
+    phone: Option<SocketAddr>,
 }
 
 impl Default for Builder {
@@ -50,6 +52,7 @@ impl Default for Builder {
             poll_limit: Duration::from_secs(60),
             faults: Vec::new(),
             observer: None,
+            phone: None,
         }
     }
 }
@@ -140,6 +143,13 @@ impl Builder {
         self
     }
 
+    /// Gives the users a phone that a person plays, a web page at this address (port 0: a free one); see
+    /// [`FakeDuo::phone`]. Then no push and no call is approved by a script: it waits for that person, 60 s at most.
+    pub fn phone(mut self, address: SocketAddr) -> Self {
+        self.phone = Some(address);
+        self
+    }
+
     /// Starts.
     ///
     /// # Panics
@@ -184,6 +194,7 @@ impl Builder {
         }
         let (door, ca_pem) = tls::door(self.tls, &in_certificate)?;
 
+        let (phone_listener, phone) = self.phone.map(listen_for_the_phone).transpose()?.unzip();
         let settings = Settings {
             shape: self.shape,
             names,
@@ -192,6 +203,7 @@ impl Builder {
             push_delay: self.push_delay,
             poll_limit: self.poll_limit,
             observer: self.observer,
+            phone,
         };
         let service = Arc::new(Service::new(
             settings,
@@ -208,6 +220,10 @@ impl Builder {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 tokio::spawn(server::serve(listener, door.clone(), Arc::clone(&shared)));
             }
+            if let Some(listener) = phone_listener {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                tokio::spawn(phone::serve(listener, shared));
+            }
             Ok(std::future::pending())
         })?;
         Ok(FakeDuo {
@@ -217,6 +233,13 @@ impl Builder {
             address: first,
         })
     }
+}
+
+fn listen_for_the_phone(address: SocketAddr) -> io::Result<(TcpListener, Place)> {
+    let listener = background::listen(&[address.ip()], address.port())?.pop();
+    let listener = listener.ok_or_else(|| io::Error::other("no listener"))?;
+    let place = Place::new(listener.local_addr()?)?;
+    Ok((listener, place))
 }
 
 /// Never anywhere else: keys and scripts of this service are known to the whole world.

@@ -5,6 +5,7 @@ use crate::background::Background;
 use crate::builder::Builder;
 use crate::fault::{Endpoint, Fault, Setting, Times};
 use crate::log::Request;
+use crate::phone::Place;
 use crate::script::Script;
 use crate::service::{Service, State};
 use std::fs::{self, OpenOptions, Permissions};
@@ -60,6 +61,12 @@ impl FakeDuo {
     #[must_use]
     pub fn address(&self) -> String {
         format!("{}:{}", bracketed(self.address), self.port())
+    }
+
+    /// The address of the phone's page, `http://127.0.0.1:PORT/TOKEN/`, if there is a phone: whoever has it can approve.
+    #[must_use]
+    pub fn phone(&self) -> Option<String> {
+        self.service.settings.phone.as_ref().map(Place::address)
     }
 
     /// What a client is to trust, in PEM. All services of one process share one CA.

@@ -82,6 +82,13 @@ pub enum Factor {
     Passcode(String),
 }
 
+impl Factor {
+    /// Whether a person answers it on their phone.
+    pub fn reaches_the_phone(&self) -> bool {
+        matches!(self, Self::Push | Self::VerifiedPush | Self::Phone(_))
+    }
+}
+
 /// The user's factor for what `/auth` asked; `None` if they have none such.
 pub fn factor(script: Script, asked: &Asked) -> Option<Factor> {
     match asked {

@@ -11,8 +11,8 @@ pub struct Preauth<'a> {
     pub verified: bool,
     /// The answer carries `prompt`; else `devices`.
     pub with_prompt: bool,
-    /// Where the enrolment address points.
-    pub host: &'a str,
+    /// The enrolment address.
+    pub portal: &'a str,
     /// The transaction to name in a verified push.
     pub txid: &'a str,
 }
@@ -45,10 +45,7 @@ pub fn preauth(script: Script, asked: &Preauth) -> Value {
 }
 
 fn enroll(asked: &Preauth) -> Value {
-    let portal = format!(
-        "https://{}/portal?code=48bac5d9393fb2c2&akey=DAFAKEFAKEFAKEFAKE01",
-        asked.host
-    );
+    let portal = asked.portal;
     let mut response = json!({"result": "enroll", "enroll_portal_url": portal,
         "status_msg": "Enroll an authentication device to proceed"});
     if asked.with_prompt
@@ -124,7 +121,7 @@ mod tests {
             user: "u",
             verified,
             with_prompt: true,
-            host: "localhost:1",
+            portal: "https://localhost:1/portal",
             txid: "t",
         };
         preauth(script, &asked)

@@ -43,6 +43,7 @@ pub fn call(endpoint: Endpoint, parameters: &Parameters) -> Result<Call, Refusal
             Ok(Call::Auth {
                 user: parameters.required("user")?,
                 asked: Asked::Prompt(parameters.required("auto")?),
+                details: parameters.details(),
                 asynchronous: parameters.asynchronous()?,
                 txid: None,
             })

@@ -1,6 +1,7 @@
 //! What a request must look like: method, host, encoding, signature, and the parameters of each endpoint.
 
 use crate::credentials;
+use crate::details::Details;
 use crate::factor::Asked;
 use crate::fault::Endpoint;
 use crate::http::Incoming;
@@ -43,6 +44,7 @@ pub enum Call {
     Auth {
         user: String,
         asked: Asked,
+        details: Details,
         asynchronous: bool,
         txid: Option<String>,
     },
@@ -235,6 +237,12 @@ impl Parameters {
         Ok(self.get("async") == Some("1"))
     }
 
+    /// What the phone shows.
+    pub fn details(&self) -> Details {
+        let of = |name| self.get(name).filter(|value| !value.is_empty());
+        Details::new(of("hostname"), of("ipaddr"), of("pushinfo"))
+    }
+
     /// `pushinfo` may be absent, but else must be a form of its own.
     pub fn pushinfo_if_any(&self) -> Result<(), Refusal> {
         self.get("pushinfo").map_or(Ok(()), pushinfo)
@@ -318,6 +326,7 @@ fn auth(shape: Shape, parameters: &Parameters) -> Result<Call, Refusal> {
     Ok(Call::Auth {
         user: parameters.required("username")?,
         asked,
+        details: parameters.details(),
         asynchronous: parameters.asynchronous()?,
         txid: parameters.get("txid").map(str::to_owned),
     })

@@ -2,19 +2,22 @@
 
 use crate::attempt::{self, Status};
 use crate::clock;
+use crate::details::Details;
 use crate::factor::{self, Asked, Factor};
 use crate::fault::{Fault, Plan, Setting};
 use crate::http::{Answer, Incoming};
 use crate::log::Request;
+use crate::phone::Place;
 use crate::preauth::{self, Preauth};
 use crate::refusal::Refusal;
 use crate::rules::{self, Call, Shape, Site};
 use crate::script::Script;
+use crate::transaction::{News, Transaction};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Told of each request when it has been answered or dropped.
 pub type Observer = Box<dyn Fn(&Request) + Send + Sync>;
@@ -31,6 +34,8 @@ pub struct Settings {
     /// How long `/auth_status` waits for news.
     pub poll_limit: Duration,
     pub observer: Option<Observer>,
+    /// Where the phone is, if a person plays the users' phones.
+    pub phone: Option<Place>,
 }
 
 /// What changes while it runs.
@@ -43,20 +48,14 @@ pub struct State {
     pub plan: Plan,
     /// Seconds by which the service's clock is off.
     pub clock_offset: i64,
-    transactions: HashMap<String, Transaction>,
+    pub transactions: HashMap<String, Transaction>,
     /// Transactions that preauth named for a verified push, and whose they are.
     verified: HashMap<String, String>,
     /// Users to whom passcodes were sent.
-    texted: HashSet<String>,
+    pub texted: HashSet<String>,
+    /// The users behind the enrolment addresses that were given out, by the address's code.
+    pub enrolments: HashMap<String, String>,
     numbered: u64,
-}
-
-struct Transaction {
-    user: String,
-    /// `None`: when a test settles it.
-    steps: Vec<(Option<Instant>, Status)>,
-    /// How many of them the client has had.
-    delivered: usize,
 }
 
 /// An answer, and what to remember once it has really left.
@@ -84,6 +83,17 @@ pub struct Service {
     logged: Condvar,
     /// A test settled a transaction.
     settled: Notify,
+    /// Something changed that a phone shows.
+    changed: watch::Sender<()>,
+}
+
+/// A login's `/auth`.
+struct Beginning<'a> {
+    user: &'a str,
+    asked: &'a Asked,
+    details: Details,
+    /// The transaction that it named.
+    txid: Option<String>,
 }
 
 impl Service {
@@ -104,6 +114,7 @@ impl Service {
             transactions: HashMap::new(),
             verified: HashMap::new(),
             texted: HashSet::new(),
+            enrolments: HashMap::new(),
             numbered: 0,
         };
         Self {
@@ -111,7 +122,19 @@ impl Service {
             state: Mutex::new(state),
             logged: Condvar::new(),
             settled: Notify::new(),
+            changed: watch::Sender::new(()),
         }
+    }
+
+    /// Wakes whoever waits for a person's answer, and every phone.
+    pub fn tell_of_a_change(&self) {
+        self.settled.notify_waiters();
+        self.changed.send_replace(());
+    }
+
+    /// Changes whenever a phone may have something else to show.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The state; a test that panicked elsewhere must not hide behind a poisoned lock.
@@ -208,18 +231,11 @@ impl Service {
         let now = Instant::now();
         let mut found = false;
         for transaction in self.state().transactions.values_mut() {
-            let is_due = |(due, _): &(Option<Instant>, Status)| due.is_some_and(|due| due <= now);
-            let is_over = transaction
-                .steps
-                .last()
-                .is_some_and(|step| step.1.result != "waiting" && is_due(step));
-            if transaction.user == user && !is_over {
-                transaction.steps.retain(is_due);
-                transaction.steps.push((Some(now), verdict.clone()));
-                found = true;
+            if transaction.user == user {
+                found |= transaction.settle(now, verdict.clone());
             }
         }
-        self.settled.notify_waiters();
+        self.tell_of_a_change();
         found
     }
 
@@ -234,9 +250,18 @@ impl Service {
             Call::Auth {
                 user,
                 asked,
+                details,
                 asynchronous,
                 txid,
-            } => self.auth(&user, &asked, asynchronous, txid).await,
+            } => {
+                let beginning = Beginning {
+                    user: &user,
+                    asked: &asked,
+                    details,
+                    txid,
+                };
+                self.auth(beginning, asynchronous).await
+            }
             Call::AuthStatus { txid } => self.auth_status(&txid).await,
         };
         reply.unwrap_or_else(|refusal| Reply {
@@ -253,27 +278,28 @@ impl Service {
             state.verified.insert(txid.clone(), user.to_owned());
         }
         let with_prompt = self.settings.shape == Shape::Prompt;
-        let host = &self.settings.host;
+        let portal = match (&self.settings.phone, script) {
+            (Some(phone), Script::Enroll) => state.portal_of(user, phone),
+            _ => format!(
+                "https://{}/portal?code=48bac5d9393fb2c2&akey=DAFAKEFAKEFAKEFAKE01",
+                self.settings.host
+            ),
+        };
         Reply::ok(&preauth::preauth(
             script,
             &Preauth {
                 user,
                 verified,
                 with_prompt,
-                host,
+                portal: &portal,
                 txid: &txid,
             },
         ))
     }
 
-    async fn auth(
-        &self,
-        user: &str,
-        asked: &Asked,
-        asynchronous: bool,
-        given: Option<String>,
-    ) -> Result<Reply, Refusal> {
-        let (txid, script) = self.begin(user, asked, given)?;
+    async fn auth(&self, beginning: Beginning<'_>, asynchronous: bool) -> Result<Reply, Refusal> {
+        let (txid, script) = self.begin(beginning)?;
+        self.tell_of_a_change();
         if asynchronous && script != Script::Sync {
             return Ok(Reply::ok(&json!({"txid": txid})));
         }
@@ -287,12 +313,13 @@ impl Service {
     }
 
     /// Begins a transaction: its id, and the user's script.
-    fn begin(
-        &self,
-        user: &str,
-        asked: &Asked,
-        given: Option<String>,
-    ) -> Result<(String, Script), Refusal> {
+    fn begin(&self, beginning: Beginning<'_>) -> Result<(String, Script), Refusal> {
+        let Beginning {
+            user,
+            asked,
+            details,
+            txid: given,
+        } = beginning;
         let mut state = self.state();
         let script = state.script(user);
         let factor = factor::factor(script, asked)
@@ -312,15 +339,23 @@ impl Service {
             state.texted.insert(user.to_owned());
         }
         let now = Instant::now();
-        let steps = attempt::steps(script, &factor, self.settings.push_delay, texted)
+        let mut steps = attempt::steps(script, &factor, self.settings.push_delay, texted);
+        if self.settings.phone.is_some() {
+            attempt::leave_to_the_person(&mut steps, &factor);
+        }
+        let steps = steps
             .into_iter()
             .map(|(after, status)| (after.map(|after| now + after), status))
             .collect();
         let txid = state.new_txid();
         let transaction = Transaction {
+            number: state.transactions.len() + 1,
             user: user.to_owned(),
+            factor,
+            details,
             steps,
             delivered: 0,
+            has_wrong_code: false,
         };
         state.transactions.insert(txid.clone(), transaction);
         Ok((txid, script))
@@ -365,28 +400,8 @@ impl Service {
             .transactions
             .get(txid)
             .ok_or_else(|| Refusal::parameter("txid is unknown or gone"))?;
-        let now = Instant::now();
-        let had = transaction.delivered;
-        let is_late = deadline.is_some_and(|deadline| deadline <= now);
-        let last = had
-            .checked_sub(1)
-            .and_then(|last| transaction.steps.get(last));
-        match (transaction.steps.get(had), last) {
-            (Some((Some(due), status)), _) if *due <= now => Ok(News::Now(had + 1, status.clone())),
-            (_, Some((_, last))) if is_late || last.result != "waiting" => {
-                Ok(News::Now(had, last.clone()))
-            }
-            (next, _) => Ok(News::At(next.and_then(|(due, _)| *due))),
-        }
+        Ok(transaction.news(Instant::now(), deadline))
     }
-}
-
-/// What a look at a transaction found.
-enum News {
-    /// This status, which is so many of them.
-    Now(usize, Status),
-    /// Nothing before this moment, if there is one.
-    At(Option<Instant>),
 }
 
 async fn sleep_until(wake: Option<Instant>) {
@@ -397,8 +412,17 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 impl State {
-    fn script(&self, user: &str) -> Script {
+    /// How the service treats this user.
+    pub fn script(&self, user: &str) -> Script {
         self.users.get(user).copied().unwrap_or(self.default_script)
+    }
+
+    /// The address at which this user enrols on the phone, always the same.
+    fn portal_of(&mut self, user: &str, phone: &Place) -> String {
+        let code = phone.enrolment_code(user);
+        let portal = phone.portal(&code);
+        self.enrolments.insert(code, user.to_owned());
+        portal
     }
 
     fn new_txid(&mut self) -> String {

@@ -1,13 +1,17 @@
 //! The program: `serve` and `demo` as a sysadmin runs them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod client;
+
+use client::{Client, PATIENCE};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 
 fn fake_duo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fake-duo"));
@@ -167,6 +171,10 @@ fn wrong_uses_end_with_status_2() {
         &["serve", "--tls", "no-such-variant"],
         &["serve", "--bind", "192.0.2.1"],
         &["serve", "--user", "alice"],
+        &["serve", "--phone=0.0.0.0"],
+        &["serve", "--phone", "127.0.0.1"],
+        &["phone", "http://127.0.0.1:1/no-such-phone/"],
+        &["phone", "not-an-address"],
         &["demo", "--login-duo", "/no/such/file"],
         &[],
     ] {
@@ -185,4 +193,231 @@ fn the_readme_names_every_user_fault_and_variant() {
     for name in users.chain(faults).chain(variants) {
         assert!(readme.contains(&format!("| `{name}` |")), "{name}");
     }
+}
+
+/// A folder for one test's `XDG_RUNTIME_DIR`, gone afterwards.
+struct Runtime(PathBuf);
+
+impl Runtime {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("fake-duo-{name}-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn fake_duo(&self, arguments: &[&str]) -> Command {
+        let mut command = fake_duo(arguments);
+        command.env("XDG_RUNTIME_DIR", &self.0);
+        command
+    }
+
+    /// Starts it with a keyboard.
+    fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.fake_duo(arguments);
+        Running(command.stdin(Stdio::piped()).spawn().unwrap())
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program that ends with its test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            send(&self.0, Signal::SIGTERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines that a program prints, as they come.
+struct Says(mpsc::Receiver<String>);
+
+impl Says {
+    fn of(child: &mut Child) -> Self {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self(receiver)
+    }
+
+    /// Waits for a line with this in it.
+    fn wait_for(&self, wanted: &str) -> String {
+        let next = || self.0.recv_timeout(PATIENCE).ok();
+        std::iter::from_fn(next)
+            .find(|line| line.contains(wanted))
+            .unwrap_or_else(|| panic!("never '{wanted}'"))
+    }
+}
+
+#[test]
+fn serve_with_a_phone_is_played_from_a_second_pane() {
+    let runtime = Runtime::new("pane");
+    let mut service = runtime.start(&["serve", "--tls", "plain", "--phone"]);
+    let log = Says::of(&mut service.0);
+    let address = log.wait_for("phone http://127.0.0.1:");
+    let ready = log.wait_for("ready host=");
+    let (host, config) = ready
+        .strip_prefix("ready host=")
+        .unwrap()
+        .split_once(" config=")
+        .unwrap();
+    let written = std::fs::read_to_string(config).unwrap();
+    assert!(written.contains("pushinfo = yes\nverified_push = yes\n"));
+
+    let mut pane = runtime.start(&["phone"]);
+    let says = Says::of(&mut pane.0);
+    let mut keyboard = pane.0.stdin.take().unwrap();
+    says.wait_for("TEST DOUBLE: not Duo");
+    says.wait_for("Passcode of every user: 123456");
+
+    let mut client = Client::plain_at(host);
+    let txid = client.begin("alice", "push1");
+    says.wait_for("#1 Push for alice");
+    says.wait_for("a 1 approves, d 1 denies, f 1 reports fraud");
+    for (typed, told) in [
+        ("yes 1", "Say a (approve, or press a key)"),
+        ("a", "Which one?"),
+        ("a 2", "No push or call of this number waits."),
+        ("approve 1", "#1 for alice: approved"),
+    ] {
+        writeln!(keyboard, "{typed}").unwrap();
+        says.wait_for(told);
+    }
+    assert!(client.follow(&txid).last().unwrap().starts_with("allow"));
+
+    let txid = client.begin("bob", "phone1");
+    says.wait_for("k 2 presses a key");
+    writeln!(keyboard, "h #2").unwrap();
+    says.wait_for("#2 for bob: denied");
+    assert!(client.follow(&txid).last().unwrap().starts_with("deny"));
+    client.begin("carol", "smsrefresh1");
+    says.wait_for("Passcode of carol, by SMS: 7654321");
+
+    // The phone goes with its service, and leaves nothing behind.
+    let place = runtime.0.join("fake-duo/phone");
+    let left = std::fs::read_to_string(&place).unwrap();
+    assert_eq!(format!("phone {left}"), address);
+    assert_eq!(
+        place.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    send(&service.0, Signal::SIGTERM);
+    assert_eq!(service.0.wait().unwrap().code(), Some(0));
+    says.wait_for("The service has ended.");
+    assert_eq!(pane.0.wait().unwrap().code(), Some(0));
+    assert!(!place.exists());
+    let output = runtime.fake_duo(&["phone"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no phone is there"));
+}
+
+#[test]
+fn a_second_pane_asks_for_the_code_of_a_verified_push_and_ends_with_its_input() {
+    let runtime = Runtime::new("code");
+    let duo = fake_duo::FakeDuo::builder()
+        .phone("127.0.0.1:0".parse().unwrap())
+        .start();
+    let mut client = Client::new(&duo);
+    let mut call = client::Call::preauth("verified");
+    let supports = ("client_supports_verified_push".to_owned(), "1".to_owned());
+    call.parameters.push(supports);
+    let named = client.call(&call).response();
+    let mut call = client::Call::auth("verified", "verified_push1");
+    let named = named["txid"].as_str().unwrap().to_owned();
+    call.parameters.push(("txid".to_owned(), named));
+    let txid = client.call(&call).response();
+
+    let mut pane = runtime.start(&["phone", &duo.phone().unwrap()]);
+    let says = Says::of(&mut pane.0);
+    let mut keyboard = pane.0.stdin.take().unwrap();
+    says.wait_for("a 1 CODE approves");
+    for (typed, told) in [
+        ("a 1", "A verified push wants the code"),
+        ("a 1 999", "That was not the code"),
+        ("a 1 708", "#1 for verified: approved"),
+    ] {
+        writeln!(keyboard, "{typed}").unwrap();
+        says.wait_for(told);
+    }
+    let followed = client.follow(txid["txid"].as_str().unwrap());
+    assert!(followed.last().unwrap().starts_with("allow"));
+    drop(keyboard);
+    assert_eq!(pane.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_address_is_taken_from_no_folder_that_others_can_write_to() {
+    let runtime = Runtime::new("others");
+    let folder = runtime.0.join("fake-duo");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("phone"), "http://127.0.0.1:1/theirs/").unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let output = runtime.fake_duo(&["phone"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("is not a folder of yours alone"));
+}
+
+#[test]
+fn demo_with_a_phone_opens_it_in_the_browser_of_whoever_sits_there() {
+    let runtime = Runtime::new("browser");
+    let browser = runtime.0.join("browser");
+    std::fs::write(&browser, "#!/bin/sh\necho \"opened $1\" > /dev/tty\n").unwrap();
+    std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let stand_in = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stand_in.sh");
+    let (mut screen, line) = pty_process::blocking::open().unwrap();
+    let mut child = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_fake-duo"))
+        .args(["demo", "--phone", "--login-duo", stand_in, "--", "wait"])
+        .env("XDG_RUNTIME_DIR", &runtime.0)
+        .env("BROWSER", &browser)
+        .spawn(line)
+        .unwrap();
+    let (mut shown, mut chunk) = (String::new(), [0; 1024]);
+    // Until the end, or EIO: the last process has left the terminal.
+    while let Ok(length @ 1..) = screen.read(&mut chunk) {
+        shown.push_str(&text(&chunk[..length]));
+        if ["opened http", "waiting\r\n"]
+            .iter()
+            .all(|it| shown.contains(it))
+        {
+            send(&child, Signal::SIGTERM);
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(9), "{shown}");
+    let address = shown.split_once("the phone: ").unwrap().1;
+    let address = address.lines().next().unwrap();
+    assert!(address.starts_with("http://127.0.0.1:"), "{address}");
+    assert!(shown.contains(&format!("opened {address}\r\n")), "{shown}");
+    assert!(
+        shown.contains("in a second terminal: cargo run -q -p fake-duo -- phone\r\n"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_phone_off_the_loopback_is_warned_of() {
+    // An address for documentation: no machine has it.
+    let output = fake_duo(&["serve", "--phone=192.0.2.1:8080"])
+        .output()
+        .unwrap();
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains("THE PHONE IS ON THE NETWORK, at 192.0.2.1"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("cannot listen on 192.0.2.1:8080"),
+        "{stderr}"
+    );
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -231,6 +231,15 @@ impl Client {
         }
     }
 
+    /// No TLS, to a service of another process.
+    pub fn plain_at(host: &str) -> Self {
+        let port = host.rsplit_once(':').unwrap().1;
+        Self {
+            stream: Box::new(tcp(&format!("127.0.0.1:{port}")).unwrap()),
+            host: host.to_owned(),
+        }
+    }
+
     pub fn call(&mut self, call: &Call) -> Answer {
         self.try_call(call).unwrap()
     }

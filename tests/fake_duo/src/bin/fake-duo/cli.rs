@@ -4,6 +4,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fake_duo::{FAULTS, PASSCODE, STAGES, Script, Setting, Shape, TLS_VARIANTS, Tls, USERS};
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use std::time::Duration;
 pub enum Action {
     Serve(Serve),
     Demo(Demo),
+    /// The terminal's phone, for the service with this phone address; `None`: the last one that was started.
+    Phone(Option<String>),
 }
 
 /// The options of `serve`.
@@ -26,6 +29,7 @@ pub struct Serve {
     pub users: Vec<(String, Script)>,
     pub default_script: Script,
     pub faults: Vec<Setting>,
+    pub phone: Option<SocketAddr>,
 }
 
 /// The options of `demo`.
@@ -33,6 +37,8 @@ pub struct Demo {
     pub login_duo: Option<PathBuf>,
     pub shape: Shape,
     pub push_delay: Duration,
+    pub default_script: Script,
+    pub phone: Option<SocketAddr>,
     pub command: Vec<OsString>,
 }
 
@@ -41,10 +47,11 @@ pub fn parse() -> Action {
     let matches = command().get_matches();
     match matches.subcommand() {
         Some(("demo", matches)) => Action::Demo(demo(matches)),
+        Some(("phone", matches)) => Action::Phone(one(matches, "address")),
         Some((_, matches)) => Action::Serve(serve(matches)),
         // clap has seen to it already.
         None => command()
-            .error(ErrorKind::MissingSubcommand, "serve or demo?")
+            .error(ErrorKind::MissingSubcommand, "serve, demo or phone?")
             .exit(),
     }
 }
@@ -57,6 +64,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(serve_command())
         .subcommand(demo_command())
+        .subcommand(phone_command())
 }
 
 fn serve_command() -> Command {
@@ -102,12 +110,8 @@ fn serve_command() -> Command {
             )
             .action(ArgAction::Append)
             .value_parser(user),
-            option(
-                "default-script",
-                "SCRIPT",
-                "The script of all other users [default: push]",
-            )
-            .value_parser(script),
+            default_script("The script of all other users [default: push]"),
+            phone(),
             option(
                 "fault",
                 "[ENDPOINT/]NAME[:ARG][@TIMES]",
@@ -122,7 +126,8 @@ fn demo_command() -> Command {
     Command::new("demo")
         .about("Runs the real login_duo on this terminal against the service, as a login would. FOR TESTS ONLY.")
         .after_help(format!(
-            "The push approves itself after the push delay; the passcode {PASSCODE} is right; anything else is refused.\n\
+            "The push approves itself after the push delay, or waits for you with --phone; the passcode {PASSCODE} is right; \
+             anything else is refused.\n\
              Ends with login_duo's own exit status; 2 where it could not be run."
         ))
         .args([
@@ -130,6 +135,8 @@ fn demo_command() -> Command {
                 .value_parser(value_parser!(PathBuf)),
             shape(),
             push_delay(),
+            default_script("What the login is like, by the name of a user that serve --help lists [default: push]"),
+            phone(),
             Arg::new("command")
                 .value_name("COMMAND")
                 .help("Command and arguments for login_duo, after --  [default: a login shell]")
@@ -137,6 +144,44 @@ fn demo_command() -> Command {
                 .last(true)
                 .value_parser(value_parser!(OsString)),
         ])
+}
+
+fn phone_command() -> Command {
+    Command::new("phone")
+        .about("The phone of serve --phone or demo --phone, on this terminal. FOR TESTS ONLY.")
+        .after_help("Shows each push and call as it comes, and reads what you say to it, a line each. Ends with the service, or with Ctrl-D.")
+        .arg(
+            Arg::new("address")
+                .value_name("ADDRESS")
+                .help("The address that --phone printed [default: that of the last one you started]"),
+        )
+}
+
+fn phone() -> Arg {
+    option(
+        "phone",
+        "ADDRESS[:PORT]",
+        "You play the users' phones, on a web page at this address [default: 127.0.0.1, a free port]",
+    )
+    .num_args(0..=1)
+    .require_equals(true)
+    .default_missing_value("127.0.0.1")
+    .value_parser(phone_address)
+}
+
+fn phone_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| (address, 0).into()))
+        .map_err(|_| "not an IP address, with or without a port".to_owned())?;
+    if address.ip().is_unspecified() {
+        return Err("name one address of this machine".to_owned());
+    }
+    Ok(address)
+}
+
+fn default_script(help: &'static str) -> Arg {
+    option("default-script", "SCRIPT", help).value_parser(script)
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
@@ -223,6 +268,7 @@ fn serve(matches: &ArgMatches) -> Serve {
         users: all(matches, "user"),
         default_script: one(matches, "default-script").unwrap_or(Script::Push),
         faults: all(matches, "fault"),
+        phone: one(matches, "phone"),
     }
 }
 
@@ -231,6 +277,8 @@ fn demo(matches: &ArgMatches) -> Demo {
         login_duo: one(matches, "login-duo"),
         shape: one(matches, "shape").unwrap_or_default(),
         push_delay: delay(matches),
+        default_script: one(matches, "default-script").unwrap_or(Script::Push),
+        phone: one(matches, "phone"),
         command: all(matches, "command"),
     }
 }
@@ -292,5 +340,28 @@ mod tests {
         let options = demo(matches);
         assert_eq!(options.push_delay, Duration::from_millis(500));
         assert_eq!(options.command, ["ls", "-l"]);
+        assert_eq!(options.phone, None);
+    }
+
+    #[test]
+    fn a_phone_is_on_the_loopback_unless_told_otherwise() {
+        let read = |option: &str| {
+            let words = ["fake-duo", "serve", option, "--push-delay", "1"];
+            let matches = command().try_get_matches_from(words).ok()?;
+            serve(matches.subcommand()?.1).phone
+        };
+        for (option, address) in [
+            ("--phone", Some("127.0.0.1:0")),
+            ("--phone=192.0.2.1:8080", Some("192.0.2.1:8080")),
+            ("--phone=::1", Some("[::1]:0")),
+            ("--phone=0.0.0.0:80", None),
+            ("--phone=a.example", None),
+        ] {
+            assert_eq!(
+                read(option),
+                address.map(|it| it.parse().unwrap()),
+                "{option}"
+            );
+        }
     }
 }

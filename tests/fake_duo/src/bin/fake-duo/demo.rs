@@ -2,8 +2,9 @@
 
 use crate::cli::Demo;
 use crate::folder::Folder;
-use crate::{login_duo, say};
-use fake_duo::{FakeDuo, PASSCODE, Script};
+use crate::rendezvous::Rendezvous;
+use crate::{browser, login_duo, say};
+use fake_duo::{FakeDuo, PASSCODE};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{self, IsTerminal};
@@ -23,15 +24,11 @@ pub fn run(options: Demo) -> io::Result<ExitCode> {
         .build()?
         .block_on(async {
             let mut signals = Signals::catch()?;
-            let duo = FakeDuo::builder()
-                .without_users()
-                .default_script(Script::Push)
-                .shape(options.shape)
-                .push_delay(options.push_delay)
-                .try_start()?;
+            let duo = start(&options)?;
             let mut folder = Folder::fresh()?;
             let config = folder.fill(&duo)?;
             introduce(&options);
+            let _rendezvous = duo.phone().and_then(|address| introduce_phone(&address));
             let child = Command::new(&program)
                 .arg("-c")
                 .arg(&config)
@@ -50,10 +47,43 @@ pub fn run(options: Demo) -> io::Result<ExitCode> {
         })
 }
 
+fn start(options: &Demo) -> io::Result<FakeDuo> {
+    let mut builder = FakeDuo::builder()
+        .without_users()
+        .default_script(options.default_script)
+        .shape(options.shape)
+        .push_delay(options.push_delay);
+    if let Some(address) = options.phone {
+        browser::warn_off_the_loopback(address);
+        builder = builder.phone(address);
+    }
+    builder.try_start()
+}
+
+/// Says where the phone is; the file by which `fake-duo phone` finds it, for as long as that is held.
+fn introduce_phone(address: &str) -> Option<Rendezvous> {
+    say(&format!("the phone: {address}"));
+    let program = match std::env::var_os("CARGO") {
+        Some(_) => "cargo run -q -p fake-duo --",
+        None => "fake-duo",
+    };
+    say(&format!("or, in a second terminal: {program} phone"));
+    browser::open(address);
+    Rendezvous::keep(address)
+}
+
 fn introduce(options: &Demo) {
     let delay = options.push_delay.as_secs_f64();
     say("a fake Duo service, for tests only, and the real login_duo before it.");
-    if io::stdin().is_terminal() {
+    let is_on_terminal = io::stdin().is_terminal();
+    if options.phone.is_some() {
+        say(match is_on_terminal {
+            true => "Choose from the menu, and play the phone yourself.",
+            false => "No terminal: a headless login. Play its phone yourself.",
+        });
+        return;
+    }
+    if is_on_terminal {
         say(&format!(
             "Press Enter for a push that approves itself after {delay} s, or type the passcode {PASSCODE}; \
              anything else is refused."

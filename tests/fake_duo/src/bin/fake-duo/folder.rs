@@ -69,7 +69,11 @@ impl Folder {
     /// Writes the configuration for `duo`; its path.
     pub fn fill(&mut self, duo: &FakeDuo) -> io::Result<PathBuf> {
         self.is_filled = true;
-        duo.write_config(&self.path, "")
+        // All that a phone can show.
+        let extra = duo
+            .phone()
+            .map_or("", |_| "pushinfo = yes\nverified_push = yes");
+        duo.write_config(&self.path, extra)
     }
 }
 

@@ -1,10 +1,13 @@
-//! The fake Duo service as a program: `serve` for scripted tests, `demo` for a first look. For tests only.
+//! The fake Duo service as a program: `serve` for scripted tests, `demo` for a first look, `phone` for a person. For tests only.
 #![forbid(unsafe_code)]
 
+mod browser;
 mod cli;
 mod demo;
 mod folder;
 mod login_duo;
+mod phone;
+mod rendezvous;
 mod serve;
 
 use std::io::{self, Write};
@@ -14,6 +17,7 @@ fn main() -> ExitCode {
     let result = match cli::parse() {
         cli::Action::Serve(options) => serve::run(options),
         cli::Action::Demo(options) => demo::run(options),
+        cli::Action::Phone(address) => phone::run(address),
     };
     result.unwrap_or_else(|error| {
         say(&error.to_string());

@@ -2,7 +2,8 @@
 
 use crate::cli::Serve;
 use crate::folder::Folder;
-use crate::{print, say};
+use crate::rendezvous::Rendezvous;
+use crate::{browser, print, say};
 use fake_duo::FakeDuo;
 use std::io;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ async fn serve(options: Serve) -> io::Result<ExitCode> {
     say(
         "FOR TESTS ONLY: the keys of this service are public, and it lets people in. Stop it with Ctrl-C.",
     );
+    let _rendezvous = duo.phone().and_then(|address| introduce_phone(&address));
     print(&format!(
         "ready host={} config={}",
         duo.host(),
@@ -44,6 +46,13 @@ async fn serve(options: Serve) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says where the phone is; the file by which `fake-duo phone` finds it, for as long as that is held.
+fn introduce_phone(address: &str) -> Option<Rendezvous> {
+    print(&format!("phone {address}"));
+    browser::open(address);
+    Rendezvous::keep(address)
+}
+
 fn start(options: Serve) -> io::Result<FakeDuo> {
     let addresses: Vec<&str> = options.addresses.iter().map(String::as_str).collect();
     let mut builder = FakeDuo::builder()
@@ -55,6 +64,10 @@ fn start(options: Serve) -> io::Result<FakeDuo> {
         .push_delay(options.push_delay)
         .default_script(options.default_script)
         .observer(|request| print(&request.to_string()));
+    if let Some(address) = options.phone {
+        browser::warn_off_the_loopback(address);
+        builder = builder.phone(address);
+    }
     for name in &options.names {
         builder = builder.name(name);
     }

@@ -1,0 +1,103 @@
+//! `fake-duo demo --phone` on a terminal, as a newcomer runs it.
+
+use crate::{PATIENCE, PATIENCE_WITH_CARGO};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pty_process::blocking as pty;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// What was shown so far, and a bell for whoever waits for it.
+type Shown = Arc<(Mutex<String>, Condvar)>;
+
+/// A login through the real login_duo.
+pub struct Demo {
+    child: Child,
+    keyboard: pty::Pty,
+    shown: Shown,
+    folder: PathBuf,
+}
+
+impl Demo {
+    /// Starts it with these options besides `--phone`.
+    pub fn start(name: &str, options: &[&str]) -> Self {
+        let folder = std::env::temp_dir().join(format!("fake-duo-{name}-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (keyboard, line) = pty::open().unwrap();
+        let child = pty::Command::new(env!("CARGO_BIN_EXE_fake-duo"))
+            .args(["demo", "--phone"])
+            .args(options)
+            .env("XDG_RUNTIME_DIR", &folder)
+            .env("BROWSER", "")
+            .env("PS1", "$ ")
+            .spawn(line)
+            .unwrap();
+        let shown = Shown::default();
+        let mut screen = File::from(keyboard.as_fd().try_clone_to_owned().unwrap());
+        let shows = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            // The end, or EIO: the last process has left the terminal.
+            while let Ok(length @ 1..) = screen.read(&mut chunk) {
+                let text = String::from_utf8_lossy(&chunk[..length]).into_owned();
+                shows.0.lock().unwrap().push_str(&text);
+                shows.1.notify_all();
+            }
+        });
+        Self {
+            child,
+            keyboard,
+            shown,
+            folder,
+        }
+    }
+
+    pub fn type_in(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until this text has been shown so many times; all that was shown.
+    pub fn wait_for(&self, text: &str, times: usize) -> String {
+        self.wait_so_long_for(PATIENCE, text, times)
+    }
+
+    fn wait_so_long_for(&self, patience: Duration, text: &str, times: usize) -> String {
+        let shown = self.shown.0.lock().unwrap();
+        let (shown, result) = self
+            .shown
+            .1
+            .wait_timeout_while(shown, patience, |shown| shown.matches(text).count() < times)
+            .unwrap();
+        assert!(!result.timed_out(), "never '{text}':\n{shown}");
+        shown.clone()
+    }
+
+    /// The phone's address, as it was printed.
+    pub fn phone(&self) -> String {
+        let shown = self.wait_so_long_for(PATIENCE_WITH_CARGO, "or, in a second terminal", 1);
+        let address = shown.split_once("the phone: ").unwrap().1;
+        address.lines().next().unwrap().trim().to_owned()
+    }
+
+    /// Its exit status.
+    pub fn end(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // What a terminal says that is closed: a login ends, and a shell behind it.
+        if let Ok(None) = self.child.try_wait() {
+            let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+            let _ = kill(pid, Signal::SIGHUP);
+        }
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
