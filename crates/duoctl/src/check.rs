@@ -23,13 +23,12 @@ use duo_policy::config::{self, Config, Failmode, Problem};
 use duo_policy::error::Error;
 use duo_policy::verdict::{End, Report};
 use duo_system::configuration::{Owners, open, read as read_file};
-use duo_system::privsep::{
-    self, Caller, ChildEnds, Confined, Inherited, Parent, PrivsepUser, Standing,
-};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Parent, PrivsepUser, Standing};
 use duo_system::sftp::sftp_server;
 use duo_system::system_words;
 use serde::{Deserialize, Serialize};
 
+use crate::Start;
 use crate::cli::{Check, Format};
 use crate::finding::{Colour, Finding, Findings, Level};
 use installation::Install;
@@ -78,8 +77,9 @@ enum Stated {
 type Opened = Result<Option<Problem>, Problem>;
 
 /// Looks at everything and prints it. 0 all good, 1 something fails, 2 warnings only.
-pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCode {
+pub fn run(wanted: &Check, started: &Start) -> ExitCode {
     let start = Instant::now();
+    let standing = started.standing;
     let program = program();
     let caller = Caller::of_this_process();
     if standing == Standing::Own && is_the_machines(&program) {
@@ -119,7 +119,7 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
         child(wanted, file, &opened, start + CHILD, ends)
     });
     // From here on Ctrl-C ends the check.
-    let _ = inherited.restore_signals();
+    let _ = started.inherited.restore_signals();
     let settings = take(report, &mut findings);
 
     let facts = Facts {
@@ -129,7 +129,7 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
         sftp_server: sftp_server(),
     };
     // sshd is started in another folder.
-    let sshd_config = wanted.sshd_config.as_ref();
+    let sshd_config = wanted.common.sshd_config.as_ref();
     let sshd_config = sshd_config.map(|path| std::path::absolute(path).unwrap_or(path.clone()));
     let about = Wanted {
         configuration: sshd_config.as_deref(),
@@ -338,12 +338,12 @@ fn is_the_childs(finding: &Finding) -> bool {
 
 fn print(findings: &Findings, wanted: &Check) -> ExitCode {
     let mut stdout = io::stdout();
-    let colour = match wanted.may_colour && stdout.is_terminal() {
+    let colour = match wanted.common.terminal.may_colour && stdout.is_terminal() {
         true => Colour::Yes,
         false => Colour::No,
     };
-    let text = match wanted.format {
-        Format::Text => findings.as_text(wanted.charset, colour),
+    let text = match wanted.common.format {
+        Format::Text => findings.as_text(wanted.common.terminal.charset, colour),
         Format::Json => findings.as_json(),
     };
     // A reader that has gone is not an event: the exit status stays.

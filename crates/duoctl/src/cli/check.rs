@@ -1,0 +1,90 @@
+//! `check`.
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Command};
+use duo_system::configuration;
+
+use super::{Common, flag, path, subcommand, text, value};
+
+/// What `check` shall look at, and how it shall read.
+pub struct Check {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// `--as`: whose login to play.
+    pub user: Option<String>,
+    /// `-f`: the name that Duo knows.
+    pub duo_user: Option<String>,
+    /// `-h`: where that user comes from.
+    pub client: Option<String>,
+    /// What every command takes.
+    pub common: Common,
+}
+
+/// The table of its options.
+pub fn command() -> Command {
+    subcommand("check")
+        .about("Look at everything that a login needs, and change nothing")
+        .override_usage(
+            "duoctl check [-c FILE] [--json] [--sshd-config FILE]\n             \
+             [--as USER [-f DUOUSER] [-h ADDRESS]]",
+        )
+        .after_help(
+            "Rings no phone. Exit status: 0 all good, 1 something would deny a login or\n\
+             open the door wrongly, 2 warnings only, 64 wrong usage.",
+        )
+        .arg(
+            value("config")
+                .short('c')
+                .long("config")
+                .value_name("FILE")
+                .help(format!(
+                    "Configuration [default: {}/login_duo.conf]",
+                    configuration::FOLDER
+                )),
+        )
+        .arg(
+            flag("json")
+                .long("json")
+                .help("Tell what was found as JSON"),
+        )
+        .arg(
+            value("sshd-config")
+                .long("sshd-config")
+                .value_name("FILE")
+                .help("sshd's configuration [default: that of sshd]"),
+        )
+        .arg(
+            value("as")
+                .long("as")
+                .value_name("USER")
+                .help("Tell too whether this user would be asked"),
+        )
+        .arg(
+            value("user")
+                .short('f')
+                .long("user")
+                .requires("as")
+                .value_name("DUOUSER")
+                .help("The name of that user that Duo knows"),
+        )
+        .arg(
+            value("host")
+                .short('h')
+                .long("host")
+                .requires("as")
+                .value_name("ADDRESS")
+                .help("Where that user comes from"),
+        )
+}
+
+/// Its options as they were given.
+pub fn read(matches: &ArgMatches, common: Common) -> Check {
+    Check {
+        config: path(matches, "config").unwrap_or_else(configuration::default_path),
+        user: text(matches, "as"),
+        duo_user: text(matches, "user"),
+        client: text(matches, "host"),
+        common,
+    }
+}

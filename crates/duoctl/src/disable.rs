@@ -1,0 +1,11 @@
+//! `disable`: not built yet.
+
+use crate::Start;
+use crate::cli::Disable;
+use crate::outcome::{Failure, Outcome, Report};
+
+/// Runs it.
+pub fn run(wanted: &Disable, start: &Start, report: &mut Report) -> Outcome {
+    let _ = (&wanted.common, start, report);
+    Err(Failure::refused("not built yet"))
+}
