@@ -14,7 +14,7 @@ pub struct Completions {
 pub fn command() -> Command {
     subcommand("completions").arg(
         Arg::new("shell")
-            .required(true)
+            .required_unless_present("help")
             .value_parser(["bash", "zsh", "fish"]),
     )
 }

@@ -124,7 +124,7 @@ pub fn disable_command() -> Command {
 
 fn what(names: &[&'static str]) -> Arg {
     Arg::new("what")
-        .required(true)
+        .required_unless_present("help")
         .hide(true)
         .value_parser(clap::builder::PossibleValuesParser::new(names.to_vec()))
 }
