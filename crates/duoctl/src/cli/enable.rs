@@ -59,8 +59,8 @@ pub fn enable_command() -> Command {
     let command = subcommand("enable")
         .about("Have sshd run login_duo")
         .override_usage(
-            "duoctl enable ssh [--group GROUP | --user-list NAME,...] [--exempt USER]...\n              \
-             [--confirm SPAN] [--test-user NAME] [OPTION]...",
+            "duoctl enable ssh [--group GROUP | --user-list NAME,...]\n              \
+             [--exempt USER]... [--confirm SPAN] [--test-user NAME] [OPTION]...",
         )
         .after_help(
             "Without --group and --user-list, everybody is asked, root included. With\n\
