@@ -1,6 +1,6 @@
 //! All that needs root: the setuid program as an attacker meets it, on made
 //! machines and behind a real sshd with the real clients; `duoctl check` of such a
-//! machine; and install.sh, which rewrites one. (What a child may say that was
+//! machine; and install.sh and `duoctl enable`, which rewrite one. (What a child may say that was
 //! taken over, attack 6, is tested beside `login::judge`.)
 //!
 //! Nothing of this machine is touched: the whole run lives in namespaces of its
@@ -25,6 +25,8 @@ mod cases;
 mod checks;
 mod clients;
 mod confinement;
+mod enable;
+mod host;
 mod inheritance;
 mod install;
 mod life;
@@ -233,6 +235,14 @@ fn everything() -> Vec<machine::Test> {
         }
         (install): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             installing_twice_creates_the_user_and_keeps_the_configuration,
+            a_folder_that_others_can_write_to_is_told_of,
+            an_account_of_that_name_stays_and_must_not_be_root,
+            uninstall_refuses_while_sshd_names_the_program,
+            uninstall_refuses_whoever_else_would_be_locked_out,
+            uninstall_refuses_while_an_install_elsewhere_is_enabled,
+            another_program_of_that_name_is_kept,
+        }
+        (enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             enabled_asks_disabled_does_not_and_nothing_is_left,
             without_an_include_the_block_comes_and_goes,
             enabled_for_a_group_asks_its_members_only,
@@ -243,18 +253,12 @@ fn everything() -> Vec<machine::Test> {
             with_systemd_the_unit_is_reloaded,
             an_enable_that_is_interrupted_leaves_no_sshd_that_asks,
             what_would_not_work_is_not_enabled,
-            uninstall_refuses_while_sshd_names_the_program,
-            uninstall_refuses_whoever_else_would_be_locked_out,
-            another_program_of_that_name_is_kept,
-            disable_tells_of_a_line_by_hand_that_still_asks,
-            an_account_of_that_name_stays_and_must_not_be_root,
-            a_folder_that_others_can_write_to_is_told_of,
-            a_dry_run_of_enable_and_disable_changes_nothing,
             a_test_login_that_duo_did_not_allow_is_none,
+            a_dry_run_of_enable_and_disable_changes_nothing,
             an_sshd_with_a_configuration_of_its_own_is_not_forgotten,
-            uninstall_refuses_while_an_install_elsewhere_is_enabled,
             an_exemption_that_the_group_overrides_is_told_of,
             after_enabling_the_check_has_no_complaint_of_sshd,
+            disable_tells_of_a_line_by_hand_that_still_asks,
         }
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,

@@ -6,10 +6,10 @@
 mod certificates;
 mod configuration;
 mod installation;
-mod local;
+pub mod local;
 mod network;
 mod probe;
-mod sshd;
+pub mod sshd;
 mod user;
 
 use std::fs::File;
@@ -45,7 +45,7 @@ const GRACE: Duration = Duration::from_secs(3);
 const TIME_IS_UP: i32 = 124;
 
 /// All of it, in less than the minute that is promised.
-const WHOLE: Duration = Duration::from_secs(55);
+pub const WHOLE: Duration = Duration::from_secs(55);
 
 /// For looking up this machine's accounts and their groups.
 const LOOKUPS: Duration = Duration::from_secs(5);
@@ -76,19 +76,59 @@ enum Stated {
 /// What came of opening the configuration.
 type Opened = Result<Option<Problem>, Problem>;
 
+/// What is known of login_duo once it was looked at.
+pub struct Known {
+    /// Its file.
+    pub program: PathBuf,
+    settings: Option<(Failmode, bool)>,
+}
+
+impl Known {
+    /// What judging sshd's answers needs.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            program: &self.program,
+            failmode: self.settings.map(|(failmode, _)| failmode),
+            takes_passcode: self.settings.map(|(_, taken)| taken),
+            sftp_server: sftp_server(),
+        }
+    }
+}
+
 /// Looks at everything and prints it. 0 all good, 1 something fails, 2 warnings only.
 pub fn run(wanted: &Check, started: &Start) -> ExitCode {
     let start = Instant::now();
-    let standing = started.standing;
     let program = program();
-    let caller = Caller::of_this_process();
-    if standing == Standing::Own && is_the_machines(&program) {
+    if started.standing == Standing::Own && is_the_machines(&program) {
         let program = program.display();
         return crate::complain(
             1,
             format!("only root may check {program}: try sudo duoctl check"),
         );
     }
+    let (mut findings, known) = login_duo(wanted, started.standing, start);
+    // From here on Ctrl-C ends the check.
+    let _ = started.inherited.restore_signals();
+    // sshd is started in another folder.
+    let sshd_config = wanted.common.sshd_config.as_ref();
+    let sshd_config = sshd_config.map(|path| std::path::absolute(path).unwrap_or(path.clone()));
+    let about = Wanted {
+        configuration: sshd_config.as_deref(),
+        shown: sshd_config
+            .as_deref()
+            .unwrap_or(Path::new(sshd::CONFIGURATION)),
+        user: wanted.user.as_deref(),
+        client: wanted.client.as_deref(),
+    };
+    let looked = sshd::look(&about, &known.facts(), started.standing, start + WHOLE);
+    findings.extend(looked.findings);
+    print(&Findings(findings), wanted)
+}
+
+/// Looks at everything but sshd. The signals that end a login are blocked.
+pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Finding>, Known) {
+    let program = program();
+    let caller = Caller::of_this_process();
     let install = Install { standing, caller };
     // Without one the child says so.
     let user = privsep::privsep_user(standing).unwrap_or_default();
@@ -118,30 +158,12 @@ pub fn run(wanted: &Check, started: &Start) -> ExitCode {
     let report = ask_in_a_child(install, user.as_ref(), file, |file, ends| {
         child(wanted, file, &opened, start + CHILD, ends)
     });
-    // From here on Ctrl-C ends the check.
-    let _ = started.inherited.restore_signals();
     let settings = take(report, &mut findings);
-
-    let facts = Facts {
-        program: &program,
-        failmode: settings.map(|(failmode, _)| failmode),
-        takes_passcode: settings.map(|(_, taken)| taken),
-        sftp_server: sftp_server(),
-    };
-    // sshd is started in another folder.
-    let sshd_config = wanted.common.sshd_config.as_ref();
-    let sshd_config = sshd_config.map(|path| std::path::absolute(path).unwrap_or(path.clone()));
-    let about = Wanted {
-        configuration: sshd_config.as_deref(),
-        user: wanted.user.as_deref(),
-        client: wanted.client.as_deref(),
-    };
-    findings.extend(sshd::look(&about, &facts, start + WHOLE));
-    print(&Findings(findings), wanted)
+    (findings, Known { program, settings })
 }
 
 /// The login_duo that is looked at: the one beside this program.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let own = std::fs::read_link("/proc/self/exe");
     let own = own.unwrap_or_else(|_| PathBuf::from("/usr/sbin/duoctl"));
     own.with_file_name("login_duo")

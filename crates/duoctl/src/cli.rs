@@ -20,7 +20,7 @@ pub use adopt::Adopt;
 pub use check::Check;
 pub use completions::Completions;
 pub use configure::Configure;
-pub use enable::{Confirm, Disable, Enable, What, Whom};
+pub use enable::{Answer, Confirm, Disable, Enable, What, Whom};
 pub use status::Status;
 pub use support::Support;
 pub use test::Test;
@@ -162,7 +162,7 @@ fn request(name: &str, given: &ArgMatches, terminal: Terminal) -> Result<Request
     Ok(match name {
         "check" => Request::Check(Box::new(check::read(given, common))),
         "enable" => Request::Enable(Box::new(enable::read_enable(given, common)?)),
-        "confirm" => Request::Confirm(Box::new(enable::read_confirm(given, common))),
+        "confirm" => Request::Confirm(Box::new(enable::read_confirm(given, common)?)),
         "disable" => Request::Disable(Box::new(enable::read_disable(given, common))),
         "configure" => Request::Configure(Box::new(configure::read(given, common)?)),
         "adopt" => Request::Adopt(Box::new(adopt::read(given, common)?)),

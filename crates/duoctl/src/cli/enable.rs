@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{Common, everywhere, subcommand, text, value};
+use super::{Common, everywhere, flag, subcommand, text, value};
 
 /// What to enable.
 pub struct Enable {
@@ -33,8 +33,21 @@ pub enum Whom {
 
 /// `confirm`.
 pub struct Confirm {
+    /// What to say to what waits.
+    pub answer: Answer,
     /// What every command takes.
     pub common: Common,
+}
+
+/// What to say to what waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It stays.
+    Yes,
+    /// It is taken back.
+    No,
+    /// It is taken back after this time, unless somebody says yes.
+    NoAfter(Duration),
 }
 
 /// What to take away.
@@ -92,13 +105,13 @@ pub fn enable_command() -> Command {
             value("confirm")
                 .long("confirm")
                 .value_name("SPAN")
-                .help("Take everything back after this time (90s, 10m, 1h)"),
+                .help("Take it back after this time (90s, 10m, 1h)"),
         )
         .arg(
             value("test-user")
                 .long("test-user")
                 .value_name("NAME")
-                .help("Make a login as this account first; may ring a phone"),
+                .help("First make a login as this account (rings a phone)"),
         );
     everywhere(command)
 }
@@ -108,7 +121,15 @@ pub fn confirm_command() -> Command {
     everywhere(
         subcommand("confirm")
             .about("Keep what 'enable --confirm' did")
-            .override_usage("duoctl confirm [OPTION]..."),
+            .override_usage("duoctl confirm [--no [--after SPAN]] [OPTION]...")
+            .arg(flag("no").long("no").help("Take it back now"))
+            .arg(
+                value("after")
+                    .long("after")
+                    .value_name("SPAN")
+                    .requires("no")
+                    .help("Wait so long before (what 'enable' runs)"),
+            ),
     )
 }
 
@@ -154,8 +175,17 @@ pub fn read_enable(matches: &ArgMatches, common: Common) -> Result<Enable, Strin
 }
 
 /// The options of `confirm` as they were given.
-pub fn read_confirm(_: &ArgMatches, common: Common) -> Confirm {
-    Confirm { common }
+///
+/// # Errors
+/// What does not make sense.
+pub fn read_confirm(matches: &ArgMatches, common: Common) -> Result<Confirm, String> {
+    let after = text(matches, "after").map(|text| span(&text)).transpose()?;
+    let answer = match (matches.get_flag("no"), after) {
+        (false, _) => Answer::Yes,
+        (true, None) => Answer::No,
+        (true, Some(span)) => Answer::NoAfter(span),
+    };
+    Ok(Confirm { answer, common })
 }
 
 /// The options of `disable` as they were given.

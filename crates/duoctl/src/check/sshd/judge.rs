@@ -25,9 +25,12 @@ pub struct Facts<'a> {
 
 /// What a login of one case would run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Forced {
+pub enum Forced {
+    /// login_duo.
     Us,
+    /// Another program.
     Other(String),
+    /// Whatever the client asks for.
     Nothing,
 }
 
@@ -56,10 +59,12 @@ pub fn judge(cases: &[Case], facts: &Facts<'_>, path: &Path) -> Vec<Finding> {
     findings.extend(accept_env(&asked, facts));
     findings.extend(sftp(&asked, facts));
     findings.extend(root_way_in(&forced, facts));
+    findings.extend(cases.first().and_then(|case| grace(&case.settings)));
     findings
 }
 
-fn forced(settings: &Settings, program: &Path) -> Forced {
+/// What a login with these settings would run.
+pub fn forced(settings: &Settings, program: &Path) -> Forced {
     let command = settings.value("forcecommand");
     let mut words = command.split_whitespace().filter(|word| *word != "exec");
     let Some(first) = words
@@ -298,6 +303,26 @@ fn sftp(asked: &[&Case], facts: &Facts<'_>) -> Option<Finding> {
             Finding::warn(ID, text).mend("apt-get install openssh-sftp-server")
         }
     })
+}
+
+/// Seconds that a person may take at most: a call, a text message, a passcode.
+const LONGEST_LOGIN: u64 = 420;
+
+/// sshd ends a login that takes longer to authenticate. A forced command runs
+/// after that, a PAM module within it.
+fn grace(settings: &Settings) -> Option<Finding> {
+    const ID: &str = "sshd.login_grace_time";
+    let seconds: u64 = settings.value("logingracetime").parse().ok()?;
+    let stack = std::fs::read_to_string("/etc/pam.d/sshd").unwrap_or_default();
+    let mut lines = stack.lines().map(str::trim_start);
+    let asks = lines.any(|line| !line.starts_with('#') && line.contains("pam_duo"));
+    (asks && settings.value("usepam") == "yes" && (1..LONGEST_LOGIN).contains(&seconds)).then(
+        || {
+            let text =
+                format!("sshd ends a login after {seconds} s, which a phone may need longer than");
+            Finding::warn(ID, text).mend(format!("LoginGraceTime {LONGEST_LOGIN}"))
+        },
+    )
 }
 
 /// Whether root can come in to mend things while Duo is down.

@@ -2,29 +2,39 @@
 //! each Match block, and for the user that is asked about. Root runs it, and it reads files that
 //! are root's own.
 
+mod accounts;
+mod forced;
 mod judge;
+pub mod keys;
+pub mod lines;
 mod matches;
-mod run;
+pub mod run;
+mod shells;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use super::local::Local;
+use duo_system::privsep::Standing;
+
+use super::local::{Local, has_directory};
 use crate::finding::Finding;
 
-pub use judge::Facts;
+pub use accounts::Account;
+use accounts::accounts;
 use judge::judge;
+pub use judge::{Facts, Forced, forced};
+use lines::Lines;
 use matches::blocks;
 use run::{Settings, find, settings};
 
 /// Where sshd's configuration is, unless `--sshd-config` says otherwise.
-const CONFIGURATION: &str = "/etc/ssh/sshd_config";
+pub const CONFIGURATION: &str = "/etc/ssh/sshd_config";
 
 /// A user name that nobody has: it stands for everybody whom no Match block names.
-const ANYBODY: &str = "login_duo-no-such-user";
+pub const ANYBODY: &str = "login_duo-no-such-user";
 
 /// A client's address that no network has (RFC 5737).
-const ANYWHERE: &str = "192.0.2.1";
+pub const ANYWHERE: &str = "192.0.2.1";
 
 /// Match blocks that are tried.
 const MOST_BLOCKS: usize = 20;
@@ -33,6 +43,9 @@ const MOST_BLOCKS: usize = 20;
 pub struct Wanted<'a> {
     /// sshd's configuration, if it is not the usual one.
     pub configuration: Option<&'a Path>,
+    /// The file whose lines are read and named: the same, or, where a
+    /// configuration is tried that is not in force yet, the one in force.
+    pub shown: &'a Path,
     /// A user to try.
     pub user: Option<&'a str>,
     /// Where the user comes from.
@@ -60,52 +73,86 @@ pub enum Who {
     User(String),
 }
 
+/// What was found, and what sshd said.
+#[derive(Default)]
+pub struct Looked {
+    /// For people.
+    pub findings: Vec<Finding>,
+    /// The accounts of this machine, with what would apply to each.
+    pub accounts: Vec<Account>,
+    /// The lines of the configuration.
+    pub lines: Lines,
+}
+
+impl Looked {
+    fn only(finding: Finding) -> Looked {
+        Looked {
+            findings: vec![finding],
+            ..Looked::default()
+        }
+    }
+}
+
 /// Asks sshd, and judges what it says. `facts` come from elsewhere in the check.
-pub fn look(wanted: &Wanted<'_>, facts: &Facts<'_>, until: Instant) -> Vec<Finding> {
+pub fn look(wanted: &Wanted<'_>, facts: &Facts<'_>, standing: Standing, until: Instant) -> Looked {
     let Some(program) = find() else {
         let text = "there is no sshd in /usr/sbin or /usr/local/sbin: what it does cannot be seen";
-        return vec![Finding::warn("sshd.program", text)];
+        return Looked::only(Finding::warn("sshd.program", text));
     };
-    let mut findings = vec![Finding::ok(
-        "sshd.program",
-        format!("{} is asked", program.display()),
-    )];
-    let ask = |spec: &Spec| settings(program, wanted.configuration, &spec.to_string(), until);
-
-    let anybody = Spec::of(ANYBODY, ANYWHERE);
-    let everybody = match ask(&anybody) {
-        Ok(settings) => settings,
-        Err(finding) => return vec![finding],
-    };
-    let mut cases = vec![Case {
-        who: Who::Everybody,
-        settings: everybody,
-    }];
-    let mut more = vec![(Who::Root, Spec::of("root", ANYWHERE))];
-    let path = wanted
-        .configuration
-        .map_or_else(|| PathBuf::from(CONFIGURATION), Path::to_owned);
-    let (found, unseen) = blocks(&path, &Local::read());
+    let told = Finding::ok("sshd.program", format!("{} is asked", program.display()));
+    let mut findings = vec![told];
+    let local = Local::read();
+    let lines = Lines::read(wanted.shown);
+    let (mut found, unseen) = blocks(&lines, &local);
     let untried = found.len().saturating_sub(MOST_BLOCKS);
-    more.extend(
-        found
-            .into_iter()
-            .take(MOST_BLOCKS)
-            .map(|block| (Who::Matched(block.label), block.spec)),
-    );
+    found.truncate(MOST_BLOCKS);
+
+    let mut specs = vec![
+        (Who::Everybody, Spec::of(ANYBODY, ANYWHERE)),
+        (Who::Root, Spec::of("root", ANYWHERE)),
+    ];
+    let matched = found.iter();
+    specs.extend(matched.map(|block| (Who::Matched(block.label.clone()), block.spec.clone())));
     if let Some(user) = wanted.user {
         let spec = Spec::of(user, wanted.client.unwrap_or(ANYWHERE));
-        more.push((Who::User(user.to_owned()), spec));
+        specs.push((Who::User(user.to_owned()), spec));
     }
-    for (who, spec) in more {
-        match ask(&spec) {
+    let mut cases = Vec::new();
+    for (who, spec) in specs {
+        match settings(program, wanted.configuration, &spec.to_string(), until) {
             Ok(settings) => cases.push(Case { who, settings }),
+            Err(finding) if who == Who::Everybody => return Looked::only(finding),
             Err(finding) => findings.push(finding),
         }
     }
-    findings.extend(judge(&cases, facts, &path));
+    findings.extend(judge(&cases, facts, wanted.shown));
+    let (accounts, unasked) = accounts(program, wanted, &local, until);
+    findings.extend(unasked);
+    let seen = forced::Seen {
+        program: facts.program,
+        standing,
+        cases: &cases,
+        accounts: &accounts,
+        blocks: &found,
+        lines: &lines,
+    };
+    findings.extend(forced::look(&seen, until));
     findings.push(blind_spots(&unseen, untried));
-    findings
+    findings.extend(directory());
+    Looked {
+        findings,
+        accounts,
+        lines,
+    }
+}
+
+/// Accounts that no file of this machine lists cannot be gone through.
+fn directory() -> Option<Finding> {
+    has_directory().then(|| {
+        let text = "accounts of a directory service are not in /etc/passwd: look yourself for \
+                    keys of theirs with a command=";
+        Finding::warn("sshd.accounts", text)
+    })
 }
 
 /// What cannot be seen is said, not passed over.
@@ -134,7 +181,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    fn of(user: &str, address: &str) -> Spec {
+    /// A user name and an address, made harmless.
+    pub fn of(user: &str, address: &str) -> Spec {
         // A comma would begin another field.
         let user = match user.contains([',', '=', '\n', '\0']) {
             true => ANYBODY,

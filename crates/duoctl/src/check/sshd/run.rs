@@ -67,7 +67,7 @@ pub fn settings(
 ) -> Result<Settings, Finding> {
     const ID: &str = "sshd.configuration";
     let mut command = Command::new(program);
-    command.arg("-T");
+    command.env_clear().arg("-T");
     if let Some(path) = configuration {
         command.arg("-f").arg(path);
     }
@@ -105,9 +105,11 @@ pub fn settings(
 }
 
 /// Whether it succeeded, its output and its complaints.
-fn run(command: &mut Command, until: Instant) -> io::Result<(bool, String, String)> {
+///
+/// # Errors
+/// It cannot be started, or takes too long.
+pub fn run(command: &mut Command, until: Instant) -> io::Result<(bool, String, String)> {
     let mut child = command
-        .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
