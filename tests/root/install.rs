@@ -45,8 +45,11 @@ pub fn a_folder_that_others_can_write_to_is_told_of() {
     let machine = Machine::new(DropIns::Included);
     machine.install();
     fs::set_permissions("/etc/duo", fs::Permissions::from_mode(0o777)).expect("its mode");
-    let said = Ended::of(&mut install_sh(&["--binary", PROGRAM])).succeeds();
-    assert!(said.contains("can be written to by others"), "{said}");
+    let said = Ended::of(Command::new("/usr/sbin/duoctl").arg("check")).fails();
+    assert!(
+        said.contains("FAIL  the folder /etc/duo can be written by group or others"),
+        "{said}"
+    );
 }
 
 pub fn an_account_of_that_name_stays_and_must_not_be_root() {

@@ -10,6 +10,7 @@ pub mod local;
 mod network;
 mod probe;
 pub mod sshd;
+mod unused;
 mod user;
 
 use std::fs::File;
@@ -105,6 +106,9 @@ pub fn run(wanted: &Check, started: &Start) -> ExitCode {
             1,
             format!("only root may check {program}: try sudo duoctl check"),
         );
+    }
+    if let Some(what) = wanted.unused {
+        return unused::run(what, &program, started);
     }
     let (mut findings, known) = login_duo(wanted, started.standing, start);
     // From here on Ctrl-C ends the check.

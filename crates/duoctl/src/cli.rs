@@ -17,7 +17,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use duo_policy::text::Charset;
 
 pub use adopt::Adopt;
-pub use check::Check;
+pub use check::{Check, Used};
 pub use completions::Completions;
 pub use configure::Configure;
 pub use enable::{Answer, Confirm, Disable, Enable, What, Whom};

@@ -88,8 +88,7 @@ fn take_away(places: &[Place]) -> Result<(), Failure> {
             }
         }
     }
-    done.into_iter()
-        .for_each(Replaced::keep);
+    done.into_iter().for_each(Replaced::keep);
     Ok(())
 }
 

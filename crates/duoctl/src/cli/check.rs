@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use duo_system::configuration;
 
 use super::{Common, flag, path, subcommand, text, value};
@@ -17,8 +17,19 @@ pub struct Check {
     pub duo_user: Option<String>,
     /// `-h`: where that user comes from.
     pub client: Option<String>,
+    /// `--unused`: look for whoever would be locked out, and for nothing else.
+    pub unused: Option<Used>,
     /// What every command takes.
     pub common: Common,
+}
+
+/// What shall be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used {
+    /// The program beside this one.
+    Program,
+    /// The configuration, which a program elsewhere may read too.
+    Configuration,
 }
 
 /// The table of its options.
@@ -27,7 +38,8 @@ pub fn command() -> Command {
         .about("Look at everything that a login needs, and change nothing")
         .override_usage(
             "duoctl check [-c FILE] [--json] [--sshd-config FILE]\n             \
-             [--as USER [-f DUOUSER] [-h ADDRESS]]",
+             [--as USER [-f DUOUSER] [-h ADDRESS]]\n       \
+             duoctl check --unused program|configuration",
         )
         .after_help(
             "Rings no phone. Exit status: 0 all good, 1 something would deny a login or\n\
@@ -76,6 +88,14 @@ pub fn command() -> Command {
                 .value_name("ADDRESS")
                 .help("Where that user comes from"),
         )
+        .arg(
+            Arg::new("unused")
+                .long("unused")
+                .value_name("WHAT")
+                .value_parser(["program", "configuration"])
+                .hide_possible_values(true)
+                .help("Tell who would be locked out if that were removed"),
+        )
 }
 
 /// Its options as they were given.
@@ -85,6 +105,12 @@ pub fn read(matches: &ArgMatches, common: Common) -> Check {
         user: text(matches, "as"),
         duo_user: text(matches, "user"),
         client: text(matches, "host"),
+        unused: matches
+            .get_one::<String>("unused")
+            .map(|what| match what.as_str() {
+                "configuration" => Used::Configuration,
+                _ => Used::Program,
+            }),
         common,
     }
 }

@@ -9,7 +9,7 @@ mod named;
 mod way_in;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use duo_system::configuration;
@@ -121,6 +121,7 @@ fn judge(plan: &Plan<'_>, start: &Start, report: &mut Report) -> Result<Known, F
         user: None,
         duo_user: None,
         client: None,
+        unused: None,
         common: plan.wanted.common.clone(),
     };
     let (mut findings, known) = check::login_duo(&check, start.standing, began);
@@ -132,17 +133,16 @@ fn judge(plan: &Plan<'_>, start: &Start, report: &mut Report) -> Result<Known, F
         plan.wanted.common.effect,
     )
     .map_err(unchanged)?;
-    match somebody(&plan.wanted.whom, &plan.wanted.exempt) {
-        Some(who) => takes_effect(
+    let who = somebody(&plan.wanted.whom, &plan.wanted.exempt);
+    if let Some(who) = &who {
+        takes_effect(
             &plan.sshd.program,
             &candidate.path,
             &plan.sshd.config,
-            &who,
+            who,
             &plan.program,
         )
-        .map_err(unchanged)?,
-        None => report
-            .warn("no account to which this applies is known here, so sshd -T could not show it"),
+        .map_err(unchanged)?;
     }
     let looked = look(plan, &candidate.path, &known, start, began);
     findings.extend(exempt::look(plan.wanted, &looked.accounts, start.standing));
@@ -154,26 +154,29 @@ fn judge(plan: &Plan<'_>, start: &Start, report: &mut Report) -> Result<Known, F
         ));
     }
     findings.extend(looked.findings);
+    if who.is_none() {
+        report.warn("nobody to whom this applies is known here, so sshd -T could not show it");
+    }
     refuse_failures(&findings, &plan.wanted.common, report)
         .map_err(|what| Failure::Refused(format!("{what}; nothing has changed")))?;
     Ok(known)
 }
 
-/// What `check` finds of sshd with the configuration at `path`.
-fn look(
-    plan: &Plan<'_>,
-    path: &std::path::Path,
-    known: &Known,
-    start: &Start,
-    began: Instant,
-) -> Looked {
+/// What `check` finds of sshd with the configuration at `path`. Where nobody is
+/// known to whom the lines apply, sshd's answers say nothing about them.
+fn look(plan: &Plan<'_>, path: &Path, known: &Known, start: &Start, began: Instant) -> Looked {
+    let who = somebody(&plan.wanted.whom, &plan.wanted.exempt);
     let about = Wanted {
         configuration: Some(path),
         shown: &plan.sshd.config,
-        user: None,
+        user: who.as_deref(),
         client: None,
     };
-    sshd::look(&about, &known.facts(), start.standing, began + WHOLE)
+    let mut looked = sshd::look(&about, &known.facts(), start.standing, began + WHOLE);
+    if who.is_none() {
+        looked.findings.clear();
+    }
+    looked
 }
 
 /// Says what fails, and whether that was accepted.

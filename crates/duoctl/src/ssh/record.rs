@@ -59,21 +59,26 @@ fn write(all: &[String]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The other configurations that have our lines: the usual one, those noted, and
-/// those read by an sshd that listens now.
-pub fn elsewhere(sshd: &Sshd) -> impl Iterator<Item = Sshd> {
-    let mut known = vec![PathBuf::from(CONFIGURATION)];
-    known.extend(recorded().into_iter().map(PathBuf::from));
-    known.extend(listening());
+/// Every sshd that may have our lines: with the usual configuration, with those
+/// noted, and those that listen now.
+pub fn known() -> Vec<Sshd> {
+    let mut paths = vec![PathBuf::from(CONFIGURATION)];
+    paths.extend(recorded().into_iter().map(PathBuf::from));
+    paths.extend(listening());
     let mut found: Vec<Sshd> = Vec::new();
-    for other in known.iter().filter_map(|path| Sshd::with(path).ok()) {
-        let is_new = found.iter().all(|it| it.config != other.config);
-        let has_lines = Place::with_lines(&other).is_ok_and(|places| !places.is_empty());
-        if is_new && has_lines && other.config != sshd.config {
-            found.push(other);
+    for sshd in paths.iter().filter_map(|path| Sshd::with(path).ok()) {
+        if found.iter().all(|it| it.config != sshd.config) {
+            found.push(sshd);
         }
     }
-    found.into_iter()
+    found
+}
+
+/// The others that have our lines.
+pub fn elsewhere(sshd: &Sshd) -> impl Iterator<Item = Sshd> {
+    let has_lines = |sshd: &Sshd| Place::with_lines(sshd).is_ok_and(|places| !places.is_empty());
+    let others = known().into_iter();
+    others.filter(move |other| other.config != sshd.config && has_lines(other))
 }
 
 /// The `-f` of the sshds that run: of root's only, since nobody else's process

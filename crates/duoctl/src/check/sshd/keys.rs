@@ -36,6 +36,8 @@ pub struct KeyFile {
     pub plain: Vec<usize>,
     /// Lines that trust whoever a CA vouches for.
     pub authorities: Vec<usize>,
+    /// Lines with the text that was looked for.
+    pub naming: Vec<usize>,
     /// Why it could not be read.
     pub unread: Option<String>,
 }
@@ -46,7 +48,30 @@ pub fn of(account: &Account, standing: Standing) -> Vec<KeyFile> {
     if files.is_empty() {
         return Vec::new();
     }
-    let user = &account.user;
+    read_all(&account.user, standing, &files, None)
+}
+
+/// The lines of an account's usual file that hold `text`, as `FILE:LINE`.
+pub fn naming(user: &LocalUser, text: &str, standing: Standing) -> Vec<String> {
+    let files = [Path::new(&user.home).join(".ssh/authorized_keys")];
+    let read = read_all(user, standing, &files, Some(text));
+    let lines = read.iter().flat_map(|file| {
+        let path = file.path.display();
+        file.naming.iter().map(move |line| format!("{path}:{line}"))
+    });
+    lines.collect()
+}
+
+fn read_all(
+    user: &LocalUser,
+    standing: Standing,
+    files: &[PathBuf],
+    wanted: Option<&str>,
+) -> Vec<KeyFile> {
+    // Root's own files, or a user's own process: the owner's ids already.
+    if user.uid == 0 || standing == Standing::Own {
+        return files.iter().filter_map(|path| read(path, wanted)).collect();
+    }
     let unread = |why: &str| {
         let file = |path: &PathBuf| KeyFile {
             path: path.clone(),
@@ -55,11 +80,7 @@ pub fn of(account: &Account, standing: Standing) -> Vec<KeyFile> {
         };
         files.iter().map(file).collect()
     };
-    // Root's own files, or a user's own process: the owner's ids already.
-    if user.uid == 0 || standing == Standing::Own {
-        return files.iter().filter_map(|path| read(path)).collect();
-    }
-    read_as(user, standing, &files).unwrap_or_else(|why| unread(&why))
+    read_as(user, standing, files, wanted).unwrap_or_else(|why| unread(&why))
 }
 
 /// Where sshd looks for this account's keys.
@@ -88,6 +109,7 @@ fn read_as(
     user: &LocalUser,
     standing: Standing,
     files: &[PathBuf],
+    wanted: Option<&str>,
 ) -> Result<Vec<KeyFile>, String> {
     let owner = PrivsepUser {
         uid: Uid::from_raw(user.uid),
@@ -98,7 +120,7 @@ fn read_as(
         if confined.is_err() {
             return 1;
         }
-        let found: Vec<KeyFile> = files.iter().filter_map(|path| read(path)).collect();
+        let found: Vec<KeyFile> = files.iter().filter_map(|path| read(path, wanted)).collect();
         let sent = serde_json::to_string(&found).map(|text| ends.send(&(text + "\n")));
         i32::from(!matches!(sent, Ok(Ok(()))))
     };
@@ -118,13 +140,13 @@ fn read_as(
 }
 
 /// Reads one; nothing, if it is not there.
-fn read(path: &Path) -> Option<KeyFile> {
+fn read(path: &Path, wanted: Option<&str>) -> Option<KeyFile> {
     let mut file = KeyFile {
         path: path.to_owned(),
         ..KeyFile::default()
     };
     match text(path) {
-        Ok(text) => sort(&text, &mut file),
+        Ok(text) => sort(&text, wanted, &mut file),
         Err(error) if is_missing(&error) => return None,
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
             file.unread = Some("it is a link, which is not followed".to_owned());
@@ -158,11 +180,14 @@ fn text(path: &Path) -> std::io::Result<String> {
 }
 
 /// Sorts the lines of the file by what they let in.
-fn sort(text: &str, file: &mut KeyFile) {
+fn sort(text: &str, wanted: Option<&str>, file: &mut KeyFile) {
     for (index, line) in text.lines().enumerate() {
         let line = line.trim_start_matches([' ', '\t']);
         if line.is_empty() || line.starts_with('#') {
             continue;
+        }
+        if wanted.is_some_and(|wanted| line.contains(wanted)) {
+            file.naming.push(index + 1);
         }
         let has = |wanted: &str| options(line).iter().any(|name| name == wanted);
         let kind = match (has("cert-authority"), has("command")) {
@@ -212,7 +237,7 @@ mod tests {
 
     fn sorted(text: &str) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
         let mut file = KeyFile::default();
-        sort(text, &mut file);
+        sort(text, Some("only-backups"), &mut file);
         (file.forced, file.plain, file.authorities)
     }
 
@@ -246,13 +271,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("keys"), "command=\"x\" ssh-rsa A\n").unwrap();
-        assert_eq!(read(&at("keys")).unwrap().forced, [1]);
+        assert_eq!(read(&at("keys"), None).unwrap().forced, [1]);
         symlink(at("keys"), at("link")).unwrap();
-        let link = read(&at("link")).unwrap();
+        let link = read(&at("link"), None).unwrap();
         assert!(link.forced.is_empty() && link.unread.unwrap().contains("link"));
         mkfifo(&at("fifo"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-        assert_eq!(read(&at("fifo")), None);
-        assert_eq!(read(&at("missing")), None);
-        assert_eq!(read(&at("keys/below")), None);
+        assert_eq!(read(&at("fifo"), None), None);
+        assert_eq!(read(&at("missing"), None), None);
+        assert_eq!(read(&at("keys/below"), None), None);
     }
 }

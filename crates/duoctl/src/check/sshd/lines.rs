@@ -109,7 +109,7 @@ pub fn words(line: &str) -> Vec<String> {
                 word.get_or_insert_default();
             }
             '#' if !quoted && word.is_none() => break,
-            ' ' | '\t' | '\r' | '=' if !quoted => words.extend(word.take()),
+            ' ' | '\t' | '\r' | '\n' | '=' if !quoted => words.extend(word.take()),
             _ => word.get_or_insert_default().push(letter),
         }
     }
