@@ -25,6 +25,7 @@ mod cases;
 mod checks;
 mod clients;
 mod confinement;
+mod confirm;
 mod enable;
 mod host;
 mod inheritance;
@@ -259,6 +260,30 @@ fn everything() -> Vec<machine::Test> {
             an_exemption_that_the_group_overrides_is_told_of,
             after_enabling_the_check_has_no_complaint_of_sshd,
             disable_tells_of_a_line_by_hand_that_still_asks,
+            a_key_with_a_command_of_its_own_never_becomes_a_shell,
+            an_account_that_gets_a_shell_is_not_exempt,
+            keys_that_cannot_be_read_are_said,
+            a_forced_command_that_holds_today_is_not_overruled,
+            what_cannot_be_seen_through_must_be_accepted,
+            a_machine_whose_sshd_has_never_run,
+            a_match_block_that_opens_a_way_past_is_refused,
+            for_everybody_somebody_must_have_another_way_in,
+            every_layout_comes_back_byte_for_byte,
+            a_link_to_the_configuration_stays_a_link,
+            a_second_run_changes_and_reloads_nothing_and_another_group_replaces,
+            a_full_disk_leaves_everything_as_it_was,
+            a_machine_with_next_to_nothing_on_it,
+        }
+        (confirm): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
+            confirmed_from_another_session_it_stays,
+            another_window_of_the_same_connection_does_not_confirm,
+            run_out_it_is_taken_back,
+            taken_back_to_what_was_enabled_before,
+            the_enabling_session_is_killed,
+            a_refused_enable_leaves_nothing_that_waits,
+            disabled_nothing_waits,
+            with_systemd_a_restart_takes_it_back,
+            without_a_timer_nothing_is_enabled,
         }
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,

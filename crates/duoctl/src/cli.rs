@@ -200,12 +200,15 @@ pub(crate) fn commands() -> Command {
 
 /// A command with nothing but `--help`.
 fn subcommand(name: &'static str) -> Command {
-    Command::new(name).disable_help_flag(true).arg(
-        flag("help")
-            .long("help")
-            .display_order(HELP_COMES_LAST)
-            .help("Print this"),
-    )
+    Command::new(name)
+        .disable_help_flag(true)
+        .args_override_self(true)
+        .arg(
+            flag("help")
+                .long("help")
+                .display_order(HELP_COMES_LAST)
+                .help("Print this"),
+        )
 }
 
 const HELP_COMES_LAST: usize = 900;
