@@ -51,6 +51,12 @@ pub const WHOLE: Duration = Duration::from_secs(55);
 /// For looking up this machine's accounts and their groups.
 const LOOKUPS: Duration = Duration::from_secs(5);
 
+/// For a program to say its version.
+const ANSWERS: Duration = Duration::from_secs(5);
+
+/// What a login_duo of this version says of itself.
+const OWN_VERSION: &str = concat!("login_duo ", env!("CARGO_PKG_VERSION"));
+
 /// A finding's longest text on the pipe, in characters.
 const LONGEST: usize = 1_000;
 
@@ -166,6 +172,60 @@ pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Fin
     (findings, Known { program, settings })
 }
 
+/// What is wrong with a configuration that is not in its place yet. `name` is
+/// what findings call it; `place` is where it shall go. A child without
+/// privileges parses it and asks Duo about its keys.
+pub(crate) fn candidate(name: &Path, place: &Path, file: File, started: &Start) -> Vec<Finding> {
+    let until = Instant::now() + CHILD;
+    let install = Install {
+        standing: started.standing,
+        caller: Caller::of_this_process(),
+    };
+    let mut findings = installation::folders("installation.configuration_folder", place, install);
+    findings.retain(|finding| finding.level == Level::Fail);
+    let user = privsep::privsep_user(started.standing).unwrap_or_default();
+    let report = ask_in_a_child(install, user.as_ref(), Some(file), |file, mut ends| {
+        let look = |ends: &mut ChildEnds| {
+            end_in_time(until)?;
+            let Some(file) = file else { return Ok(()) };
+            match read(name, &file, until) {
+                Ok((config, found)) => {
+                    tell(ends, found)?;
+                    tell(ends, network::look(&config, ends, until))
+                }
+                Err(found) => tell(ends, found),
+            }
+        };
+        exit_status(look(&mut ends), &mut ends)
+    });
+    take(report, &mut findings);
+    findings
+}
+
+/// The login_duo beside this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InstalledProgram {
+    /// Of the same version.
+    Ours,
+    /// Of another one, or another program of that name.
+    Another,
+    /// There is none.
+    Missing,
+}
+
+/// Asks a program which one it is.
+pub(crate) fn installed_program(path: &Path) -> InstalledProgram {
+    if !path.is_file() {
+        return InstalledProgram::Missing;
+    }
+    let mut command = std::process::Command::new(path);
+    let asked = sshd::run::run(command.arg("-v"), Instant::now() + ANSWERS);
+    match asked {
+        Ok((true, text, _)) if text.trim_end() == OWN_VERSION => InstalledProgram::Ours,
+        _ => InstalledProgram::Another,
+    }
+}
+
 /// The login_duo that is looked at: the one beside this program.
 pub fn program() -> PathBuf {
     let own = std::fs::read_link("/proc/self/exe");
@@ -174,7 +234,7 @@ pub fn program() -> PathBuf {
 }
 
 /// Whether a program is the machine's, and not a user's own.
-fn is_the_machines(program: &Path) -> bool {
+pub(crate) fn is_the_machines(program: &Path) -> bool {
     const SETUID: u32 = 0o4000;
     std::fs::metadata(program).is_ok_and(|status| status.mode() & SETUID != 0)
 }
@@ -206,10 +266,15 @@ fn child(
     mut ends: ChildEnds,
 ) -> i32 {
     let told = end_in_time(until).and_then(|()| examine(wanted, file, opened, until, &mut ends));
+    exit_status(told, &mut ends)
+}
+
+/// The child's exit status; what kept it from its part is told.
+fn exit_status(told: Result<(), Error>, ends: &mut ChildEnds) -> i32 {
     match told {
         Ok(()) => 0,
         Err(error) => {
-            let _ = send(&mut ends, &Told::Fault(error.to_string()));
+            let _ = send(ends, &Told::Fault(error.to_string()));
             1
         }
     }

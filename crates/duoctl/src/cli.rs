@@ -19,7 +19,7 @@ use duo_policy::text::Charset;
 pub use adopt::Adopt;
 pub use check::{Check, Used};
 pub use completions::Completions;
-pub use configure::Configure;
+pub use configure::{Configure, NewConfiguration};
 pub use enable::{Answer, Confirm, Disable, Enable, What, Whom};
 pub use status::Status;
 pub use support::Support;
