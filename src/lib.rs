@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use duo_policy::clock::Deadlines;
+use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::text::{self, Charset};
 use duo_policy::verdict::{self, Unsaid};
@@ -22,6 +23,7 @@ use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::privsep::{self, Caller, Inherited, Parent, Standing};
+use duo_system::wait::Waiter;
 use duo_wire::Who;
 
 use cli::{Invocation, Request};
@@ -143,6 +145,16 @@ fn ask_in_a_child(
             conversation::open(around, &Deadlines::default(), waiter)
         })
     })
+}
+
+/// The conversation of a login, for `duoctl test`, which shows what a login shows.
+pub fn converse<'w>(screen: duoctl::Screen, waiter: &'w Waiter<'w>) -> Box<dyn Conversation + 'w> {
+    let around = Surroundings {
+        charset: screen.charset,
+        capable: screen.is_capable,
+        reader: Reader::Person,
+    };
+    conversation::open(around, &Deadlines::default(), waiter)
 }
 
 /// The client's terminal, as far as the caller describes it.

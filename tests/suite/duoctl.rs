@@ -1,6 +1,7 @@
 //! The commands of duoctl that change or tell something, over the built program. What needs root
 //! or sshd is in tests/root/duoctl.
 
+mod attempt;
 mod completions;
 mod configure;
 

@@ -33,6 +33,7 @@ use crate::Start;
 use crate::cli::{Check, Format};
 use crate::finding::{Colour, Finding, Findings, Level};
 use installation::Install;
+pub(crate) use probe::reach;
 use sshd::{Facts, Wanted};
 use user::{Reachable, Whom};
 

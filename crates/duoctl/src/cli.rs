@@ -102,6 +102,8 @@ pub enum Format {
 pub struct Terminal {
     /// What its locale takes.
     pub charset: Charset,
+    /// Whether it can move its cursor.
+    pub is_capable: bool,
     /// Whether it may be sent colours: it can, and `NO_COLOR` is not set.
     pub may_colour: bool,
 }
@@ -119,6 +121,7 @@ impl Terminal {
         let locale = [variable("LC_ALL"), variable("LC_CTYPE"), variable("LANG")];
         Terminal {
             charset: Charset::of_locale(locale),
+            is_capable,
             may_colour: is_capable && !wants_none,
         }
     }

@@ -24,7 +24,10 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
+use duo_policy::conversation::Conversation;
+use duo_policy::text::Charset;
 use duo_system::privsep::{self, Inherited, Standing};
+use duo_system::wait::Waiter;
 
 use cli::{Common, Request};
 use outcome::{Failure, Outcome, Report};
@@ -32,8 +35,22 @@ use outcome::{Failure, Outcome, Report};
 /// The exit status of wrong usage, as in sysexits(3).
 const WRONG_USAGE: u8 = 64;
 
+/// The reader's terminal, as a conversation must know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen {
+    /// What its locale takes.
+    pub charset: Charset,
+    /// Whether it can move its cursor.
+    pub is_capable: bool,
+}
+
+/// Opens the conversation of a login, which is the front end's.
+pub type Converse = for<'w> fn(Screen, &'w Waiter<'w>) -> Box<dyn Conversation + 'w>;
+
 /// How this process was started.
 pub(crate) struct Start {
+    /// How a login would talk to the person.
+    pub converse: Converse,
     /// Signals and environment as they were.
     pub inherited: Inherited,
     /// By root, or by a user for an install of their own.
@@ -42,12 +59,13 @@ pub(crate) struct Start {
 
 /// Runs one command, from the command line to its exit status: 0 done, 1
 /// refused or failed, 2 `check` has warnings only, 3 failed half-way, 64 wrong
-/// usage.
-pub fn run() -> ExitCode {
+/// usage. `converse` is for `test`.
+pub fn run(converse: Converse) -> ExitCode {
     let started =
         privsep::take_over(c"duoctl").and_then(|inherited| Ok((inherited, privsep::standing()?)));
     let start = match started {
         Ok((inherited, standing)) => Start {
+            converse,
             inherited,
             standing,
         },
