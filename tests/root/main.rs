@@ -26,6 +26,7 @@ mod checks;
 mod clients;
 mod confinement;
 mod confirm;
+mod duoctl;
 mod enable;
 mod host;
 mod inheritance;
@@ -233,6 +234,17 @@ fn everything() -> Vec<machine::Test> {
             the_passcode_variable_and_our_option_belong_together,
             sftp_needs_a_server,
             root_has_a_way_in_while_duo_is_down,
+        }
+        (duoctl::status): ["root", "sshd"] {
+            one_screen_says_what_is_there_and_what_is_not,
+            only_what_the_log_daemon_says_is_login_duos_is_told,
+            a_journal_counts_by_what_journald_itself_says,
+            a_user_may_not_look_at_the_machines_install,
+        }
+        (duoctl::support): ["root", "sshd"] {
+            a_secret_is_in_no_report_wherever_it_stands,
+            a_report_says_what_is_wrong,
+            nothing_is_written_unseen_and_nothing_is_written_over,
         }
         (install): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             installing_twice_creates_the_user_and_keeps_the_configuration,

@@ -12,6 +12,8 @@ mod confirm;
 mod disable;
 mod enable;
 mod finding;
+mod journal;
+mod look;
 mod outcome;
 mod pending;
 mod signals;

@@ -1,0 +1,4 @@
+//! The commands of duoctl that need root or sshd, on made machines.
+
+pub mod status;
+pub mod support;
