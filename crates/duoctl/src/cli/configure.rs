@@ -40,8 +40,8 @@ pub fn command() -> Command {
              duoctl configure [-c FILE] [OPTION...] --restore",
         )
         .after_help(
-            "A file with a mistake, or with keys that Duo does not take, is refused, and what\n\
-             is in place stays. The secret key is never an argument: --set skey=- takes it\n\
+            "A file with a mistake, or with keys that Duo does not take, is refused; what is\n\
+             in place stays. The secret key is never an argument: --set skey=- takes it\n\
              from standard input. Exit status: 0 done, or so already, 1 refused, 64 usage.",
         )
         .arg(
@@ -65,7 +65,7 @@ pub fn command() -> Command {
                 .long("set")
                 .value_name("KEY=VALUE")
                 .action(ArgAction::Append)
-                .help("Change this key; KEY= takes it out, KEY=- reads stdin"),
+                .help("Change a key; KEY= takes it out, KEY=- reads stdin"),
         )
         .arg(
             flag("restore")
