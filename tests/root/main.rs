@@ -235,6 +235,12 @@ fn everything() -> Vec<machine::Test> {
             sftp_needs_a_server,
             root_has_a_way_in_while_duo_is_down,
         }
+        (duoctl::adopt): ["root", "sshd", "ssh", "ldconfig", "Duo's C program"] {
+            from_duos_program_and_back_without_a_login_that_is_not_asked,
+            a_configuration_that_does_not_work_is_not_adopted,
+            duos_program_is_not_gone_back_to_unless_it_asks_an_ordinary_user,
+            a_program_that_was_put_aside_takes_its_place_again,
+        }
         (duoctl::status): ["root", "sshd"] {
             one_screen_says_what_is_there_and_what_is_not,
             only_what_the_log_daemon_says_is_login_duos_is_told,

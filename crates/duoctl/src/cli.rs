@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use duo_policy::text::Charset;
 
-pub use adopt::Adopt;
+pub use adopt::{Adopt, Way};
 pub use check::{Check, Used};
 pub use completions::Completions;
 pub use configure::{Configure, NewConfiguration};

@@ -18,9 +18,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::Start;
 use crate::check::{self, InstalledProgram};
-use crate::cli::{Configure, Effect, NewConfiguration};
+use crate::cli::{Common, Configure, Effect, NewConfiguration};
 use crate::finding::{Finding, Level};
 use crate::outcome::{Done, Failure, Outcome, Report};
+pub use place::behind_links;
 use place::{Place, Unavailable};
 
 /// Findings that nobody can accept: with one of these, logins would be denied
@@ -216,27 +217,33 @@ fn prove(
     };
     let file = in_memory(candidate).map_err(failed)?;
     let findings = check::candidate(&name, path, file, start);
-    let fails = |finding: &&Finding| finding.level == Level::Fail;
+    refuse_failures(&findings, &wanted.common, path, report)
+}
+
+/// Fails with what is wrong and was not accepted; warns of the rest. `path` is as it was.
+pub fn refuse_failures(
+    findings: &[Finding],
+    common: &Common,
+    path: &Path,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let accepted = |finding: &Finding| {
         let id = finding.id.as_ref();
-        !NEVER_ACCEPTED.contains(&id)
-            && wanted.common.accepted.iter().any(|accepted| accepted == id)
+        !NEVER_ACCEPTED.contains(&id) && common.accepted.iter().any(|accepted| accepted == id)
     };
     let mut refused: Vec<&Finding> = Vec::new();
-    for finding in findings.iter().filter(fails) {
-        match accepted(finding) {
-            true => report.warn(format!("accepted: {} ({})", finding.text, finding.id)),
-            false => refused.push(finding),
+    for finding in findings {
+        match finding.level {
+            Level::Ok => {}
+            Level::Warn => report.warn(format!("{} ({})", finding.text, finding.id)),
+            Level::Fail if accepted(finding) => {
+                report.warn(format!("accepted: {} ({})", finding.text, finding.id));
+            }
+            Level::Fail => refused.push(finding),
         }
     }
     let parsed = |finding: &Finding| finding.id == PARSED && finding.level == Level::Ok;
     if refused.is_empty() && findings.iter().any(parsed) {
-        for finding in findings
-            .iter()
-            .filter(|finding| finding.level == Level::Warn)
-        {
-            report.warn(format!("{} ({})", finding.text, finding.id));
-        }
         return Ok(());
     }
     let mut text = format!("refused, {} is as it was:", path.display());

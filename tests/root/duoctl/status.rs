@@ -67,7 +67,7 @@ pub fn one_screen_says_what_is_there_and_what_is_not() {
 pub fn only_what_the_log_daemon_says_is_login_duos_is_told() {
     let time = "2026-11-26T13:45:20.123456+00:00";
     let lines = [
-        format!("Nov  6 13:45:20 host login_duo[12]: Asking Duo for 'alice'"),
+        "Nov  6 13:45:20 host login_duo[12]: Asking Duo for 'alice'".to_owned(),
         format!("Nov  6 13:45:21 host login_duo[12]: {YES}"),
         format!("{time} host login_duo[13]: {NO}"),
         format!("{time} host sshd[14]: Invalid user login_duo[15]: {YES} forged"),
