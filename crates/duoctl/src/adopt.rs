@@ -105,13 +105,7 @@ fn must_work(
     start: &Start,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let about = Check {
-        config: theirs.config.clone(),
-        user: None,
-        duo_user: None,
-        client: None,
-        common: wanted.common.clone(),
-    };
+    let about = Check::of(&theirs.config, &wanted.common);
     let (findings, _) = check::login_duo(&about, start.standing, Instant::now());
     configure::refuse_failures(&findings, &wanted.common, &wanted.config, report)
 }

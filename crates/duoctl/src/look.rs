@@ -28,13 +28,7 @@ pub struct Seen {
 /// Looks.
 pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
     let begun = Instant::now();
-    let wanted = Check {
-        config: config.to_owned(),
-        user: None,
-        duo_user: None,
-        client: None,
-        common: common.clone(),
-    };
+    let wanted = Check::of(config, common);
     let (mut findings, known) = check::login_duo(&wanted, start.standing, begun);
     let facts = known.facts();
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());

@@ -1,6 +1,6 @@
 //! `check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 use duo_system::configuration;
@@ -21,6 +21,20 @@ pub struct Check {
     pub unused: Option<Used>,
     /// What every command takes.
     pub common: Common,
+}
+
+impl Check {
+    /// Everything but a user, with the configuration at `config`.
+    pub fn of(config: &Path, common: &Common) -> Check {
+        Check {
+            config: config.to_owned(),
+            user: None,
+            duo_user: None,
+            client: None,
+            unused: None,
+            common: common.clone(),
+        }
+    }
 }
 
 /// What shall be removed.

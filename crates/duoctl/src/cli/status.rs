@@ -18,7 +18,7 @@ pub struct Status {
 /// The table of its options.
 pub fn command() -> Command {
     subcommand("status")
-        .about("Tell on one screen what is enabled, and how the last logins came out")
+        .about("Tell on one screen what is enabled and how logins came out")
         .override_usage("duoctl status [-c FILE] [--sshd-config FILE] [--json]")
         .after_help("Rings no phone. Exit status: 0 told, 1 it could not be looked at.")
         .arg(

@@ -24,7 +24,7 @@ pub struct Test {
 /// The table of its options.
 pub fn command() -> Command {
     subcommand("test")
-        .about("Ask Duo for one user, as a login does, and tell how long each step takes")
+        .about("Ask Duo for one user as a login does, and time each step")
         .override_usage("duoctl test [-c FILE] [-f DUOUSER] [-h ADDRESS] [--json] USER")
         .after_help(
             "It may ring the user's phone. On a terminal it shows the menu of a login. It\n\
