@@ -33,6 +33,9 @@ const NEVER_ACCEPTED: [&str; 4] = [
     "network.keys",
 ];
 
+/// Findings that say what others mean for a login.
+const CONSEQUENCES: [&str; 2] = ["configuration.failmode", "network.outcome"];
+
 /// The finding that says that the parser has no complaint.
 const PARSED: &str = "configuration.syntax";
 
@@ -246,15 +249,30 @@ pub fn refuse_failures(
     if refused.is_empty() && findings.iter().any(parsed) {
         return Ok(());
     }
+    Err(Failure::refused(refusal(&refused, path)))
+}
+
+/// What is wrong, and, where all of it can be accepted, what accepts it.
+fn refusal(refused: &[&Finding], path: &Path) -> String {
     let mut text = format!("refused, {} is as it was:", path.display());
-    for finding in &refused {
-        text.push_str(&format!("\n  {} ({})", finding.text, finding.id));
+    let is_consequence = |finding: &Finding| CONSEQUENCES.contains(&finding.id.as_ref());
+    let has_cause = refused.iter().any(|finding| !is_consequence(finding));
+    for finding in refused {
+        // It speaks of the candidate as if that were in place.
+        if !(has_cause && is_consequence(finding)) {
+            text.push_str(&format!("\n  {} ({})", finding.text, finding.id));
+        }
     }
-    let can_be_accepted = |finding: &&Finding| !NEVER_ACCEPTED.contains(&finding.id.as_ref());
-    if !refused.is_empty() && refused.iter().all(can_be_accepted) {
-        text.push_str("\nto go on in spite of one of these: --accept and its id");
+    let mut ids: Vec<&str> = refused.iter().map(|finding| finding.id.as_ref()).collect();
+    ids.dedup();
+    if !ids.is_empty() && !ids.iter().any(|id| NEVER_ACCEPTED.contains(id)) {
+        let options: Vec<_> = ids.iter().map(|id| format!("--accept {id}")).collect();
+        text.push_str(&format!(
+            "\nto go on in spite of that: {}",
+            options.join(" ")
+        ));
     }
-    Err(Failure::refused(text))
+    text
 }
 
 /// A file without a name: the child can be handed it, and nobody else can open it.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fake_duo::FakeDuo;
 
 use super::{about, duoctl, json, names};
-use crate::support::{Ended, Sandbox, run_with, side_by_side};
+use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run_with, side_by_side};
 
 /// A secret key that nobody has.
 const WRONG: &str = "wrongwrongwrongwrongwrongwrongwrongwrong";
@@ -101,7 +101,8 @@ fn a_duo_that_is_away_is_accepted_by_the_reasons_and_by_nothing_else() {
     sandbox.duo.stop();
     let new = text + "prompts = 1\n";
     let refused = configure(&sandbox, &["--yes"], &new).fails();
-    assert!(refused.contains("--accept"), "{refused}");
+    let way = "--accept network.tcp --accept network.outcome";
+    assert!(refused.contains(way), "{refused}");
     configure(&sandbox, &["--accept", "network.tcp"], &new).fails();
     let both = ["--accept", "network.tcp", "--accept", "network.outcome"];
     configure(&sandbox, &both, &new).succeeds();
@@ -279,5 +280,88 @@ fn what_is_no_configuration_at_all_is_refused() {
     }
     configure(&sandbox, &["/nonexistent"], "").fails();
     configure(&sandbox, &["/dev/null"], "").fails();
+    assert_eq!(fs::read_to_string(sandbox.config()).unwrap(), text);
+}
+
+#[test]
+fn the_sample_becomes_a_configuration_without_an_editor() {
+    let (sandbox, text) = good();
+    let sample =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/login_duo.conf")).unwrap();
+    sandbox.configure_with(sample.as_bytes());
+    let value = |key: &str| {
+        let start = format!("{key} = ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        format!("{key}={}", line.unwrap())
+    };
+    let (ikey, host, cafile) = (value("ikey"), value("host"), value("cafile"));
+    let arguments = [
+        "--set", &ikey, "--set", &host, "--set", &cafile, "--set", "skey=-",
+    ];
+    configure(&sandbox, &arguments, FakeDuo::SKEY).succeeds();
+    let new = fs::read_to_string(sandbox.config()).unwrap();
+    let kept = new.lines().filter(|line| line.starts_with(';')).count();
+    assert_eq!(
+        kept,
+        sample.lines().filter(|line| line.starts_with(';')).count()
+    );
+    assert_eq!(new.lines().count(), sample.lines().count() + 1, "{new}");
+}
+
+#[test]
+fn no_file_on_the_way_can_be_read_by_others_whatever_the_umask() {
+    let (sandbox, text) = good();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !over.load(Ordering::Relaxed) {
+                for entry in fs::read_dir(sandbox.path()).unwrap().flatten() {
+                    // It may be gone by now.
+                    if let Ok(status) = entry.metadata() {
+                        let name = entry.file_name().into_string().unwrap();
+                        seen.insert((name, status.mode() & 0o077));
+                    }
+                }
+            }
+            seen
+        });
+        for number in 1..=5 {
+            let mut shell = std::process::Command::new("/bin/sh");
+            shell.args([
+                "-c",
+                "umask 0; exec \"$@\"",
+                "sh",
+                env!("CARGO_BIN_EXE_duoctl"),
+            ]);
+            shell.args(["configure", "-c"]).arg(sandbox.config());
+            let new = format!("{text}prompts = {number}\n");
+            run_with(shell, new.as_bytes()).succeeds();
+        }
+        over.store(true, Ordering::Relaxed);
+        let open: Vec<_> = watcher
+            .join()
+            .unwrap()
+            .into_iter()
+            .filter(|(_, bits)| *bits != 0)
+            .collect();
+        assert_eq!(open, [("ca.pem".to_owned(), 0o044)]);
+    });
+}
+
+#[test]
+fn on_a_terminal_the_secret_key_is_asked_for_and_not_shown() {
+    let (sandbox, text) = good();
+    sandbox.configure_with(text.replace(FakeDuo::SKEY, WRONG).as_bytes());
+    let mut command = duoctl(&["configure", "--set", "skey=-", "-c"]);
+    command.arg(sandbox.config());
+    let plain = Terminal::start(&duoctl(&["--version"]), TerminalSize::USUAL);
+    let mut terminal = Terminal::start(&command, TerminalSize::USUAL);
+    let before = plain.settings();
+    terminal.wait_for_text("skey:");
+    terminal.send(&format!("{}\r", FakeDuo::SKEY));
+    assert_eq!(terminal.status(), 0, "{}", terminal.rows());
+    assert!(!String::from_utf8_lossy(&terminal.raw()).contains(FakeDuo::SKEY));
+    assert_eq!(terminal.settings(), before);
     assert_eq!(fs::read_to_string(sandbox.config()).unwrap(), text);
 }

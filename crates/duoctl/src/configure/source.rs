@@ -103,12 +103,12 @@ fn line(key: &str) -> Result<Secret, Failure> {
         hidden.local_flags.remove(LocalFlags::ECHO);
         tcsetattr(stdin.as_fd(), SetArg::TCSAFLUSH, &hidden)
             .map_err(|errno| failed(errno.into()))?;
-        let _ = write!(io::stderr(), "{key}: ");
+        show(&format!("{key}: "));
     }
     let taken = first_line(stdin.lock());
     if let Some(settings) = &shown {
         let _ = tcsetattr(stdin.as_fd(), SetArg::TCSANOW, settings);
-        let _ = writeln!(io::stderr());
+        show("\n");
     }
     let taken = taken.map_err(failed)?;
     match taken.expose().is_empty() {
@@ -117,6 +117,14 @@ fn line(key: &str) -> Result<Secret, Failure> {
         ))),
         false => Ok(taken),
     }
+}
+
+/// On the terminal itself: stderr may be a file.
+fn show(text: &str) {
+    let _ = match File::options().write(true).open("/dev/tty") {
+        Ok(mut terminal) => terminal.write_all(text.as_bytes()),
+        Err(_) => io::stderr().write_all(text.as_bytes()),
+    };
 }
 
 fn first_line(mut from: impl Read) -> io::Result<Secret> {
