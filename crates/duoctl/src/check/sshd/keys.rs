@@ -16,6 +16,7 @@ use duo_system::privsep::{self, Caller, ChildEnds, Confined, Parent, PrivsepUser
 use duo_system::system_words;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -125,9 +126,10 @@ fn read_as(
         i32::from(!matches!(sent, Ok(Ok(()))))
     };
     let caller = Caller::of_this_process();
-    let report = privsep::separate(standing, caller, Some(&owner), None, child)
-        .and_then(Parent::wait)
-        .map_err(|error| error.to_string())?;
+    let report = with_watched_signals_blocked(|| {
+        privsep::separate(standing, caller, Some(&owner), None, child).and_then(Parent::wait)
+    })?
+    .map_err(|error| error.to_string())?;
     if report.left.is_some() {
         return Err("it was interrupted".to_owned());
     }
@@ -137,6 +139,26 @@ fn read_as(
         }
         _ => Err("the reader failed".to_owned()),
     }
+}
+
+/// A child's end is waited for by its signal, which comes only where it is
+/// blocked; without, each child would take some seconds.
+fn with_watched_signals_blocked<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    let watched = [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ];
+    let watched: SigSet = watched.into_iter().collect();
+    let failed = |errno: nix::Error| errno.desc().to_owned();
+    let before = watched
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .map_err(failed)?;
+    let result = run();
+    before.thread_set_mask().map_err(failed)?;
+    Ok(result)
 }
 
 /// Reads one; nothing, if it is not there.
