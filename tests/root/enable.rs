@@ -828,11 +828,7 @@ pub fn every_layout_comes_back_byte_for_byte() {
     for (name, text, is_own) in layouts {
         fs::write(SSHD_CONFIG, &text).expect("written");
         let before = state();
-        for (arguments, asks_bob) in [
-            (&[][..], true),
-            (&["--group", GROUP], false),
-            (&["--user-list", ALICE], false),
-        ] {
+        for (arguments, asks_bob) in [(&[][..], true), (&["--group", GROUP], false)] {
             enable_quietly(arguments).succeeds();
             assert_eq!(Path::new(DROP_IN).exists(), is_own, "{name}");
             assert!(machine.is_asked(ALICE), "{name} {arguments:?}");

@@ -186,3 +186,22 @@ pub fn another_program_of_that_name_is_kept() {
     // Duo's C program would let everybody in without its configuration.
     assert!(Path::new(stranger).exists() && Path::new(CONFIG).exists());
 }
+
+/// Case 18: the other install would run as `sshd` from then on, or not at all.
+pub fn uninstall_keeps_the_user_while_an_install_elsewhere_is_there() {
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    let local = |arguments: &[&str]| {
+        Ended::of(install_sh(arguments).env("PREFIX", "/usr/local")).succeeds()
+    };
+    let has_user = || Ended::of(Command::new("getent").args(["passwd", "duo"])).code() == 0;
+    local(&["--binary", PROGRAM]);
+    let said = local(&["--uninstall"]);
+    assert!(
+        said.contains("is still there, so the user 'duo' stays"),
+        "{said}"
+    );
+    assert!(has_user());
+    machine.uninstall();
+    assert!(!has_user());
+}

@@ -211,12 +211,16 @@ fn everything() -> Vec<machine::Test> {
             a_user_of_the_setuid_program_may_not_check,
             an_install_of_ones_own,
         }
+        (checks::installation): ["root", "sshd", "python3"] {
+            file_capabilities_beside_setuid_fail,
+        }
         (checks::accounts): ["root", "sshd"] {
             groups_that_reach_some_or_nobody,
             a_group_without_members_is_warned_of,
             a_group_without_a_name_denies_whoever_is_in_it,
             a_user_id_with_two_names_is_told,
             shells_that_let_nobody_in,
+            a_shell_that_cannot_run_us_locks_its_account_out,
         }
         (checks::sshd): ["root", "sshd"] {
             no_sshd_is_a_warning,
@@ -234,6 +238,9 @@ fn everything() -> Vec<machine::Test> {
             the_passcode_variable_and_our_option_belong_together,
             sftp_needs_a_server,
             root_has_a_way_in_while_duo_is_down,
+            keys_with_commands_and_where_they_may_be,
+            a_force_command_that_is_overruled_fails,
+            a_short_grace_time_is_warned_of_where_pam_asks,
         }
         (duoctl::adopt): ["root", "sshd", "ssh", "ldconfig", "Duo's C program"] {
             from_duos_program_and_back_without_a_login_that_is_not_asked,
@@ -260,6 +267,7 @@ fn everything() -> Vec<machine::Test> {
             uninstall_refuses_whoever_else_would_be_locked_out,
             uninstall_refuses_while_an_install_elsewhere_is_enabled,
             another_program_of_that_name_is_kept,
+            uninstall_keeps_the_user_while_an_install_elsewhere_is_there,
         }
         (enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             enabled_asks_disabled_does_not_and_nothing_is_left,

@@ -19,17 +19,20 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub fn block() -> Result<Signals, Failure> {
-        let all = [
+        let ends = [
             Signal::SIGINT,
             Signal::SIGTERM,
             Signal::SIGHUP,
             Signal::SIGQUIT,
         ];
-        let set: SigSet = all.into_iter().collect();
+        let ends: SigSet = ends.into_iter().collect();
+        // A reader of our output that goes, or Ctrl-Z, must not leave it half done.
+        let stops: SigSet = [Signal::SIGPIPE, Signal::SIGTSTP].into_iter().collect();
         let failed = |errno: nix::Error| Failure::refused(format!("signals: {}", errno.desc()));
-        set.thread_block().map_err(failed)?;
+        ends.thread_block().map_err(failed)?;
+        stops.thread_block().map_err(failed)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&set, flags)
+        SignalFd::with_flags(&ends, flags)
             .map(Signals)
             .map_err(failed)
     }

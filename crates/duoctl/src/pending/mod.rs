@@ -86,6 +86,7 @@ impl Pending {
     /// # Errors
     /// Nothing is left of it then.
     pub fn begin(mut self, span: Duration) -> Result<Pending, Failure> {
+        self.timer = Timer::planned();
         self.write().map_err(|error| {
             let _ = forget();
             unusable(&error)

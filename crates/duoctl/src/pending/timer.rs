@@ -36,6 +36,14 @@ pub enum Timer {
 }
 
 impl Timer {
+    /// What `start` will begin with, so that it is known whenever that ends.
+    pub fn planned() -> Timer {
+        match has_systemd() {
+            true => Timer::Systemd,
+            false => Timer::None,
+        }
+    }
+
     /// Has `duoctl confirm --no` run after `span`.
     ///
     /// # Errors
