@@ -376,9 +376,7 @@ pub fn a_dry_run_of_enable_and_disable_changes_nothing() {
     assert!(machine.is_asked(ALICE));
 }
 
-/// Named where --enable wrote nothing: a key's own command, a file that sshd's configuration
-/// includes, and, for the configuration, a program in another place.
-/// sshd with another file: it is running, or known from the time of --enable.
+/// sshd with another file: it is running, or known from the time of enabling.
 pub fn an_sshd_with_a_configuration_of_its_own_is_not_forgotten() {
     let machine = Machine::new(DropIns::NotIncluded);
     machine.install();

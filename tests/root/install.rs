@@ -85,6 +85,8 @@ pub fn uninstall_refuses_while_sshd_names_the_program() {
     assert!(!machine.is_asked(ALICE));
 }
 
+/// Named where duoctl wrote nothing: a key's own command, a file that sshd's configuration
+/// includes, and, for the configuration, a program in another place.
 pub fn uninstall_refuses_whoever_else_would_be_locked_out() {
     let machine = Machine::new(DropIns::NotIncluded);
     machine.install();

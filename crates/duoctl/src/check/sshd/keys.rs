@@ -1,6 +1,6 @@
 //! Keys with a command of their own. ForceCommand wins over `command=` in
 //! authorized_keys, so a key that may only run a backup becomes a shell
-//! (docs/security.md, *What a forced command cannot do*).
+//! (docs/limits.md).
 //!
 //! A home folder is its owner's: the file is read by a child with the owner's
 //! ids and nothing else, so that a link or a fifo there reaches nothing of
