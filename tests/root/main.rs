@@ -247,6 +247,8 @@ fn everything() -> Vec<machine::Test> {
             a_configuration_that_does_not_work_is_not_adopted,
             duos_program_is_not_gone_back_to_unless_it_asks_an_ordinary_user,
             a_program_that_was_put_aside_takes_its_place_again,
+            a_file_that_both_read_is_left_as_duos_program_needs_it,
+            a_path_that_would_be_two_words_is_not_written,
         }
         (duoctl::status): ["root", "sshd"] {
             one_screen_says_what_is_there_and_what_is_not,

@@ -220,6 +220,36 @@ pub fn duos_program_is_not_gone_back_to_unless_it_asks_an_ordinary_user() {
     assert!(machine.is_asked_by_theirs());
 }
 
+pub fn a_file_that_both_read_is_left_as_duos_program_needs_it() {
+    let machine = Machine::new();
+    let link = format!("ln -s {THEIR_FILE} /etc/duo/login_duo.conf");
+    succeeds(&machine.world, &link);
+    machine.nobody_gets_in_during(|| {
+        let said = machine.adopt(&[]).succeeds();
+        assert!(said.contains("Both programs read"), "{said}");
+    });
+    assert_eq!(machine.status(THEIR_FILE), "sshd 600\n");
+    assert!(!machine.is_asked_by_theirs());
+    machine.nobody_gets_in_during(|| {
+        machine.adopt(&["--back"]).succeeds();
+    });
+    assert_eq!(machine.status(THEIR_FILE), "sshd 600\n");
+    assert!(machine.is_asked_by_theirs());
+}
+
+pub fn a_path_that_would_be_two_words_is_not_written() {
+    let machine = Machine::new();
+    let before = machine.sshd_config();
+    let setup = "mkdir '/run/a b'; cp -p /run/p/* '/run/a b/'";
+    succeeds(&machine.world, setup);
+    let mut command = machine.world.inside();
+    command.args(["/run/a b/duoctl", "adopt", "--sshd-config"]);
+    command.arg(machine.sshd.config());
+    let said = run(command).fails();
+    assert!(said.contains("a blank"), "{said}");
+    assert_eq!(machine.sshd_config(), before);
+}
+
 pub fn a_program_that_was_put_aside_takes_its_place_again() {
     let machine = Machine::new();
     // As install.sh leaves it: the other program beside, without its setuid bit.

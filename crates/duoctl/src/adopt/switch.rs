@@ -84,6 +84,13 @@ impl<'a> Plan<'a> {
         from: &'a Path,
         to: &'a Path,
     ) -> Result<Plan<'a>, Failure> {
+        // A shell reads the line, and so does sshd.
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);
+        let path = to.to_string_lossy();
+        if !path.chars().all(plain) {
+            let text = format!("'{path}' has a blank or another character that a line cannot have");
+            return Err(Failure::refused(text));
+        }
         let found: Vec<Line> = naming(lines, from).into_iter().cloned().collect();
         if found.is_empty() {
             let text = format!("no ForceCommand of sshd names {}", from.display());
