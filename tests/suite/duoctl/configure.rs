@@ -365,3 +365,30 @@ fn on_a_terminal_the_secret_key_is_asked_for_and_not_shown() {
     assert_eq!(terminal.settings(), before);
     assert_eq!(fs::read_to_string(sandbox.config()).unwrap(), text);
 }
+
+#[test]
+fn ctrl_c_at_the_question_changes_nothing_and_leaves_the_terminal_as_it_was() {
+    let (sandbox, text) = good();
+    for arguments in [
+        &["configure", "--set", "skey=-", "-c"][..],
+        &["configure", "-c"],
+    ] {
+        let mut command = duoctl(arguments);
+        command.arg(sandbox.config());
+        let plain = Terminal::start(&duoctl(&["--version"]), TerminalSize::USUAL);
+        let mut terminal = Terminal::start(&command, TerminalSize::USUAL);
+        let before = plain.settings();
+        if arguments.len() > 2 {
+            terminal.wait_for_text("skey:");
+        }
+        terminal.send("\x03");
+        assert_eq!(terminal.status(), 1, "{}", terminal.stderr());
+        assert!(
+            terminal.stderr().contains("interrupted"),
+            "{}",
+            terminal.stderr()
+        );
+        assert_eq!(terminal.settings(), before);
+    }
+    assert_eq!(fs::read_to_string(sandbox.config()).unwrap(), text);
+}

@@ -2,7 +2,7 @@
 //! key is never an argument, which every user of the machine can read.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Stdin, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,9 +10,11 @@ use std::path::Path;
 use duo_policy::config::MAX_SIZE;
 use duo_policy::secret::Secret;
 use duo_system::system_words;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::outcome::{Failure, Report};
+use crate::signals::Signals;
 
 /// The value that means: take it from standard input.
 const FROM_STDIN: &str = "-";
@@ -26,7 +28,8 @@ pub fn stdin() -> Result<Secret, Failure> {
             "Type the configuration, and Ctrl-D at its end:"
         );
     }
-    whole(stdin.lock()).map_err(|why| Failure::refused(format!("standard input {why}")))
+    whole(Interruptible::new(io::stdin())?)
+        .map_err(|why| Failure::refused(format!("standard input {why}")))
 }
 
 /// The whole of a file.
@@ -105,17 +108,48 @@ fn line(key: &str) -> Result<Secret, Failure> {
             .map_err(|errno| failed(errno.into()))?;
         show(&format!("{key}: "));
     }
-    let taken = first_line(stdin.lock());
+    let taken = Interruptible::new(io::stdin()).and_then(|stdin| first_line(stdin).map_err(failed));
     if let Some(settings) = &shown {
         let _ = tcsetattr(stdin.as_fd(), SetArg::TCSANOW, settings);
         show("\n");
     }
-    let taken = taken.map_err(failed)?;
+    let taken = taken?;
     match taken.expose().is_empty() {
         true => Err(Failure::refused(format!(
             "no value for '{key}' on standard input"
         ))),
         false => Ok(taken),
+    }
+}
+
+/// Standard input that Ctrl-C ends, though signals are blocked in this process: whoever waits for
+/// a person must let them go, and put the terminal's settings back.
+struct Interruptible {
+    stdin: Stdin,
+    signals: Signals,
+}
+
+/// Between two looks whether a signal has come, in milliseconds.
+const LOOK: u8 = 100;
+
+impl Interruptible {
+    fn new(stdin: Stdin) -> Result<Interruptible, Failure> {
+        let signals = Signals::block()?;
+        Ok(Interruptible { stdin, signals })
+    }
+}
+
+impl Read for Interruptible {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.signals.none_came().map_err(io::Error::other)?;
+            let mut fds = [PollFd::new(self.stdin.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, LOOK) {
+                Ok(0) | Err(nix::Error::EINTR) => {}
+                Ok(_) => return Ok(nix::unistd::read(self.stdin.as_fd(), into)?),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 }
 
