@@ -249,6 +249,7 @@ fn everything() -> Vec<machine::Test> {
             a_program_that_was_put_aside_takes_its_place_again,
             a_file_that_both_read_is_left_as_duos_program_needs_it,
             a_path_that_would_be_two_words_is_not_written,
+            where_one_file_cannot_be_written_no_line_changes,
         }
         (duoctl::status): ["root", "sshd"] {
             one_screen_says_what_is_there_and_what_is_not,

@@ -237,6 +237,37 @@ pub fn a_file_that_both_read_is_left_as_duos_program_needs_it() {
     assert!(machine.is_asked_by_theirs());
 }
 
+pub fn where_one_file_cannot_be_written_no_line_changes() {
+    let machine = Machine::new();
+    // The last of the files, on a file system that is read-only.
+    let setup = format!(
+        "mkdir /var/lib/more
+         printf 'Match User manual\\n  ForceCommand {THEIRS}\\n' > /var/lib/more/x.conf
+         mount --bind /var/lib/more /var/lib/more
+         mount -o remount,bind,ro /var/lib/more"
+    );
+    succeeds(&machine.world, &setup);
+    let include = "Include /var/lib/more/*.conf\n";
+    let before = include.to_owned() + &machine.sshd_config();
+    std::fs::write(machine.sshd.config(), &before).unwrap();
+    let said = machine.adopt(&[]).fails();
+    assert!(
+        said.contains("/var/lib/more/x.conf cannot be written"),
+        "{said}"
+    );
+    assert_eq!(machine.sshd_config(), before);
+    let folder = machine.sshd.config().parent().unwrap().to_owned();
+    let left = succeeds(&machine.world, &format!("ls {}", folder.display()));
+    assert!(!left.contains("sshd_config."), "{left}");
+    assert!(machine.is_asked_by_theirs());
+
+    succeeds(&machine.world, "mount -o remount,bind,rw /var/lib/more");
+    machine.adopt(&[]).succeeds();
+    let more = succeeds(&machine.world, "cat /var/lib/more/x.conf");
+    assert_eq!(more, format!("Match User manual\n  ForceCommand {OURS}\n"));
+    assert!(!machine.is_asked_by_theirs());
+}
+
 pub fn a_path_that_would_be_two_words_is_not_written() {
     let machine = Machine::new();
     let before = machine.sshd_config();
