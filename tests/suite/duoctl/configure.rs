@@ -369,18 +369,14 @@ fn on_a_terminal_the_secret_key_is_asked_for_and_not_shown() {
 #[test]
 fn ctrl_c_at_the_question_changes_nothing_and_leaves_the_terminal_as_it_was() {
     let (sandbox, text) = good();
-    for arguments in [
-        &["configure", "--set", "skey=-", "-c"][..],
-        &["configure", "-c"],
-    ] {
+    let of_a_key = &["configure", "--set", "skey=-", "-c"][..];
+    for (arguments, shown) in [(of_a_key, "skey:"), (&["configure", "-c"], "Ctrl-D")] {
         let mut command = duoctl(arguments);
         command.arg(sandbox.config());
         let plain = Terminal::start(&duoctl(&["--version"]), TerminalSize::USUAL);
         let mut terminal = Terminal::start(&command, TerminalSize::USUAL);
         let before = plain.settings();
-        if arguments.len() > 2 {
-            terminal.wait_for_text("skey:");
-        }
+        terminal.wait_for_text(shown);
         terminal.send("\x03");
         assert_eq!(terminal.status(), 1, "{}", terminal.stderr());
         assert!(

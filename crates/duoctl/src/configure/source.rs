@@ -23,10 +23,7 @@ const FROM_STDIN: &str = "-";
 pub fn stdin() -> Result<Secret, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        let _ = writeln!(
-            io::stderr(),
-            "Type the configuration, and Ctrl-D at its end:"
-        );
+        show("Type the configuration, and Ctrl-D at its end:\n");
     }
     whole(Interruptible::new(io::stdin())?)
         .map_err(|why| Failure::refused(format!("standard input {why}")))
