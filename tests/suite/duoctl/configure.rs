@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fake_duo::FakeDuo;
 
 use super::{about, duoctl, json, names};
-use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run_with, side_by_side};
+use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run, run_with, side_by_side};
 
 /// A secret key that nobody has.
 const WRONG: &str = "wrongwrongwrongwrongwrongwrongwrongwrong";
@@ -249,7 +249,11 @@ fn a_login_duo_of_another_version_or_none_at_all_is_refused() {
     let (sandbox, text) = good();
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("duoctl");
-    fs::copy(env!("CARGO_BIN_EXE_duoctl"), &program).unwrap();
+    // By another process: a program that this one writes to cannot be started while any of its
+    // threads forks.
+    let mut copy = std::process::Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_duoctl")).arg(&program);
+    run(copy).succeeds();
     let refused = |words: &str| {
         let mut command = duoctl(&[]);
         let mut own = std::process::Command::new(&program);
