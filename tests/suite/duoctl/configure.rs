@@ -98,8 +98,8 @@ fn what_would_deny_or_pass_everybody_cannot_be_accepted() {
 #[test]
 fn a_duo_that_is_away_is_accepted_by_the_reasons_and_by_nothing_else() {
     let (sandbox, text) = good();
-    sandbox.duo.stop();
-    let new = text + "prompts = 1\n";
+    // A port that no other test's service can be given.
+    let new = text.replace(&sandbox.duo.host(), "localhost:1");
     let refused = configure(&sandbox, &["--yes"], &new).fails();
     let way = "--accept network.tcp --accept network.outcome";
     assert!(refused.contains(way), "{refused}");
