@@ -222,7 +222,7 @@ pub fn with_systemd_a_restart_takes_it_back() {
 pub fn without_a_timer_nothing_is_enabled() {
     let machine = Machine::new(DropIns::Included);
     machine.install();
-    systemd();
+    let _said = systemd();
     fs::remove_file("/usr/bin/systemd-run").expect("removed");
     let before = state();
     let refused = enable(&["--confirm", "10m"]).fails();
