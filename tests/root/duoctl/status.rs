@@ -132,9 +132,11 @@ pub fn a_journal_counts_by_what_journald_itself_says() {
 }
 
 pub fn a_user_may_not_look_at_the_machines_install() {
-    let ended = Machine::new()
-        .through("setpriv --reuid=5001 --regid=5001 --clear-groups")
-        .runs("status")
-        .run("");
-    assert!(ended.fails().contains("only root"));
+    for command in ["status", "support", "configure"] {
+        let ended = Machine::new()
+            .through("setpriv --reuid=5001 --regid=5001 --clear-groups")
+            .runs(command)
+            .run("");
+        assert!(ended.fails().contains("only root"), "{command}");
+    }
 }
