@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use duo_policy::clock::Deadlines;
+use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::text::{self, Charset};
 use duo_policy::verdict::{self, ToShow};
@@ -22,6 +23,7 @@ use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::privsep::{self, Caller, Inherited, Parent, Standing};
+use duo_system::wait::Waiter;
 use duo_wire::Who;
 
 use cli::{Invocation, Request};
@@ -160,6 +162,16 @@ fn start_child(
             conversation::open(surroundings, &Deadlines::default(), waiter)
         })
     })
+}
+
+/// The conversation of a login, for `duoctl test`, which shows what a login shows.
+pub fn converse<'w>(screen: duoctl::Screen, waiter: &'w Waiter<'w>) -> Box<dyn Conversation + 'w> {
+    let surroundings = Surroundings {
+        charset: screen.charset,
+        is_capable: screen.is_capable,
+        reader: Reader::Person,
+    };
+    conversation::open(surroundings, &Deadlines::default(), waiter)
 }
 
 /// The client's terminal as the environment describes it, and who reads it.

@@ -1,5 +1,5 @@
 //! `duoctl`: see the crate of that name.
 
 fn main() -> std::process::ExitCode {
-    duoctl::run()
+    duoctl::run(login_duo::converse)
 }

@@ -3,7 +3,7 @@
 # file system in memory.
 set -e
 mount -t tmpfs -o mode=755 none "$1"
-for folder in etc usr; do
+for folder in etc usr var; do
     mkdir "$1/$folder" "$1/$folder.work"
     mount -t overlay overlay \
         -o "lowerdir=/$folder,upperdir=$1/$folder,workdir=$1/$folder.work" /$folder

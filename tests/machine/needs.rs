@@ -14,7 +14,7 @@ pub fn required(needs: &[&str]) -> bool {
 /// The first thing that is missing, in words. Programs stand by name; `root` is
 /// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
 /// `tracing` one who may trace, `user namespaces` those of an ordinary user,
-/// `paramiko` the library;
+/// `paramiko` the library, `Duo's C program` the one of `LOGIN_DUO_C_PROGRAM`;
 /// `shipped` is the binary as it is shipped.
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match *need {
@@ -27,6 +27,10 @@ pub fn missing(needs: &[&str]) -> Option<String> {
         "shipped" => std::env::var_os("LOGIN_DUO_SHIPPED")
             .is_none()
             .then(|| "LOGIN_DUO_SHIPPED".to_owned()),
+        "Duo's C program" => std::env::var_os("LOGIN_DUO_C_PROGRAM")
+            .filter(|program| Path::new(program).is_file())
+            .is_none()
+            .then(|| "LOGIN_DUO_C_PROGRAM names no program".to_owned()),
         "paramiko" => (!succeeds(Command::new("/usr/bin/python3").args(["-c", "import paramiko"])))
             .then(|| "python3-paramiko".to_owned()),
         program => find(program).is_none().then(|| program.to_owned()),

@@ -88,6 +88,11 @@ impl Sshd {
         }
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("sshd_config")
+    }
+
     /// What every client needs to hear.
     pub fn options(&self) -> Vec<String> {
         [

@@ -15,6 +15,7 @@ mount --bind "$1" duo
 mount -t tmpfs -o mode=755 none /srv/home
 mount -t tmpfs -o mode=755 none /run
 mount -t tmpfs none /var/log
+mount -t tmpfs -o mode=755 none /var/lib
 mount -t tmpfs -o mode=1777 none /dev/shm
 mkdir -m 755 /run/sshd
 cd /

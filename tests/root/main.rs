@@ -1,7 +1,7 @@
 //! All that needs root: the setuid program as an attacker meets it, on made
 //! machines and behind a real sshd with the real clients; `duoctl check` of such a
-//! machine; and install.sh, which rewrites one. (What a child may say that was
-//! taken over, attack 6, is tested beside `verdict::judge`.)
+//! machine; and install.sh and `duoctl enable`, which rewrite one. (What a child may
+//! say that was taken over, attack 6, is tested beside `verdict::judge`.)
 //!
 //! Nothing of this machine is touched: the whole run lives in namespaces of its
 //! own, each test on a machine of its own within, and the kernel ends all of it
@@ -25,6 +25,10 @@ mod cases;
 mod checks;
 mod clients;
 mod confinement;
+mod confirm;
+mod duoctl;
+mod enable;
+mod host;
 mod inheritance;
 mod install;
 mod life;
@@ -209,12 +213,16 @@ fn everything() -> Vec<machine::Test> {
             a_user_of_the_setuid_program_may_not_check,
             an_install_of_ones_own,
         }
+        (checks::installation): ["root", "sshd", "python3"] {
+            file_capabilities_beside_setuid_fail,
+        }
         (checks::accounts): ["root", "sshd"] {
             groups_that_reach_some_or_nobody,
             a_group_without_members_is_warned_of,
             a_group_without_a_name_denies_whoever_is_in_it,
             a_user_id_with_two_names_is_told,
             shells_that_let_nobody_in,
+            a_shell_that_cannot_run_us_locks_its_account_out,
         }
         (checks::sshd): ["root", "sshd"] {
             no_sshd_is_a_warning,
@@ -232,9 +240,41 @@ fn everything() -> Vec<machine::Test> {
             the_passcode_variable_and_our_option_belong_together,
             sftp_needs_a_server,
             root_has_a_way_in_while_duo_is_down,
+            keys_with_commands_and_where_they_may_be,
+            a_force_command_that_is_overruled_fails,
+            a_short_grace_time_is_warned_of_where_pam_asks,
+        }
+        (duoctl::adopt): ["root", "sshd", "ssh", "ldconfig", "Duo's C program"] {
+            from_duos_program_and_back_without_a_login_that_is_not_asked,
+            a_configuration_that_does_not_work_is_not_adopted,
+            duos_program_is_not_gone_back_to_unless_it_asks_an_ordinary_user,
+            a_program_that_was_put_aside_takes_its_place_again,
+            a_file_that_both_read_is_left_as_duos_program_needs_it,
+            a_path_that_would_be_two_words_is_not_written,
+            where_one_file_cannot_be_written_no_line_changes,
+        }
+        (duoctl::status): ["root", "sshd"] {
+            one_screen_says_what_is_there_and_what_is_not,
+            only_what_the_log_daemon_says_is_login_duos_is_told,
+            a_journal_counts_by_what_journald_itself_says,
+            a_user_may_not_look_at_the_machines_install,
+        }
+        (duoctl::support): ["root", "sshd"] {
+            a_secret_is_in_no_report_wherever_it_stands,
+            a_report_says_what_is_wrong,
+            nothing_is_written_unseen_and_nothing_is_written_over,
         }
         (install): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             installing_twice_creates_the_user_and_keeps_the_configuration,
+            a_folder_that_others_can_write_to_is_told_of,
+            an_account_of_that_name_stays_and_must_not_be_root,
+            uninstall_refuses_while_sshd_names_the_program,
+            uninstall_refuses_whoever_else_would_be_locked_out,
+            uninstall_refuses_while_an_install_elsewhere_is_enabled,
+            another_program_of_that_name_is_kept,
+            uninstall_keeps_the_user_while_an_install_elsewhere_is_there,
+        }
+        (enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             enabled_asks_disabled_does_not_and_nothing_is_left,
             without_an_include_the_block_comes_and_goes,
             enabled_for_a_group_asks_its_members_only,
@@ -245,18 +285,36 @@ fn everything() -> Vec<machine::Test> {
             with_systemd_the_unit_is_reloaded,
             an_enable_that_is_interrupted_leaves_no_sshd_that_asks,
             what_would_not_work_is_not_enabled,
-            uninstall_refuses_while_sshd_names_the_program,
-            uninstall_refuses_whoever_else_would_be_locked_out,
-            another_program_of_that_name_is_kept,
-            disable_tells_of_a_line_by_hand_that_still_asks,
-            an_account_of_that_name_stays_and_must_not_be_root,
-            a_folder_that_others_can_write_to_is_told_of,
-            a_dry_run_of_enable_and_disable_changes_nothing,
             a_test_login_that_duo_did_not_allow_is_none,
+            a_dry_run_of_enable_and_disable_changes_nothing,
             an_sshd_with_a_configuration_of_its_own_is_not_forgotten,
-            uninstall_refuses_while_an_install_elsewhere_is_enabled,
             an_exemption_that_the_group_overrides_is_told_of,
             after_enabling_the_check_has_no_complaint_of_sshd,
+            disable_tells_of_a_line_by_hand_that_still_asks,
+            a_key_with_a_command_of_its_own_never_becomes_a_shell,
+            an_account_that_gets_a_shell_is_not_exempt,
+            keys_that_cannot_be_read_are_said,
+            a_forced_command_that_holds_today_is_not_overruled,
+            what_cannot_be_seen_through_must_be_accepted,
+            a_machine_whose_sshd_has_never_run,
+            a_match_block_that_opens_a_way_past_is_refused,
+            for_everybody_somebody_must_have_another_way_in,
+            every_layout_comes_back_byte_for_byte,
+            a_link_to_the_configuration_stays_a_link,
+            a_second_run_changes_and_reloads_nothing_and_another_group_replaces,
+            a_full_disk_leaves_everything_as_it_was,
+            a_machine_with_next_to_nothing_on_it,
+        }
+        (confirm): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
+            confirmed_from_another_session_it_stays,
+            another_window_of_the_same_connection_does_not_confirm,
+            run_out_it_is_taken_back,
+            taken_back_to_what_was_enabled_before,
+            the_enabling_session_is_killed,
+            a_refused_enable_leaves_nothing_that_waits,
+            disabled_nothing_waits,
+            with_systemd_a_restart_takes_it_back,
+            without_a_timer_nothing_is_enabled,
         }
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,

@@ -576,7 +576,7 @@ fn text_from_the_network_cannot_play_with_the_terminal() {
     let output = command(&sandbox, &["--as", "root"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        text.contains("  FAIL  Duo denies: no?[2J???  ok    all is well?\n"),
+        text.contains("  FAIL  Duo denies: no?[2J???  ok    all is well?  [user.duo]\n"),
         "{text:?}"
     );
     let json = check(&sandbox, &["--as", "root"]).json.to_string();

@@ -180,16 +180,16 @@ fn the_readme_names_only_options_that_exist() {
     }
 }
 
+/// What `duoctl enable` writes stands in its source as keywords, each set to no.
 #[test]
-fn the_documents_show_the_lines_that_install_sh_writes() {
-    let script = document("install.sh");
-    let (_, lines) = script
-        .split_once("\nForceCommand $program\n")
-        .expect("the lines for sshd");
-    let (lines, _) = lines.split_once("\nTEXT\n").expect("their end");
-    assert!(lines.contains("PermitUserRC no"), "{lines}");
+fn the_documents_show_the_lines_that_duoctl_writes() {
+    let source = document("crates/duoctl/src/ssh/block.rs");
+    let (_, beside) = source.split_once("const BESIDE").expect("the keywords");
+    let (beside, _) = beside.split_once("];").expect("their end");
+    let keywords: Vec<&str> = beside.split('"').skip(1).step_by(2).collect();
+    assert!(keywords.contains(&"PermitUserRC"), "{keywords:?}");
     let with_indent = |indent: &str| {
-        let lines = lines.lines().map(|line| format!("{indent}{line}\n"));
+        let lines = keywords.iter().map(|key| format!("{indent}{key} no\n"));
         format!("{indent}ForceCommand /usr/sbin/login_duo\n") + &lines.collect::<String>()
     };
     let readme = document("README.md");

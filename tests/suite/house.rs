@@ -125,6 +125,9 @@ fn nothing_of_the_check_is_linked_into_the_setuid_program() {
         "usermod --shell",
         "/usr/sbin/sshd",
         "Duo Admin Panel and take its keys",
+        "/var/log/auth.log",
+        "duoctl-support/facts.json",
+        "adopted.json",
     ];
     let holds = |program: &str, text: &str| {
         let bytes = fs::read(program).unwrap();

@@ -12,6 +12,7 @@ mod check;
 mod configuration;
 mod conversation;
 mod documents;
+mod duoctl;
 mod house;
 mod install;
 mod login;

@@ -6,10 +6,11 @@
 mod certificates;
 mod configuration;
 mod installation;
-mod local;
+pub mod local;
 mod network;
 mod probe;
-mod sshd;
+pub mod sshd;
+mod unused;
 mod user;
 
 use std::fs::File;
@@ -23,14 +24,16 @@ use duo_policy::config::{self, Config, Failmode, Problem};
 use duo_policy::error::Error;
 use duo_policy::verdict::{End, Report};
 use duo_system::configuration::{Owners, open, read as read_file};
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, Inherited, PrivsepUser, Standing};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, PrivsepUser, Standing};
 use duo_system::sftp::sftp_server;
 use duo_system::system_words;
 use serde::{Deserialize, Serialize};
 
+use crate::Start;
 use crate::cli::{Check, Format};
 use crate::finding::{Colour, Finding, Findings, Level};
 use installation::Install;
+pub(crate) use probe::reach;
 use sshd::{Facts, Scope};
 use user::{Reachable, TrialLogin};
 
@@ -43,13 +46,19 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The exit status of a child that ran out of time, as timeout(1) has it.
 const OUT_OF_TIME: i32 = 124;
 
-/// The time for the whole check, which duoctl(8) says takes less than a minute.
-const CHECK_TIME: Duration = Duration::from_secs(55);
+/// All of it, in less than the minute that is promised.
+pub const CHECK_TIME: Duration = Duration::from_secs(55);
 
 /// The time for looking up this machine's accounts and their groups.
 const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
-/// The most characters of a finding's text on the pipe.
+/// For a program to say its version.
+const ANSWERS: Duration = Duration::from_secs(5);
+
+/// What a login_duo of this version says of itself.
+const OWN_VERSION: &str = concat!("login_duo ", env!("CARGO_PKG_VERSION"));
+
+/// A finding's longest text on the pipe, in characters.
 const LONGEST_TEXT: usize = 1_000;
 
 /// A line of the child's on the verdict pipe, as JSON.
@@ -76,19 +85,64 @@ enum PipeFailmode {
 /// not opened.
 type OpenResult = Result<Option<Problem>, Problem>;
 
+/// What is known of login_duo once it was looked at.
+pub struct Known {
+    /// Its file.
+    pub program: PathBuf,
+    /// The failmode, and whether a passcode is taken from the environment.
+    options: Option<(Failmode, bool)>,
+}
+
+impl Known {
+    /// What judging sshd's answers needs.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            program: &self.program,
+            failmode: self.options.map(|(failmode, _)| failmode),
+            takes_passcode: self.options.map(|(_, taken)| taken),
+            sftp_server: sftp_server(),
+        }
+    }
+}
+
 /// Checks everything and prints the findings. Returns the exit status: 0 all good,
 /// 1 something fails, 2 warnings only.
-pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCode {
+pub fn run(wanted: &Check, started: &Start) -> ExitCode {
     let start = Instant::now();
     let program = program();
-    let caller = Caller::of_this_process();
-    if standing == Standing::Own && is_setuid(&program) {
+    if started.standing == Standing::Own && is_the_machines(&program) {
         let program = program.display();
         return crate::complain(
             1,
             format!("only root may check {program}: try sudo duoctl check"),
         );
     }
+    if let Some(what) = wanted.unused {
+        return unused::run(what, &program, started);
+    }
+    let (mut findings, known) = login_duo(wanted, started.standing, start);
+    // From here on Ctrl-C ends the check.
+    let _ = started.inherited.restore_signals();
+    // sshd is started in another folder, so it needs the absolute path.
+    let sshd_config = wanted.common.sshd_config.as_ref();
+    let sshd_config = sshd_config.map(|path| std::path::absolute(path).unwrap_or(path.clone()));
+    let scope = Scope {
+        configuration: sshd_config.as_deref(),
+        shown: sshd_config
+            .as_deref()
+            .unwrap_or(Path::new(sshd::CONFIGURATION)),
+        user: wanted.user.as_deref(),
+        client: wanted.client.as_deref(),
+    };
+    let looked = sshd::look(&scope, &known.facts(), started.standing, start + CHECK_TIME);
+    findings.extend(looked.findings);
+    print(&Findings(findings), wanted)
+}
+
+/// Checks everything but sshd. The signals that end a login are blocked.
+pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Finding>, Known) {
+    let program = program();
+    let caller = Caller::of_this_process();
     let install = Install { standing, caller };
     // If there is no such user, the child reports that.
     let user = privsep::privsep_user(standing).unwrap_or_default();
@@ -102,26 +156,8 @@ pub fn run(wanted: &Check, inherited: &Inherited, standing: Standing) -> ExitCod
     let report = run_child(install, user.as_ref(), file, |file, ends| {
         child_half(wanted, file, &opened, start + CHILD_TIME, ends)
     });
-    // From here on Ctrl-C ends the check.
-    let _ = inherited.restore_signals();
     let options = take_report(report, &mut findings);
-
-    let facts = Facts {
-        program: &program,
-        failmode: options.map(|(failmode, _)| failmode),
-        takes_passcode: options.map(|(_, taken)| taken),
-        sftp_server: sftp_server(),
-    };
-    // sshd is started in another folder, so it needs the absolute path.
-    let sshd_config = wanted.sshd_config.as_ref();
-    let sshd_config = sshd_config.map(|path| std::path::absolute(path).unwrap_or(path.clone()));
-    let scope = Scope {
-        configuration: sshd_config.as_deref(),
-        user: wanted.user.as_deref(),
-        client: wanted.client.as_deref(),
-    };
-    findings.extend(sshd::findings(&scope, &facts, start + CHECK_TIME));
-    print(&Findings(findings), wanted)
+    (findings, Known { program, options })
 }
 
 /// The findings about files and accounts of the installation.
@@ -143,15 +179,69 @@ fn installation_findings(
     findings
 }
 
+/// What is wrong with a configuration that is not in its place yet. `name` is
+/// what findings call it; `place` is where it shall go. A child without
+/// privileges parses it and asks Duo about its keys.
+pub(crate) fn candidate(name: &Path, place: &Path, file: File, started: &Start) -> Vec<Finding> {
+    let until = Instant::now() + CHILD_TIME;
+    let install = Install {
+        standing: started.standing,
+        caller: Caller::of_this_process(),
+    };
+    let mut findings = installation::folders("installation.configuration_folder", place, install);
+    findings.retain(|finding| finding.level == Level::Fail);
+    let user = privsep::privsep_user(started.standing).unwrap_or_default();
+    let report = run_child(install, user.as_ref(), Some(file), |file, mut ends| {
+        let look = |ends: &mut ChildEnds| {
+            exit_at(until + GRACE)?;
+            let Some(file) = file else { return Ok(()) };
+            match read_config(name, &file, until) {
+                Ok((config, found)) => {
+                    send_findings(ends, found)?;
+                    send_findings(ends, network::findings(&config, ends, until))
+                }
+                Err(found) => send_findings(ends, found),
+            }
+        };
+        exit_status(look(&mut ends), &mut ends)
+    });
+    take_report(report, &mut findings);
+    findings
+}
+
+/// The login_duo beside this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InstalledProgram {
+    /// Of the same version.
+    Ours,
+    /// Of another one, or another program of that name.
+    Another,
+    /// There is none.
+    Missing,
+}
+
+/// Asks a program which one it is.
+pub(crate) fn installed_program(path: &Path) -> InstalledProgram {
+    if !path.is_file() {
+        return InstalledProgram::Missing;
+    }
+    let mut command = std::process::Command::new(path);
+    let asked = sshd::run::run(command.arg("-v"), Instant::now() + ANSWERS);
+    match asked {
+        Ok((true, text, _)) if text.trim_end() == OWN_VERSION => InstalledProgram::Ours,
+        _ => InstalledProgram::Another,
+    }
+}
+
 /// The login_duo that is checked: the one in the folder of this program.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let own = std::fs::read_link("/proc/self/exe");
     let own = own.unwrap_or_else(|_| PathBuf::from("/usr/sbin/duoctl"));
     own.with_file_name("login_duo")
 }
 
 /// Whether a program belongs to the machine and not to a user's own install.
-fn is_setuid(program: &Path) -> bool {
+pub(crate) fn is_the_machines(program: &Path) -> bool {
     const SETUID: u32 = 0o4000;
     std::fs::metadata(program).is_ok_and(|status| status.mode() & SETUID != 0)
 }
@@ -185,10 +275,15 @@ fn child_half(
 ) -> i32 {
     let sent =
         exit_at(until + GRACE).and_then(|()| send_all(wanted, file, opened, until, &mut ends));
+    exit_status(sent, &mut ends)
+}
+
+/// The child's exit status. Why it could not do its half is sent.
+fn exit_status(sent: Result<(), Error>, ends: &mut ChildEnds) -> i32 {
     match sent {
         Ok(()) => 0,
         Err(error) => {
-            let _ = send(&mut ends, &ChildLine::Fault(error.to_string()));
+            let _ = send(ends, &ChildLine::Fault(error.to_string()));
             1
         }
     }
@@ -358,12 +453,12 @@ fn may_be_the_childs(finding: &Finding) -> bool {
 
 fn print(findings: &Findings, wanted: &Check) -> ExitCode {
     let mut stdout = io::stdout();
-    let colour = match wanted.may_colour && stdout.is_terminal() {
+    let colour = match wanted.common.terminal.may_colour && stdout.is_terminal() {
         true => Colour::Yes,
         false => Colour::No,
     };
-    let text = match wanted.format {
-        Format::Text => findings.as_text(wanted.charset, colour),
+    let text = match wanted.common.format {
+        Format::Text => findings.as_text(wanted.common.terminal.charset, colour),
         Format::Json => findings.as_json(),
     };
     // If stdout is closed, the exit status still tells the outcome.

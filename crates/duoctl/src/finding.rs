@@ -127,7 +127,12 @@ impl Findings {
                     let _ = writeln!(text, "{gap}{heading}");
                 }
                 let label = label(finding.level, colour);
-                let _ = writeln!(text, "  {label}  {}", one_line(&finding.text, charset));
+                // The id of what fails is what `--accept` takes.
+                let id = match finding.level {
+                    Level::Fail => format!("  [{}]", finding.id),
+                    Level::Ok | Level::Warn => String::new(),
+                };
+                let _ = writeln!(text, "  {label}  {}{id}", one_line(&finding.text, charset));
                 if let Some(mend) = &finding.mend {
                     let _ = writeln!(text, "        {}", one_line(mend, charset));
                 }
@@ -212,7 +217,7 @@ mod tests {
         assert_eq!(
             some().as_text(Charset::Utf8, Colour::No),
             "Installation\n  warn  mode ?[2J\n        chmod 4755 x\n\n\
-             Network\n  ok    x\n  FAIL  no\n\nFailures: 1, warnings: 1.\n"
+             Network\n  ok    x\n  FAIL  no  [network.tls]\n\nFailures: 1, warnings: 1.\n"
         );
         assert_eq!(
             Findings::default().as_text(Charset::Utf8, Colour::No),
@@ -223,7 +228,10 @@ mod tests {
     #[test]
     fn colour_stands_around_the_level_alone() {
         let text = some().as_text(Charset::Utf8, Colour::Yes);
-        assert!(text.contains("  \x1b[31mFAIL\x1b[0m  no\n"), "{text:?}");
+        assert!(
+            text.contains("  \x1b[31mFAIL\x1b[0m  no  [network.tls]\n"),
+            "{text:?}"
+        );
         assert_eq!(text.matches('\x1b').count(), 6);
     }
 

@@ -69,3 +69,34 @@ pub fn shells_that_let_nobody_in() {
     missing.is("user.shell", "fail", "no such file");
     missing.is_mended_by("user.shell", "usermod --shell /bin/sh bob");
 }
+
+/// Case 7: sshd runs the forced command with `-c`, in the account's own shell.
+pub fn a_shell_that_cannot_run_us_locks_its_account_out() {
+    let of = |shell: &str| Machine::new().passwd("Bob:/:/bin/sh", &format!("Bob:/:{shell}"));
+    for shell in ["/usr/bin/rbash", "/usr/bin/git-shell"] {
+        let found = of(shell).check("");
+        found.is(
+            "sshd.shell",
+            "fail",
+            &format!("{shell} runs only what it knows"),
+        );
+        found.is("sshd.shell", "fail", "locked out, bob");
+        found.is_mended_by("sshd.shell", "duoctl enable ssh --exempt bob");
+    }
+    // One that nobody knows by name is tried, if it is root's and listed.
+    let odd = |mode: &str| {
+        let setup = format!(
+            "printf '#!/bin/sh\\nexit 1\\n' > /run/odd; chmod {mode} /run/odd\n\
+             rm /etc/shells; printf '/bin/sh\\n/run/odd\\n' > /etc/shells"
+        );
+        of("/run/odd").setup(&setup).check("")
+    };
+    odd("755").is("sshd.shell", "fail", "/run/odd cannot run login_duo");
+    odd("777").is_ok("sshd.shell");
+    // Nobody logs in with such a shell, and nobody is told to change it.
+    for shell in ["/usr/sbin/nologin", "/bin/false"] {
+        let found = of(shell).check("--as bob");
+        found.is_ok("sshd.shell");
+        found.is("user.shell", "ok", "lets nobody in");
+    }
+}

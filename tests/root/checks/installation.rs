@@ -149,3 +149,13 @@ pub fn an_install_of_ones_own() {
     assert!(found.of("installation.privsep_user").is_empty());
     found.is("sshd.configuration", "warn", "for root alone");
 }
+
+/// Case 6: the kernel gives such a program these capabilities and not root's.
+pub fn file_capabilities_beside_setuid_fail() {
+    let give = "python3 -c 'import os; os.setxattr(\"/run/bin/login_duo\", \
+                \"security.capability\", bytes.fromhex(\"0100000202000000000000000000000000000000\"))'";
+    let found = Machine::new().setup(give).check("");
+    found.is("installation.capabilities", "fail", "file capabilities");
+    found.is_mended_by("installation.capabilities", "setcap -r /run/bin/login_duo");
+    Machine::new().check("").is_ok("installation.capabilities");
+}

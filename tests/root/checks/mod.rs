@@ -6,6 +6,7 @@ pub mod installation;
 pub mod sshd;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::machine::{Accounts, once};
@@ -34,6 +35,7 @@ pub struct Machine {
     sshd: String,
     setup: String,
     before: String,
+    command: &'static str,
 }
 
 impl Machine {
@@ -47,6 +49,7 @@ impl Machine {
             sshd: STRICT.to_owned(),
             setup: String::new(),
             before: String::new(),
+            command: "check",
         }
     }
 
@@ -96,12 +99,23 @@ impl Machine {
         self
     }
 
+    /// This command of duoctl's in place of `check`.
+    pub fn runs(mut self, command: &'static str) -> Machine {
+        self.command = command;
+        self
+    }
+
+    /// The folder that is /etc/duo there.
+    pub fn folder(&self) -> &Path {
+        self.sandbox.path()
+    }
+
     fn command(&self, arguments: &str) -> Command {
         let folder = self.sandbox.path();
         self.sandbox.configure(&self.config);
         Accounts::of(&self.passwd, &self.group).write(folder);
         fs::write(folder.join("sshd_config"), &self.sshd).unwrap();
-        let (program, words) = check_command();
+        let (program, _) = check_command();
         let script = format!(
             "set -e\n\
              mkdir -m 755 /run/bin /run/duo\n\
@@ -112,7 +126,7 @@ impl Machine {
              exec {before} /run/bin/{program} {words} -c /run/duo/login_duo.conf \
              --sshd-config /run/sshd_config {arguments}\n",
             program = program.file_name().unwrap().display(),
-            words = words.join(" "),
+            words = self.command,
             setup = self.setup,
             before = self.before,
         );

@@ -247,3 +247,79 @@ pub fn root_has_a_way_in_while_duo_is_down() {
     let escape = "PermitRootLogin yes\nMatch User root\n  ForceCommand none\n";
     with("secure", escape).is("sshd.root_way_in", "ok", "root gets in");
 }
+
+/// Case 4: what only keys of the accounts' own can say.
+pub fn keys_with_commands_and_where_they_may_be() {
+    let keys = "mkdir /srv/home/b; printf '%s\\n' '# x' 'restrict,command=\"a b\" ssh-rsa AAAA' > /srv/home/b/keys; \
+                chown -R 5002:5002 /srv/home/b; chmod 700 /srv/home/b";
+    let machine = |lines: &str| Machine::new().setup(keys).sshd_adds(lines);
+    let found = machine(
+        "AuthorizedKeysFile /srv/home/b/keys\nMatch User alice,root\n  AuthorizedKeysFile none\n",
+    )
+    .check("");
+    found.is(
+        "sshd.forced_key",
+        "fail",
+        "/srv/home/b/keys:2: this key of 'bob' has a command=",
+    );
+    // Left out by sshd itself, the key keeps its command.
+    let found = machine("AuthorizedKeysFile /srv/home/b/keys\nMatch User alice,root\n  AuthorizedKeysFile none\nMatch User bob\n  ForceCommand none\n").check("");
+    found.is_ok("sshd.forced_key");
+    // A folder of bob's is nobody else's to look into, root's rights included.
+    let found = machine(
+        "AuthorizedKeysFile /srv/home/b/keys\nMatch User bob,root\n  AuthorizedKeysFile none\n",
+    )
+    .check("");
+    found.is(
+        "sshd.keys_unread",
+        "fail",
+        "the keys of 'alice' cannot be read",
+    );
+    machine("PubkeyAuthentication no\nAuthorizedKeysFile /srv/home/b/keys\n")
+        .check("")
+        .is_ok("sshd.forced_key");
+}
+
+/// Case 5, seen after somebody enabled by hand.
+pub fn a_force_command_that_is_overruled_fails() {
+    let found = Machine::new()
+        .sshd_adds("ForceCommand internal-sftp\n")
+        .check("");
+    found.is(
+        "sshd.other_force_command",
+        "fail",
+        "/run/sshd_config:10: ForceCommand internal-sftp",
+    );
+    let found = Machine::new()
+        .sshd_adds("Match User bob\n  ForceCommand internal-sftp\n")
+        .check("");
+    found.is_ok("sshd.other_force_command");
+    Machine::new().check("").is_ok("sshd.other_force_command");
+}
+
+/// The PAM style asks before sshd's time for a login is over.
+pub fn a_short_grace_time_is_warned_of_where_pam_asks() {
+    let with = |stack: &str, lines: &str| {
+        Machine::new()
+            .setup(&format!(
+                "rm /etc/pam.d; mkdir /etc/pam.d; echo '{stack}' > /etc/pam.d/sshd"
+            ))
+            .sshd_adds(lines)
+            .check("")
+    };
+    let asks = "auth required pam_duo.so";
+    let found = with(asks, "UsePAM yes\nLoginGraceTime 120\n");
+    found.is("sshd.login_grace_time", "warn", "after 120 s");
+    found.is_mended_by("sshd.login_grace_time", "LoginGraceTime 420");
+    for (stack, lines) in [
+        (asks, "UsePAM yes\nLoginGraceTime 420\n"),
+        (asks, "UsePAM yes\nLoginGraceTime 0\n"),
+        (asks, "UsePAM no\n"),
+        ("# auth required pam_duo.so", "UsePAM yes\n"),
+    ] {
+        assert!(
+            with(stack, lines).of("sshd.login_grace_time").is_empty(),
+            "{stack} {lines}"
+        );
+    }
+}

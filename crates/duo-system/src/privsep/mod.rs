@@ -43,7 +43,7 @@ use inherited::watched_signals;
 pub use inherited::{Inherited, take_over};
 pub(crate) use interrupt::interrupted_if_it_blocks;
 pub use parent::Parent;
-pub(crate) use standing::user_id;
+pub use standing::user_id;
 pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};
 
 /// The child's ends of the two pipes between it and its parent.

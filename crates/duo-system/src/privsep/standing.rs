@@ -93,7 +93,7 @@ fn setuid_bit() -> Result<SetuidBit, Error> {
 ///
 /// # Errors
 /// [`Error::Fault`] if the lookup fails.
-pub(crate) fn user_id(name: &str) -> Result<Option<u32>, Error> {
+pub fn user_id(name: &str) -> Result<Option<u32>, Error> {
     Ok(find_user(name)?.map(|user| user.uid.as_raw()))
 }
 
@@ -106,9 +106,9 @@ fn find_user(name: &str) -> Result<Option<User>, Error> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivsepUser {
     /// Its user id.
-    pub(crate) uid: Uid,
+    pub uid: Uid,
     /// Its own group, the only one that the child keeps.
-    pub(crate) gid: Gid,
+    pub gid: Gid,
     /// The warning for the log if this is not the account [`PRIVSEP_USER`].
     pub warning: Option<String>,
 }

@@ -61,8 +61,24 @@ pub fn program(path: &Path, install: Install) -> Vec<Finding> {
     let mut findings = vec![owner(path, &status, install), mode(path, &status, install)];
     if !install.is_own() {
         findings.push(mount(path, no_suid));
+        findings.push(capabilities(path));
     }
     findings
+}
+
+/// The kernel gives a program with capabilities of its own those instead of
+/// root's, so that a setuid program cannot drop to its child's user.
+fn capabilities(path: &Path) -> Finding {
+    const ID: &str = "installation.capabilities";
+    let name = path.display();
+    let mut room = [0_u8; 64];
+    match rustix::fs::getxattr(path, "security.capability", &mut room) {
+        Ok(_) | Err(rustix::io::Errno::RANGE) => {
+            let text = format!("{name} has file capabilities beside setuid: everybody is denied");
+            Finding::fail(ID, text).mend(format!("setcap -r {}", quoted(path)))
+        }
+        Err(_) => Finding::ok(ID, format!("{name} has no file capabilities")),
+    }
 }
 
 fn owner(path: &Path, status: &Metadata, install: Install) -> Finding {

@@ -12,6 +12,8 @@ pub struct LocalUser {
     pub uid: u32,
     /// The primary group's id.
     pub gid: u32,
+    /// The home folder.
+    pub home: String,
     /// The shell's path, perhaps empty.
     pub shell: String,
 }
@@ -85,7 +87,8 @@ fn user(line: &str) -> Option<LocalUser> {
         name: name.to_owned(),
         uid: fields.nth(1)?.parse().ok()?,
         gid: fields.next()?.parse().ok()?,
-        shell: fields.nth(2)?.to_owned(),
+        home: fields.nth(1)?.to_owned(),
+        shell: fields.next()?.to_owned(),
     })
 }
 
@@ -104,9 +107,45 @@ fn local_group(line: &str) -> Option<LocalGroup> {
     })
 }
 
+/// Services of nsswitch.conf that list this machine's own accounts.
+const OWN_SERVICES: [&str; 7] = [
+    "files",
+    "compat",
+    "db",
+    "systemd",
+    "extrausers",
+    "altfiles",
+    "usrfiles",
+];
+
+/// Whether accounts may come from somewhere else than this machine's files.
+pub fn has_directory() -> bool {
+    let text = fs::read("/etc/nsswitch.conf").unwrap_or_default();
+    asks_a_directory(&String::from_utf8_lossy(&text))
+}
+
+fn asks_a_directory(nsswitch: &str) -> bool {
+    let lines = nsswitch.lines().filter_map(|line| {
+        let line = line.split('#').next()?;
+        line.trim_start().strip_prefix("passwd:")
+    });
+    let mut services = lines.flat_map(str::split_whitespace);
+    services.any(|word| !OWN_SERVICES.contains(&word) && !word.starts_with('['))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_service_is_seen() {
+        assert!(!asks_a_directory(
+            "passwd: files systemd # sss\ngroup: files sss\n"
+        ));
+        assert!(!asks_a_directory("passwd: files [NOTFOUND=return]\n"));
+        assert!(asks_a_directory("passwd: files sss\n"));
+        assert!(asks_a_directory(" passwd:\tldap files\n"));
+    }
 
     #[test]
     fn the_two_files_are_read_line_by_line() {

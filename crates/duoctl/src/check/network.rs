@@ -288,6 +288,7 @@ mod tests {
             Ok(Duration::ZERO),
             Some(Ok(Handshake {
                 version: "TLS 1.3",
+                took: Duration::ZERO,
                 chain: Vec::new(),
             })),
         );

@@ -35,7 +35,9 @@ pub struct Reached {
 pub struct Handshake {
     /// The version of TLS, as in `TLS 1.3`.
     pub version: &'static str,
-    /// The server's certificate, then the others that the server sent.
+    /// How long it took, with the proxy's tunnel before it.
+    pub took: Duration,
+    /// The server's certificate, then those that it sent along.
     pub chain: Vec<CertificateDer<'static>>,
 }
 
@@ -97,9 +99,12 @@ fn reach_one(
     let tcp = TcpStream::connect_timeout(&address, patience)
         .map(|_| start.elapsed())
         .map_err(|error| route.failure(&error));
-    let tls = tcp.is_ok().then(|| {
+    let tls = tcp.as_ref().ok().map(|round_trip| {
+        let begun = Instant::now();
         let (connection, _) = route.connect(&[address], until)?;
         Ok(Handshake {
+            // That was another TCP connection too.
+            took: begun.elapsed().saturating_sub(*round_trip),
             version: connect::version(&connection),
             chain: connect::chain(&connection),
         })

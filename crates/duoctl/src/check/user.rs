@@ -109,16 +109,16 @@ fn shell(account: &Account) -> Finding {
         "usermod --shell /bin/sh {}",
         quoted(Path::new(&account.name))
     );
-    if let Err(errno) = access(path, AccessFlags::X_OK) {
-        let text = format!(
-            "the shell {name} cannot be run: {}",
-            system_words(&errno.into())
-        );
-        return Finding::fail(ID, text).mend(mend);
+    // Nobody logs in with such a shell, whether or not it can be run.
+    if !is_login_shell(&path.to_string_lossy()) {
+        return Finding::ok(ID, format!("the shell {name} lets nobody in"));
     }
-    match is_login_shell(&path.to_string_lossy()) {
-        true => Finding::ok(ID, format!("the shell is {name}")),
-        false => Finding::ok(ID, format!("the shell {name} lets nobody in")),
+    match access(path, AccessFlags::X_OK) {
+        Ok(()) => Finding::ok(ID, format!("the shell is {name}")),
+        Err(errno) => {
+            let words = system_words(&errno.into());
+            Finding::fail(ID, format!("the shell {name} cannot be run: {words}")).mend(mend)
+        }
     }
 }
 

@@ -3,121 +3,39 @@
 //! to which it applies is tried. A block with any other criterion is not tried, since only sshd knows
 //! to which logins it applies.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use duo_policy::groups::Groups;
-
+use super::lines::Lines;
 use super::{ANYBODY, ANYWHERE, Spec};
 use crate::check::local::Local;
-
-/// The most files that are read, with those of each Include.
-const MOST_FILES: usize = 64;
-
-/// The folder of a relative Include.
-const FOLDER: &str = "/etc/ssh";
 
 /// A Match block that can be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// The block for people, as in `Match User bob (sshd_config:12)`.
     pub label: String,
-    /// A login to which the block applies.
+    /// Its criteria.
+    pub criteria: Vec<String>,
+    /// A login that it applies to.
     pub spec: Spec,
 }
 
-/// The blocks of the file at `path`, and the labels of the blocks for which no login could be made.
-pub fn blocks(path: &Path, local: &Local) -> (Vec<Block>, Vec<String>) {
-    let mut reader = Reader {
-        local,
-        files: 0,
-        blocks: Vec::new(),
-        unseen: Vec::new(),
-    };
-    reader.file(path);
-    (reader.blocks, reader.unseen)
-}
-
-struct Reader<'a> {
-    local: &'a Local,
-    files: usize,
-    blocks: Vec<Block>,
-    unseen: Vec<String>,
-}
-
-impl Reader<'_> {
-    fn file(&mut self, path: &Path) {
-        self.files += 1;
-        let text = match fs::read(path) {
-            Ok(text) if self.files <= MOST_FILES => String::from_utf8_lossy(&text).into_owned(),
-            _ => return self.unseen.push(path.display().to_string()),
-        };
-        for (number, line) in text.lines().enumerate() {
-            let words = words(line);
-            let [keyword, rest @ ..] = words.as_slice() else {
-                continue;
-            };
-            if keyword.eq_ignore_ascii_case("include") {
-                for pattern in rest {
-                    included(pattern).iter().for_each(|path| self.file(path));
-                }
-            } else if keyword.eq_ignore_ascii_case("match") {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let label = format!("Match {} ({name}:{})", rest.join(" "), number + 1);
-                match login(rest, self.local) {
-                    Some(spec) => self.blocks.push(Block { label, spec }),
-                    None => self.unseen.push(label),
-                }
-            }
+/// The blocks among these lines, and those that no login could be made up for.
+pub fn blocks(read: &Lines, local: &Local) -> (Vec<Block>, Vec<String>) {
+    let mut blocks = Vec::new();
+    let mut unseen = read.unread.clone();
+    for line in read.lines.iter().filter(|line| line.is("match")) {
+        let criteria = line.rest();
+        let name = line.file.file_name().unwrap_or_default().to_string_lossy();
+        let label = format!("Match {} ({name}:{})", criteria.join(" "), line.number);
+        match login(criteria, local) {
+            Some(spec) => blocks.push(Block {
+                label,
+                criteria: criteria.to_vec(),
+                spec,
+            }),
+            None => unseen.push(label),
         }
     }
-}
-
-/// The words of a line. Blanks and `=` separate words, quotes keep a word together, and `#` begins a
-/// comment.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quoted = false;
-    for letter in line.chars() {
-        match letter {
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            '#' if !quoted && word.is_none() => break,
-            ' ' | '\t' | '=' if !quoted => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(letter),
-        }
-    }
-    words.extend(word);
-    words
-}
-
-/// The files of an Include, in sshd's order. Only the last part of the path may have wildcards.
-fn included(pattern: &str) -> Vec<PathBuf> {
-    let path = Path::new(FOLDER).join(pattern);
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Vec::new();
-    };
-    let name = name.to_string_lossy().into_owned();
-    if !name.contains(['*', '?']) {
-        return vec![path];
-    }
-    let Ok(pattern) = Groups::parse(name.as_bytes()) else {
-        return Vec::new();
-    };
-    let fits = |file: &Path| {
-        let file = file.file_name().unwrap_or_default().to_string_lossy();
-        pattern.matches(&[&*file]) && !file.starts_with('.')
-    };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| fits(path))
-        .collect();
-    files.sort();
-    files
+    (blocks, unseen)
 }
 
 /// A login to which the Match line applies, if the line has one criterion alone: a
@@ -141,6 +59,9 @@ fn login(criteria: &[String], local: &Local) -> Option<Spec> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::lines::words;
     use super::*;
 
     fn tried(line: &str) -> Option<String> {
@@ -196,20 +117,12 @@ mod tests {
         fs::write(at("a.off"), "Match User off\n").unwrap();
         let main = format!("Include {}/*.conf\nMatch Odd x\n", folder.path().display());
         fs::write(at("main"), main).unwrap();
-        let (found, unseen) = blocks(&at("main"), &Local::default());
+        let (found, unseen) = blocks(&Lines::read(&at("main")), &Local::default());
         let labels: Vec<_> = found.iter().map(|block| block.label.as_str()).collect();
         assert_eq!(
             labels,
             ["Match User a (a.conf:2)", "Match User b (b.conf:1)"]
         );
         assert_eq!(unseen, ["Match Odd x (main:2)"]);
-    }
-
-    #[test]
-    fn a_file_that_includes_itself_comes_to_an_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("loop");
-        fs::write(&path, format!("Include {}\n", path.display())).unwrap();
-        assert_eq!(blocks(&path, &Local::default()).1.len(), 1);
     }
 }

@@ -2,28 +2,38 @@
 //! root, of one user for each Match block, and of the user of `--as`. Root runs `sshd -T`, which reads
 //! root's own files.
 
+mod accounts;
+mod forced;
+pub mod keys;
+pub mod lines;
 mod matches;
 mod rules;
-mod run;
+pub mod run;
+mod shells;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use super::local::Local;
+use duo_system::privsep::Standing;
+
+use super::local::{Local, has_directory};
 use crate::finding::Finding;
 
+pub use accounts::Account;
+use accounts::accounts;
+use lines::Lines;
 use matches::blocks;
-pub use rules::Facts;
+pub use rules::{Facts, Forced, forced};
 use run::{SshdOptions, find, options};
 
-/// sshd's configuration, unless `--sshd-config` names another file.
-const CONFIGURATION: &str = "/etc/ssh/sshd_config";
+/// Where sshd's configuration is, unless `--sshd-config` says otherwise.
+pub const CONFIGURATION: &str = "/etc/ssh/sshd_config";
 
-/// A user name that no account has. It stands for each user whom no Match block names.
-const ANYBODY: &str = "login_duo-no-such-user";
+/// A user name that nobody has: it stands for everybody whom no Match block names.
+pub const ANYBODY: &str = "login_duo-no-such-user";
 
-/// A client's address that is reserved for examples, so that no network has it.
-const ANYWHERE: &str = "192.0.2.1";
+/// A client's address that no network has (RFC 5737).
+pub const ANYWHERE: &str = "192.0.2.1";
 
 /// The most Match blocks that are tried.
 const MOST_BLOCKS: usize = 20;
@@ -32,7 +42,10 @@ const MOST_BLOCKS: usize = 20;
 pub struct Scope<'a> {
     /// sshd's configuration, if it is not [`CONFIGURATION`].
     pub configuration: Option<&'a Path>,
-    /// The user of `--as`.
+    /// The file whose lines are read and named: the same, or, where a
+    /// configuration is tried that is not in force yet, the one in force.
+    pub shown: &'a Path,
+    /// A user to try.
     pub user: Option<&'a str>,
     /// The address from which that user logs in.
     pub client: Option<&'a str>,
@@ -59,52 +72,86 @@ pub enum Users {
     Named(String),
 }
 
-/// Asks sshd about each case, until `until` at most. `facts` come from the rest of the check.
-pub fn findings(scope: &Scope<'_>, facts: &Facts<'_>, until: Instant) -> Vec<Finding> {
+/// What was found, and what sshd said.
+#[derive(Default)]
+pub struct Looked {
+    /// For people.
+    pub findings: Vec<Finding>,
+    /// The accounts of this machine, with what would apply to each.
+    pub accounts: Vec<Account>,
+    /// The lines of the configuration.
+    pub lines: Lines,
+}
+
+impl Looked {
+    fn only(finding: Finding) -> Looked {
+        Looked {
+            findings: vec![finding],
+            ..Looked::default()
+        }
+    }
+}
+
+/// Asks sshd, and judges what it says. `facts` come from elsewhere in the check.
+pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: Instant) -> Looked {
     let Some(program) = find() else {
         let text = "there is no sshd in /usr/sbin or /usr/local/sbin: what it does cannot be seen";
-        return vec![Finding::warn("sshd.program", text)];
+        return Looked::only(Finding::warn("sshd.program", text));
     };
-    let mut findings = vec![Finding::ok(
-        "sshd.program",
-        format!("{} is asked", program.display()),
-    )];
-    let ask = |spec: &Spec| options(program, scope.configuration, &spec.to_string(), until);
-
-    let anybody = Spec::of(ANYBODY, ANYWHERE);
-    let everybody = match ask(&anybody) {
-        Ok(options) => options,
-        Err(finding) => return vec![finding],
-    };
-    let mut cases = vec![Case {
-        users: Users::Everybody,
-        options: everybody,
-    }];
-    let mut more = vec![(Users::Root, Spec::of("root", ANYWHERE))];
-    let path = scope
-        .configuration
-        .map_or_else(|| PathBuf::from(CONFIGURATION), Path::to_owned);
-    let (found, unseen) = blocks(&path, &Local::read());
+    let told = Finding::ok("sshd.program", format!("{} is asked", program.display()));
+    let mut findings = vec![told];
+    let local = Local::read();
+    let lines = Lines::read(wanted.shown);
+    let (mut found, unseen) = blocks(&lines, &local);
     let untried = found.len().saturating_sub(MOST_BLOCKS);
-    more.extend(
-        found
-            .into_iter()
-            .take(MOST_BLOCKS)
-            .map(|block| (Users::Matched(block.label), block.spec)),
-    );
-    if let Some(user) = scope.user {
-        let spec = Spec::of(user, scope.client.unwrap_or(ANYWHERE));
-        more.push((Users::Named(user.to_owned()), spec));
+    found.truncate(MOST_BLOCKS);
+
+    let mut specs = vec![
+        (Users::Everybody, Spec::of(ANYBODY, ANYWHERE)),
+        (Users::Root, Spec::of("root", ANYWHERE)),
+    ];
+    let matched = found.iter();
+    specs.extend(matched.map(|block| (Users::Matched(block.label.clone()), block.spec.clone())));
+    if let Some(user) = wanted.user {
+        let spec = Spec::of(user, wanted.client.unwrap_or(ANYWHERE));
+        specs.push((Users::Named(user.to_owned()), spec));
     }
-    for (users, spec) in more {
-        match ask(&spec) {
+    let mut cases = Vec::new();
+    for (users, spec) in specs {
+        match options(program, wanted.configuration, &spec.to_string(), until) {
             Ok(options) => cases.push(Case { users, options }),
+            Err(finding) if users == Users::Everybody => return Looked::only(finding),
             Err(finding) => findings.push(finding),
         }
     }
-    findings.extend(rules::findings(&cases, facts, &path));
+    findings.extend(rules::findings(&cases, facts, wanted.shown));
+    let (accounts, unasked) = accounts(program, wanted, &local, until);
+    findings.extend(unasked);
+    let seen = forced::Seen {
+        program: facts.program,
+        standing,
+        cases: &cases,
+        accounts: &accounts,
+        blocks: &found,
+        lines: &lines,
+    };
+    findings.extend(forced::look(&seen, until));
     findings.push(untried_blocks(&unseen, untried));
-    findings
+    findings.extend(directory());
+    Looked {
+        findings,
+        accounts,
+        lines,
+    }
+}
+
+/// Accounts that no file of this machine lists cannot be gone through.
+fn directory() -> Option<Finding> {
+    has_directory().then(|| {
+        let text = "accounts of a directory service are not in /etc/passwd: look yourself for \
+                    keys of theirs with a command=";
+        Finding::warn("sshd.accounts", text)
+    })
 }
 
 /// The finding that names each Match block that was not tried: those that no login could be made for,
@@ -134,8 +181,9 @@ pub struct Spec {
 }
 
 impl Spec {
-    fn of(user: &str, address: &str) -> Spec {
-        // In the value of `-C`, a comma begins another field.
+    /// A user name and an address, made harmless.
+    pub fn of(user: &str, address: &str) -> Spec {
+        // A comma would begin another field.
         let user = match user.contains([',', '=', '\n', '\0']) {
             true => ANYBODY,
             false => user,

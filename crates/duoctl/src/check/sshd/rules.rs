@@ -26,11 +26,12 @@ pub struct Facts<'a> {
 
 /// The forced command of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Forced {
+pub enum Forced {
+    /// login_duo.
     LoginDuo,
-    /// Another command.
+    /// Another program.
     Other(String),
-    /// There is no forced command.
+    /// Whatever the client asks for.
     Nothing,
 }
 
@@ -59,10 +60,12 @@ pub fn findings(cases: &[Case], facts: &Facts<'_>, path: &Path) -> Vec<Finding> 
     findings.extend(accept_env(&asked, facts));
     findings.extend(sftp(&asked, facts));
     findings.extend(root_way_in(&forced, facts));
+    findings.extend(cases.first().and_then(|case| grace(&case.options)));
     findings
 }
 
-fn forced(options: &SshdOptions, program: &Path) -> Forced {
+/// What a login with these options would run.
+pub fn forced(options: &SshdOptions, program: &Path) -> Forced {
     let command = options.value("forcecommand");
     let mut words = command.split_whitespace().filter(|word| *word != "exec");
     let Some(first) = words
@@ -304,7 +307,25 @@ fn sftp(asked: &[&Case], facts: &Facts<'_>) -> Option<Finding> {
     })
 }
 
-/// Whether root can log in to repair something while Duo is down.
+/// Seconds that a person may take at most: a call, a text message, a passcode.
+const LONGEST_LOGIN: u64 = 420;
+
+/// sshd ends a login that takes longer to authenticate. A forced command runs
+/// after that, a PAM module within it.
+fn grace(options: &SshdOptions) -> Option<Finding> {
+    const ID: &str = "sshd.login_grace_time";
+    let seconds: u64 = options.value("logingracetime").parse().ok()?;
+    let stack = std::fs::read_to_string("/etc/pam.d/sshd").unwrap_or_default();
+    let mut lines = stack.lines().map(str::trim_start);
+    let asks = lines.any(|line| !line.starts_with('#') && line.contains("pam_duo"));
+    (asks && options.value("usepam") == "yes" && (1..LONGEST_LOGIN).contains(&seconds)).then(|| {
+        let text =
+            format!("sshd ends a login after {seconds} s, which a phone may need longer than");
+        Finding::warn(ID, text).mend(format!("LoginGraceTime {LONGEST_LOGIN}"))
+    })
+}
+
+/// Whether root can come in to mend things while Duo is down.
 fn root_way_in(forced: &[(&Case, Forced)], facts: &Facts<'_>) -> Option<Finding> {
     const ID: &str = "sshd.root_way_in";
     let (root, forced) = forced.iter().find(|(case, _)| case.users == Users::Root)?;

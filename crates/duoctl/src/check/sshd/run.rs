@@ -70,7 +70,7 @@ pub fn options(
 ) -> Result<SshdOptions, Finding> {
     const ID: &str = "sshd.configuration";
     let mut command = Command::new(program);
-    command.arg("-T");
+    command.env_clear().arg("-T");
     if let Some(path) = configuration {
         command.arg("-f").arg(path);
     }
@@ -107,11 +107,12 @@ pub fn options(
     Err(failed(why))
 }
 
-/// Runs a command, and kills it at `until`. Returns whether it succeeded, its standard output and its
-/// standard error.
-fn run(command: &mut Command, until: Instant) -> io::Result<(bool, String, String)> {
+/// Whether it succeeded, its output and its complaints.
+///
+/// # Errors
+/// It cannot be started, or takes too long.
+pub fn run(command: &mut Command, until: Instant) -> io::Result<(bool, String, String)> {
     let mut child = command
-        .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

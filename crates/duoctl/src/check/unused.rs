@@ -1,0 +1,102 @@
+//! `--unused`: who still runs login_duo, and so would be locked out if it were
+//! removed. sshd's files and the keys of all accounts are looked through.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use duo_system::privsep::Standing;
+use nix::unistd::{Gid, Uid};
+
+use super::local::{Local, LocalUser};
+use super::sshd::keys;
+use super::sshd::lines::Lines;
+use crate::Start;
+use crate::cli::Used;
+use crate::ssh::Sshd;
+use crate::ssh::place::Place;
+use crate::ssh::record;
+
+/// 0 if nobody does; else 1, with each place.
+pub fn run(what: Used, program: &Path, started: &Start) -> ExitCode {
+    let standing = started.standing;
+    let name = match what {
+        Used::Program => program.to_string_lossy().into_owned(),
+        Used::Configuration => "/login_duo".to_owned(),
+    };
+    let mut found = in_keys(&name, started);
+    if standing == Standing::Root {
+        let known = record::known().into_iter();
+        found.extend(known.flat_map(|sshd| in_sshds_files(&sshd, &name)));
+    }
+    let mut stdout = std::io::stdout();
+    for place in &found {
+        let _ = writeln!(stdout, "{place}");
+    }
+    ExitCode::from(u8::from(!found.is_empty()))
+}
+
+fn in_keys(name: &str, started: &Start) -> Vec<String> {
+    let me = Uid::effective();
+    let own = |uid: u32| me.is_root() || uid == me.as_raw();
+    let local = Local::read();
+    let users = local.users.iter().filter(|user| own(user.uid));
+    let mut lines: Vec<String> = users
+        .flat_map(|user| keys::naming(user, name, started.standing))
+        .collect();
+    lines.extend(
+        home(started)
+            .map(|user| keys::naming(&user, name, Standing::Own))
+            .into_iter()
+            .flatten(),
+    );
+    lines.sort();
+    lines.dedup();
+    let lines = lines.into_iter();
+    let told = lines.map(|place| {
+        format!(
+            "{place} names {name}: take command=\"...\" out of that line, and leave the key in it"
+        )
+    });
+    told.collect()
+}
+
+/// The caller, with the home that the environment names.
+fn home(started: &Start) -> Option<LocalUser> {
+    let entries = &started.inherited.environment;
+    let mut homes = entries
+        .iter()
+        .filter_map(|entry| entry.to_str().ok()?.strip_prefix("HOME="));
+    Some(LocalUser {
+        name: String::new(),
+        uid: Uid::effective().as_raw(),
+        gid: Gid::effective().as_raw(),
+        home: homes.next()?.to_owned(),
+        shell: String::new(),
+    })
+}
+
+/// Our own lines are no less ours where they name a program elsewhere.
+fn in_sshds_files(sshd: &Sshd, name: &str) -> Vec<String> {
+    let back = sshd.again("disable ssh");
+    let ours = Place::with_lines(sshd).unwrap_or_default();
+    let mut found: Vec<String> = ours
+        .iter()
+        .map(|place| {
+            format!(
+                "{} has lines of duoctl enable: {back}",
+                place.path().display()
+            )
+        })
+        .collect();
+    let is_ours = |file: &Path| ours.iter().any(|place| place.path() == file);
+    let read = Lines::read(&sshd.config);
+    let others = read
+        .lines
+        .iter()
+        .filter(|line| line.rest().join(" ").contains(name) && !is_ours(&line.file));
+    found.extend(
+        others.map(|line| format!("{} names {name}: {back}, or remove that line", line.place())),
+    );
+    found
+}

@@ -1,0 +1,41 @@
+//! The last way in. Where everybody is asked, root included, and Duo cannot be
+//! reached or its keys are wrong, somebody must still be able to mend that.
+
+use std::path::Path;
+
+use duo_system::privsep::Standing;
+
+use super::exempt::has_locked_password;
+use crate::check::sshd::{Account, Forced, forced, keys};
+use crate::finding::Finding;
+
+/// Fails unless an account gets a shell without login_duo.
+pub fn look(accounts: &[Account], program: &Path, standing: Standing) -> Option<Finding> {
+    const ID: &str = "no-way-in";
+    let mut left = accounts
+        .iter()
+        .filter(|account| forced(&account.options, program) == Forced::Nothing);
+    match left.any(|account| gets_in(account, standing)) {
+        true => None,
+        false => {
+            let text = "everybody would be asked, and nobody could log in to mend what is wrong";
+            let mend = "a console, or before: Match User NAME, ForceCommand none; or --group GROUP";
+            Some(Finding::fail(ID, text).mend(mend))
+        }
+    }
+}
+
+fn gets_in(account: &Account, standing: Standing) -> bool {
+    let settings = &account.options;
+    let is_root = account.user.uid == 0;
+    let root = settings.value("permitrootlogin");
+    if is_root && matches!(root, "no" | "forced-commands-only") {
+        return false;
+    }
+    let mut files = keys::of(account, standing).into_iter();
+    let has_key = files.any(|file| !file.plain.is_empty());
+    let takes_passwords = settings.value("passwordauthentication") == "yes"
+        || settings.value("kbdinteractiveauthentication") == "yes";
+    let has_password = takes_passwords && !has_locked_password(&account.user.name);
+    has_key || (has_password && (!is_root || root == "yes"))
+}

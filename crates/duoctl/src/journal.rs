@@ -1,0 +1,313 @@
+//! What login_duo has logged last: from the journal, where the kernel says who wrote a line; else
+//! from the file to which the log daemon writes, where the line's tag says it. A line that only
+//! quotes login_duo, in another program's message, is none.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use duo_policy::verdict;
+use duo_wire::{Outcome, Verdict, Who};
+use nix::fcntl::OFlag;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::check::sshd::run;
+
+/// Where journalctl is; never the caller's PATH.
+const JOURNALCTL: [&str; 2] = ["/usr/bin/journalctl", "/bin/journalctl"];
+
+/// Where the lines of authpriv go without a journal: Debian's file, then Fedora's.
+const FILES: [&str; 2] = ["/var/log/auth.log", "/var/log/secure"];
+
+/// Of such a file, this much of its end is read, in bytes.
+const END: u64 = 512 * 1024;
+
+/// Lines of login_duo that are read.
+const MOST_LINES: &str = "200";
+
+/// For journalctl, which may have gigabytes to go through.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The syslog tag of a login's lines.
+const TAG: &str = "login_duo";
+
+/// What was found, the newest line last.
+pub struct Journal {
+    /// Where.
+    pub source: Source,
+    /// The last line of each login, and of each denied attempt.
+    pub outcomes: Vec<Line>,
+}
+
+/// Where lines come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The journal: nobody but login_duo can have written them.
+    Journal,
+    /// A file, into which every user of the machine can have such lines written.
+    File(PathBuf),
+    /// There is neither.
+    Nowhere,
+}
+
+/// How one login, or one attempt, came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When, as the log has it.
+    pub when: String,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// The whole line.
+    pub text: String,
+}
+
+/// All outcomes that a line can have.
+const OUTCOMES: [Outcome; 8] = [
+    Outcome::Successful,
+    Outcome::Skipped,
+    Outcome::Bypassed,
+    Outcome::Failed,
+    Outcome::Aborted,
+    Outcome::Failsafe,
+    Outcome::Failsecure,
+    Outcome::Error,
+];
+
+/// Reads the last lines. `program` is login_duo's file, `child` the user id of its child.
+pub fn read(program: &Path, child: Option<u32>) -> Journal {
+    if let Some(lines) = from_journal(program, child) {
+        return Journal {
+            source: Source::Journal,
+            outcomes: outcomes(lines),
+        };
+    }
+    for path in FILES.map(Path::new) {
+        if let Ok(text) = end_of(path) {
+            return Journal {
+                source: Source::File(path.to_owned()),
+                outcomes: outcomes(text.lines().filter_map(tagged).collect()),
+            };
+        }
+    }
+    Journal {
+        source: Source::Nowhere,
+        outcomes: Vec::new(),
+    }
+}
+
+/// A time and a text, of a line that is login_duo's.
+type Logged = (String, String);
+
+/// The last line of each login; those in between are not outcomes.
+fn outcomes(lines: Vec<Logged>) -> Vec<Line> {
+    let line = |(when, text): Logged| {
+        let outcome = OUTCOMES
+            .into_iter()
+            .find(|outcome| is_of(*outcome, &text))?;
+        Some(Line {
+            when,
+            outcome,
+            text,
+        })
+    };
+    lines.into_iter().filter_map(line).collect()
+}
+
+/// Whether a line has this outcome, by the very function that writes it: a name that cannot be in
+/// one stands for the name.
+fn is_of(outcome: Outcome, text: &str) -> bool {
+    const NAME: &str = "~";
+    let who = Who {
+        duo_user: NAME.to_owned(),
+        client: None,
+    };
+    let written = verdict::line(&Verdict::new(outcome, ""), &who);
+    match outcome {
+        Outcome::Bypassed => {
+            let written = verdict::line(&Verdict::new(outcome, NAME), &who);
+            let (before, after) = written.split_once(NAME).unwrap_or_default();
+            text.starts_with(before) && text.ends_with(after)
+        }
+        _ => {
+            let (before, _) = written.split_once(NAME).unwrap_or_default();
+            !before.is_empty() && text.starts_with(before)
+        }
+    }
+}
+
+/// An entry of the journal. Fields with an underscore come from journald itself.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(rename = "__REALTIME_TIMESTAMP")]
+    microseconds: String,
+    /// A list of numbers where it is not UTF-8, and then none of ours.
+    #[serde(rename = "MESSAGE")]
+    message: Value,
+    #[serde(rename = "_UID")]
+    uid: Option<String>,
+    #[serde(rename = "_EXE")]
+    program: Option<String>,
+    #[serde(rename = "SYSLOG_IDENTIFIER")]
+    tag: Option<String>,
+}
+
+fn from_journal(program: &Path, child: Option<u32>) -> Option<Vec<Logged>> {
+    let journalctl = JOURNALCTL
+        .into_iter()
+        .find(|path| Path::new(path).is_file())?;
+    let tag = format!("SYSLOG_IDENTIFIER={TAG}");
+    let mut command = Command::new(journalctl);
+    command.args([
+        "--no-pager",
+        "--quiet",
+        "--output=json",
+        "--lines",
+        MOST_LINES,
+    ]);
+    command.arg(&tag).arg(format!("_EXE={}", program.display()));
+    if let Some(uid) = child {
+        command.arg("+").arg(&tag).arg(format!("_UID={uid}"));
+    }
+    let (_, text, _) = run::run(&mut command, Instant::now() + PATIENCE)
+        .ok()
+        .filter(|(good, ..)| *good)?;
+    let lines: Vec<Logged> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter_map(|entry| attributed(entry, program, child))
+        .collect();
+    // A machine with the program but without a journal of its own has an empty one.
+    (!lines.is_empty() || Path::new("/run/systemd/journal").is_dir()).then_some(lines)
+}
+
+/// An entry that journald attributes to login_duo: its file, or the user of its child.
+fn attributed(entry: Entry, program: &Path, child: Option<u32>) -> Option<Logged> {
+    let by_program = entry.program.as_deref().map(Path::new) == Some(program);
+    let uid = entry.uid.and_then(|uid| uid.parse().ok());
+    let by_child = child.is_some() && uid == child;
+    if entry.tag.as_deref() != Some(TAG) || !(by_program || by_child) {
+        return None;
+    }
+    let text = entry.message.as_str()?.to_owned();
+    let since = Duration::from_micros(entry.microseconds.parse().ok()?);
+    let when = SystemTime::UNIX_EPOCH.checked_add(since)?;
+    Some((httpdate::fmt_http_date(when), text))
+}
+
+/// The end of a log file, in whole lines.
+fn end_of(path: &Path) -> std::io::Result<String> {
+    let mut file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY).bits())
+        .open(path)?;
+    let status = file.metadata()?;
+    if !status.is_file() {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    let from = status.len().saturating_sub(END);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(END).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(match from {
+        0 => text,
+        _ => text
+            .split_once('\n')
+            .map_or(String::new(), |(_, rest)| rest.to_owned()),
+    })
+}
+
+/// `TIME HOST login_duo[PID]: TEXT`, with either kind of time: the tag counts where the log daemon
+/// puts it, and nowhere else.
+fn tagged(line: &str) -> Option<Logged> {
+    let words = match line.starts_with(|letter: char| letter.is_ascii_digit()) {
+        true => 1,
+        // Nov 26 13:45:20
+        false => 3,
+    };
+    let mut rest = line;
+    let mut when = Vec::new();
+    for _ in 0..words {
+        let (word, after) = rest.split_once(' ')?;
+        when.push(word);
+        // A day of one digit has a blank before it.
+        rest = after.trim_start();
+    }
+    let (_host, rest) = rest.split_once(' ')?;
+    let (pid, text) = rest
+        .strip_prefix(TAG)?
+        .strip_prefix('[')?
+        .split_once("]: ")?;
+    let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| (when.join(" "), text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YES: &str = "Successful Duo login for 'alice' from 192.0.2.7: push1";
+
+    #[test]
+    fn a_line_counts_where_the_log_daemon_puts_the_tag_and_nowhere_else() {
+        let of = |line: &str| tagged(line).map(|(when, _)| when);
+        assert_eq!(
+            of(&format!("Nov  6 13:45:20 host login_duo[12]: {YES}")).as_deref(),
+            Some("Nov 6 13:45:20")
+        );
+        let time = "2026-11-26T13:45:20.123456+00:00";
+        let line = format!("{time} host login_duo[12]: {YES}");
+        assert_eq!(tagged(&line), Some((time.to_owned(), YES.to_owned())));
+        for other in [
+            format!("{time} host sshd[1]: x login_duo[12]: {YES}"),
+            format!("{time} host logger: login_duo[12]: {YES}"),
+            format!("{time} host duoctl[12]: test: {YES}"),
+            format!("{time} host login_duo[x]: {YES}"),
+            format!("{time} login_duo[12]: {YES}"),
+            String::new(),
+        ] {
+            assert_eq!(of(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_entry_counts_by_what_journald_itself_says() {
+        let program = Path::new("/usr/sbin/login_duo");
+        let of = |tag: &str, exe: &str, uid: &str| {
+            let text = format!(
+                r#"{{"__REALTIME_TIMESTAMP":"1790000000000000","MESSAGE":"x",
+                "SYSLOG_IDENTIFIER":"{tag}","_EXE":"{exe}","_UID":"{uid}"}}"#
+            );
+            let entry = serde_json::from_str(&text).unwrap();
+            attributed(entry, program, Some(998)).is_some()
+        };
+        assert!(of("login_duo", "/usr/sbin/login_duo", "1000"));
+        assert!(of("login_duo", "/other", "998"));
+        // logger -t login_duo, by whoever may log in.
+        assert!(!of("login_duo", "/usr/bin/logger", "1000"));
+        assert!(!of("sudo", "/usr/sbin/login_duo", "998"));
+    }
+
+    #[test]
+    fn every_outcome_is_told_from_its_line() {
+        let who = Who {
+            duo_user: "a'b".to_owned(),
+            client: Some("192.0.2.7".to_owned()),
+        };
+        for outcome in OUTCOMES {
+            let text = verdict::line(&Verdict::new(outcome, "why"), &who);
+            let found = outcomes(vec![(String::new(), text.clone())]);
+            assert_eq!(
+                found.first().map(|line| line.outcome),
+                Some(outcome),
+                "{text}"
+            );
+        }
+        let text = verdict::asking_line(&who);
+        assert!(outcomes(vec![(String::new(), text)]).is_empty());
+    }
+}
