@@ -197,7 +197,7 @@ pub fn with_systemd_a_restart_takes_it_back() {
     enable(&["--confirm", "10m"]).succeeds();
     assert!(
         said().contains("systemd-run --quiet --on-active=600 ")
-            && said().contains("--unit=login_duo-confirm"),
+            && said().contains("--unit=login_duo-confirm-due /usr/sbin/duoctl confirm --no\n"),
         "{}",
         said()
     );

@@ -291,6 +291,8 @@ fn everything() -> Vec<machine::Test> {
             an_exemption_that_the_group_overrides_is_told_of,
             after_enabling_the_check_has_no_complaint_of_sshd,
             disable_tells_of_a_line_by_hand_that_still_asks,
+        }
+        (enable::cases): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             a_key_with_a_command_of_its_own_never_becomes_a_shell,
             an_account_that_gets_a_shell_is_not_exempt,
             keys_that_cannot_be_read_are_said,
@@ -299,6 +301,8 @@ fn everything() -> Vec<machine::Test> {
             a_machine_whose_sshd_has_never_run,
             a_match_block_that_opens_a_way_past_is_refused,
             for_everybody_somebody_must_have_another_way_in,
+        }
+        (enable::layouts): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             every_layout_comes_back_byte_for_byte,
             a_link_to_the_configuration_stays_a_link,
             a_second_run_changes_and_reloads_nothing_and_another_group_replaces,

@@ -18,8 +18,12 @@ use crate::finding::quoted;
 use crate::ssh::replace::remove;
 use crate::ssh::tool::{ask, has_systemd, systemctl, tool};
 
-/// The name of the unit and of the timer.
+/// The unit that runs when the machine starts, before sshd.
 const UNIT: &str = "login_duo-confirm";
+
+/// The timer, with a unit of its own: systemd would not reload sshd as long as
+/// one runs that is ordered before it.
+const TIMER: &str = "login_duo-confirm-due";
 
 /// Where the administrator's own units are.
 const UNITS: &str = "/etc/systemd/system";
@@ -60,7 +64,7 @@ impl Timer {
         match self {
             Timer::None => {}
             Timer::Systemd => {
-                systemctl(&["stop", &format!("{UNIT}.timer")]);
+                systemctl(&["stop", &format!("{TIMER}.timer")]);
                 remove_unit();
                 systemctl(&["daemon-reload"]);
             }
@@ -107,7 +111,9 @@ fn with_systemd(span: Duration) -> Result<Timer, String> {
         .arg("--quiet")
         .arg(format!("--on-active={}", span.as_secs()))
         .arg("--timer-property=AccuracySec=1s")
-        .arg(format!("--unit={UNIT}"));
+        .arg(format!("--unit={TIMER}"))
+        .arg(own_file()?)
+        .args(["confirm", "--no"]);
     let said = ask(command);
     match said.good {
         true => Ok(Timer::Systemd),
