@@ -197,3 +197,15 @@ fn the_documents_show_the_lines_that_duoctl_writes() {
     let page = document("man/login_duo.8");
     assert!(page.contains(&with_indent("")) && page.contains(&with_indent("    ")));
 }
+
+#[test]
+fn the_picture_of_a_login_is_drawn_from_the_transcript() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/draw-login");
+    let drawn = Command::new(script).output().expect("docs/draw-login");
+    let picture = String::from_utf8(drawn.stdout).expect("plain text");
+    assert!(
+        picture == document("docs/login.svg"),
+        "docs/draw-login > docs/login.svg"
+    );
+    assert!(picture.contains("Success. Logging you in..."));
+}
