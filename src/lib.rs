@@ -77,11 +77,7 @@ fn log_in(
     standing: Standing,
     caller: Caller,
 ) -> ExitCode {
-    let mut parent = start_child(invocation, standing, caller);
-    let report = match &mut parent {
-        Ok(parent) => Ok(parent.wait()),
-        Err(error) => Err(error.clone()),
-    };
+    let report = start_child(invocation, standing, caller).map(Parent::wait);
     // The parent drops its privileges here too if the fork failed: no answer of a
     // directory service is parsed as root.
     // A process that is still root's writes nothing that its caller could choose.
@@ -100,9 +96,6 @@ fn log_in(
     let judgement = verdict::judge(report, otherwise);
     if let Some((verdict, who)) = &judgement.to_log {
         Log::open(invocation.sink).verdict(verdict, who);
-        if let Ok(parent) = &mut parent {
-            parent.has_logged();
-        }
     }
     match judgement.to_show {
         ToShow::Nothing => {}

@@ -24,11 +24,11 @@ use nix::unistd::Pid;
 
 pub use accounts::Accounts;
 pub use sshd::{DOCUMENTED, Sshd};
-pub use syslog::Line;
+pub use syslog::{Line, is_final};
 pub use trials::{Test, run_tests};
 
 use crate::support::{PATIENCE, Sandbox, wait_until};
-use syslog::{Syslog, is_final};
+use syslog::Syslog;
 
 /// How `login_duo` is installed, and who calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

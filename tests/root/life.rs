@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::machine::{INSTALLS, Install, World, process};
+use crate::machine::{INSTALLS, Install, World, is_final, process};
 use crate::support::{Terminal, TerminalSize, ended, run, start, wait_until};
 
 const MENU: &str = "Passcode or option (1-";
@@ -156,9 +156,16 @@ pub fn a_stopped_child_does_not_hold_the_parent_for_ever() {
         text.contains("Aborted Duo login for 'manual' from 192.0.2.7: hung up")
     });
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    // Whoever stopped it may let it go on: it leaves at once, and adds nothing.
+    // Whoever stopped it may let it go on: it leaves at once. It cannot know whether
+    // the parent's line has come, so it says the same again.
     send(Signal::SIGCONT, sandboxed);
-    world.final_line();
+    world.wait_until_empty();
+    let finals = || {
+        let lines = world.log().into_iter().map(|line| line.text);
+        lines.filter(|text| is_final(text)).collect::<Vec<String>>()
+    };
+    wait_until(|| finals().len() == 2, || format!("{:#?}", finals()));
+    assert_eq!(finals()[0], finals()[1]);
     assert_eq!(ended(child).stdout(), "");
 }
 

@@ -211,7 +211,7 @@ impl OwnName {
             .map_err(|errno| Error::fault("find this host's name", errno.desc()))?
             .to_string_lossy()
             .into_owned();
-        let deadline = waiter.deadline_in(patience);
+        let deadline = waiter.now() + patience;
         let asked = short.clone();
         let lookup = Lookup::start("own name", names, move |names| names.full_name(&asked))?;
         Ok(OwnName {

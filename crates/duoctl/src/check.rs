@@ -262,7 +262,7 @@ fn run_child(
             1
         }
     };
-    privsep::separate(standing, caller, user, file, child).map(|mut parent| parent.wait())
+    privsep::separate(standing, caller, user, file, child).map(privsep::Parent::wait)
 }
 
 /// The child's half. Returns its exit status.

@@ -118,7 +118,7 @@ fn configuration(wanted: &Support, start: &Start) -> Read {
     };
     let file = Some(opened.file);
     let ended = privsep::separate(start.standing, caller, user.as_ref(), file, child)
-        .map(|mut parent| parent.wait());
+        .map(privsep::Parent::wait);
     match ended {
         Ok(ended) if ended.end == End::Exited(0) => {
             serde_json::from_slice(&ended.records).unwrap_or(Read::Unreadable)

@@ -77,7 +77,7 @@ pub fn run(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
         Some(opened.file),
         |confined, ends| child(wanted, start, confined, ends),
     )
-    .map(|mut parent| parent.wait())
+    .map(privsep::Parent::wait)
     .map_err(failed)?;
     let _ = start.inherited.restore_signals();
 

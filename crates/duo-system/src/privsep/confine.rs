@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::socket::{SockType, UnixAddr, getpeername, getsockopt, sockopt};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 use nix::unistd::{chdir, close, dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::ids::{forbid_tracing, irrevocably_become_the_privsep_user};
@@ -100,9 +100,24 @@ fn is_pipe(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// The type of `fd`, as this kernel knows it: a file system of the caller's own is
+/// not asked, since it may never answer.
 fn file_type(fd: BorrowedFd<'_>) -> Option<SFlag> {
-    let mode = fstat(fd).ok()?.st_mode;
-    Some(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT)
+    let mut status = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: statx reads an empty path and writes one status, which is zeroed and so
+    // a valid value whether or not the call succeeds.
+    let (result, mode) = unsafe {
+        let result = libc::statx(
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            libc::STATX_TYPE,
+            status.as_mut_ptr(),
+        );
+        (result, status.assume_init().stx_mode)
+    };
+    let kind = SFlag::from_bits_truncate(libc::mode_t::from(mode)) & SFlag::S_IFMT;
+    (result == 0).then_some(kind)
 }
 
 /// Shortens the resolver's waits: three name servers that do not answer cost 10 s

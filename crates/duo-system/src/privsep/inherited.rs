@@ -10,7 +10,7 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
 };
 
-use super::interrupt::handle_alarms;
+use super::interrupt::{handle_alarms, leave_alarms};
 
 /// Whether SIGPIPE was ignored when this program was started.
 static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
@@ -69,6 +69,10 @@ pub fn take_over(name: &'static CStr) -> Result<Inherited, Error> {
     };
     dispositions.push((Signal::SIGPIPE, plain_action(at_start)));
     dispositions.push((Signal::SIGALRM, handle_alarms()?));
+    // The caller may have blocked it.
+    let alarm: SigSet = std::iter::once(Signal::SIGALRM).collect();
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&alarm), None)
+        .map_err(|errno| Error::fault("unblock a signal", errno.desc()))?;
     // Where SIGCHLD is ignored, the kernel drops the child's exit status. A login
     // that is stopped by Ctrl-Z would keep the terminal in the middle of a question.
     for (signal, handler) in [
@@ -92,6 +96,7 @@ impl Inherited {
     /// # Errors
     /// [`Error::Fault`] if a disposition or the mask cannot be set.
     pub fn restore_signals(&self) -> Result<(), Error> {
+        leave_alarms();
         for (signal, action) in &self.dispositions {
             // SAFETY: the action was in force at the start, or is SIG_DFL or SIG_IGN.
             unsafe { sigaction(*signal, action) }

@@ -37,6 +37,11 @@ pub(super) fn handle_alarms() -> Result<SigAction, Error> {
     Ok(before)
 }
 
+/// From here on no call is interrupted: SIGALRM is the session's again.
+pub(super) fn leave_alarms() {
+    IS_HANDLED.store(false, Ordering::Relaxed);
+}
+
 /// Calls `call`, which makes one system call in the only thread that makes such
 /// calls. If it blocks, it fails with EINTR after a tenth of a second.
 pub(crate) fn interrupted_if_it_blocks<T>(call: impl FnOnce() -> T) -> T {

@@ -18,7 +18,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::system_words;
-use crate::wait::LifePipe;
 
 /// The parent, while the child runs.
 pub struct Parent {
@@ -54,7 +53,7 @@ impl Parent {
     /// Waits until the child has ended or the person has left, and reaps the
     /// child. A parent that can wait no longer lets the child go: the child then
     /// logs that, and its line stays the only one.
-    pub fn wait(&mut self) -> Report {
+    pub fn wait(mut self) -> Report {
         const UNWATCHED: Option<Departure> = Some(Departure::Unwatched);
         let mut records = Vec::new();
         let mut left = self.read_records(&mut records).unwrap_or(UNWATCHED);
@@ -72,13 +71,6 @@ impl Parent {
             .or(signalled)
             .or(polled.map_or(UNWATCHED, |polled| polled.left));
         Report { records, left, end }
-    }
-
-    /// Tells a child that does not end that this process has written the final line
-    /// of the login, so that the child writes none.
-    pub fn has_logged(&mut self) {
-        // If the child has ended, nobody needs to know.
-        let _ = self.life.write_all(&[LifePipe::LOGGED]);
     }
 
     /// Reads the records that the child writes once it knows that the person has

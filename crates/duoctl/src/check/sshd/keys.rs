@@ -127,8 +127,7 @@ fn read_as(
     };
     let caller = Caller::of_this_process();
     let report = with_watched_signals_blocked(|| {
-        privsep::separate(standing, caller, Some(&owner), None, child)
-            .map(|mut parent| parent.wait())
+        privsep::separate(standing, caller, Some(&owner), None, child).map(privsep::Parent::wait)
     })?
     .map_err(|error| error.to_string())?;
     if report.left.is_some() {
