@@ -224,7 +224,7 @@ do_install() {
         return 0
     fi
     install_all 4755 755
-    [ -n "$DESTDIR" ] || say "$(fill_in)then: $duoctl enable ssh"
+    [ -n "$DESTDIR" ] || say "$(fill_in)then: $duoctl check, and for a group at first: $duoctl enable ssh --group GROUP --confirm 10m"
     [ -z "$DESTDIR" ] || say "the package must create the system user '$USER_NAME', and own these files as root:root"
 }
 

@@ -139,7 +139,7 @@ pub fn uninstall_refuses_while_an_install_elsewhere_is_enabled() {
     };
     let said = elsewhere(&["--binary", PROGRAM]).succeeds();
     assert!(
-        said.contains("then: /usr/local/sbin/duoctl enable ssh"),
+        said.contains("then: /usr/local/sbin/duoctl check, and for a group at first: "),
         "{said}"
     );
     machine.configure();

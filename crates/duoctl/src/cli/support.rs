@@ -24,7 +24,7 @@ const FILE: &str = "duoctl-support.tar";
 pub fn command() -> Command {
     subcommand("support")
         .about("Write a report for whoever helps you, without secrets")
-        .override_usage("duoctl support [-c FILE] [--sshd-config FILE] [--yes] [--json] [REPORT]")
+        .override_usage("duoctl support [-c FILE] [--sshd-config FILE] [--yes] [--dry-run]\n                      [--json] [REPORT]")
         .after_help(
             "The report holds numbers and words of this program's own: no name, no address,\n\
              no line of any file. It is shown before it is written. Exit status: 0 written,\n\

@@ -205,7 +205,7 @@ fn push_delay() -> Arg {
     option(
         "push-delay",
         "SECONDS",
-        "How long a person takes to answer [default: 2]",
+        "How long a person takes to answer [default: 3]",
     )
     .value_parser(|text: &str| {
         let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
@@ -284,7 +284,7 @@ fn demo(matches: &ArgMatches) -> Demo {
 }
 
 fn delay(matches: &ArgMatches) -> Duration {
-    one(matches, "push-delay").unwrap_or(Duration::from_secs(2))
+    one(matches, "push-delay").unwrap_or(Duration::from_secs(3))
 }
 
 fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
