@@ -189,14 +189,16 @@ impl<'a> Client<'a> {
             let answer = self.send(endpoint, parameters, answer_within)?;
             let trouble = match reply::read(answer.status, &answer.body) {
                 Ok(response) => {
-                    self.answered |= response.has_result();
+                    if response.has_result() {
+                        self.note_an_answer();
+                    }
                     return Ok(response);
                 }
                 Err(trouble) => trouble,
             };
             match trouble.kind {
                 Kind::RateLimited => {
-                    self.answered = true;
+                    self.note_an_answer();
                     self.back_off(&answer, trouble.error)?;
                 }
                 Kind::Clock => self.ask_the_time(&trouble.error)?,
@@ -209,6 +211,11 @@ impl<'a> Client<'a> {
                 Kind::Final => return Err(trouble.error),
             }
         }
+    }
+
+    fn note_an_answer(&mut self) {
+        self.answered = true;
+        self.waiter.stop_proving();
     }
 
     /// Sends a request until there is an answer, again only where the request may be

@@ -16,8 +16,8 @@ use duo_wire::Departure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// The longest that one system call waits. What it takes longer, this process did
-/// not run.
+/// The longest that one system call waits while the alibi may be asked for. What it
+/// takes longer, this process did not run.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// A process is late by so much on any busy machine.
@@ -143,6 +143,8 @@ pub struct Waiter<'a> {
     missing: Cell<Duration>,
     /// All the time of which that is a part.
     passed: Cell<Duration>,
+    /// The longest that one system call waits.
+    slice: Cell<Duration>,
     tick: RefCell<Option<(Instant, Tick)>>,
 }
 
@@ -156,6 +158,7 @@ impl<'a> Waiter<'a> {
             seen: Cell::new(clock.now()),
             missing: Cell::new(Duration::ZERO),
             passed: Cell::new(Duration::ZERO),
+            slice: Cell::new(SLICE),
             tick: RefCell::new(None),
         }
     }
@@ -172,6 +175,12 @@ impl<'a> Waiter<'a> {
         let now = self.now();
         self.seen.set(now);
         now + span
+    }
+
+    /// Duo has answered, so `safe` opens no door any more and nobody asks for the
+    /// alibi: from here on this process need not wake up to prove that it runs.
+    pub fn stop_proving(&self) {
+        self.slice.set(Duration::MAX);
     }
 
     /// Looks, without waiting, whether the parent still waits for this process.
@@ -271,7 +280,7 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// Waits at most for a [`SLICE`], and not beyond `deadline` nor the next tick.
+    /// Waits at most for a slice, and not beyond `deadline` nor the next tick.
     /// Returns whether what is wanted has come.
     fn wait_a_slice(
         &self,
@@ -280,10 +289,12 @@ impl<'a> Waiter<'a> {
     ) -> Result<bool, Error> {
         let next_tick = self.tick.borrow().as_ref().map(|(at, _)| *at);
         let end = next_tick.map_or(deadline, |at| at.min(deadline));
-        let left = end.saturating_duration_since(self.now()).min(SLICE);
+        let left = end
+            .saturating_duration_since(self.now())
+            .min(self.slice.get());
         // Rounded up, so that a wait does not end before its deadline.
         let rounded = left.saturating_add(Duration::from_micros(999));
-        let timeout = PollTimeout::try_from(rounded).unwrap_or(PollTimeout::ZERO);
+        let timeout = PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX);
         let life = self.life.map(|life| (life.as_fd(), PollFlags::POLLIN));
         let watched = life.into_iter().chain(wanted);
         let mut fds: Vec<PollFd<'_>> = watched.map(|(fd, event)| PollFd::new(fd, event)).collect();
