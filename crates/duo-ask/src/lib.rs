@@ -153,7 +153,7 @@ impl Child<'_> {
         // otherwise.
         let verdict = match ends.life.look() {
             Err(error) if verdict.outcome.opens() => {
-                Verdict::new(Outcome::Aborted, format!("{error} after Duo's yes"))
+                verdict::aborted(&error.to_string(), Some(verdict.outcome))
             }
             _ => verdict,
         };

@@ -198,15 +198,15 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
     let opens = says_yes && who.is_some() && logged == Logged::Yes;
     let who = who.unwrap_or(otherwise);
     match (report.left, report.end, verdict) {
-        (Some(left), _, _) => {
-            let after = if says_yes { " after Duo's yes" } else { "" };
-            let why = format!("{}{after}", left.reason());
+        (Some(left), _, verdict) => {
+            let known = verdict.ok().map(|verdict| verdict.outcome);
+            let aborted = aborted(left.reason(), known);
             // The child has logged that Duo allowed the login, and that must not
             // be the last line of a login that is denied.
             let logged = if says_yes { Logged::No } else { logged };
             Judgement {
                 to_show: ToShow::Departure(left),
-                ..denied(Verdict::new(Outcome::Aborted, why), who, logged)
+                ..denied(aborted, who, logged)
             }
         }
         (None, End::Exited(0), Ok(verdict)) if opens => Judgement {
@@ -233,6 +233,17 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
         }
         (None, End::Stuck, _) => denied(fault("the child does not end"), who, Logged::No),
     }
+}
+
+/// The verdict on a login that ended for the reason `why` after its outcome was
+/// `known`. A yes that came too late is told as what it was.
+pub fn aborted(why: &str, known: Option<Outcome>) -> Verdict {
+    let after = match known {
+        Some(Outcome::Successful | Outcome::Skipped) => " after Duo's yes",
+        Some(Outcome::Bypassed | Outcome::Failsafe) => " after a yes without Duo",
+        _ => "",
+    };
+    Verdict::new(Outcome::Aborted, format!("{why}{after}"))
 }
 
 /// Whether the child's line in the log is the final line of this login.

@@ -287,6 +287,11 @@ impl<'a> Waiter<'a> {
         wanted: Option<(BorrowedFd<'_>, PollFlags)>,
         deadline: Instant,
     ) -> Result<bool, Error> {
+        if let Some(life) = self.life
+            && life.parent_gone.get().is_some()
+        {
+            return Err(life.error());
+        }
         let next_tick = self.tick.borrow().as_ref().map(|(at, _)| *at);
         let end = next_tick.map_or(deadline, |at| at.min(deadline));
         let left = end

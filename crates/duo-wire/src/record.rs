@@ -121,6 +121,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Successful,
+        Outcome::Skipped,
+        Outcome::Bypassed,
+        Outcome::Failed,
+        Outcome::Aborted,
+        Outcome::Failsafe,
+        Outcome::Failsecure,
+        Outcome::Error,
+    ];
+
     /// Whether this outcome opens the door.
     pub fn opens(self) -> bool {
         match self {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use duo_policy::text::Charset;
+use duo_system::configuration;
 
 pub use adopt::{Adopt, Way};
 pub use check::{Check, Used};
@@ -288,6 +289,18 @@ fn value(name: &'static str) -> Arg {
     Arg::new(name)
         .value_parser(clap::value_parser!(OsString))
         .action(ArgAction::Set)
+}
+
+/// `-c FILE`, where a command reads the configuration of login_duo.
+fn config() -> Arg {
+    value("config")
+        .short('c')
+        .long("config")
+        .value_name("FILE")
+        .help(format!(
+            "Configuration [default: {}/login_duo.conf]",
+            configuration::FOLDER
+        ))
 }
 
 /// The value of an option that is a path.

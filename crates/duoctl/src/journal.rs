@@ -65,18 +65,6 @@ pub struct Line {
     pub text: String,
 }
 
-/// All outcomes that a line can have.
-const OUTCOMES: [Outcome; 8] = [
-    Outcome::Successful,
-    Outcome::Skipped,
-    Outcome::Bypassed,
-    Outcome::Failed,
-    Outcome::Aborted,
-    Outcome::Failsafe,
-    Outcome::Failsecure,
-    Outcome::Error,
-];
-
 /// Reads the last lines. `program` is login_duo's file, `child` the user id of its child.
 pub fn read(program: &Path, child: Option<u32>) -> Journal {
     if let Some(lines) = from_journal(program, child) {
@@ -105,7 +93,7 @@ type Logged = (String, String);
 /// The last line of each login; those in between are not outcomes.
 fn outcomes(lines: Vec<Logged>) -> Vec<Line> {
     let line = |(when, text): Logged| {
-        let outcome = OUTCOMES
+        let outcome = Outcome::ALL
             .into_iter()
             .find(|outcome| is_of(*outcome, &text))?;
         Some(Line {
@@ -298,7 +286,7 @@ mod tests {
             duo_user: "a'b".to_owned(),
             client: Some("192.0.2.7".to_owned()),
         };
-        for outcome in OUTCOMES {
+        for outcome in Outcome::ALL {
             let text = verdict::line(&Verdict::new(outcome, "why"), &who);
             let found = outcomes(vec![(String::new(), text.clone())]);
             assert_eq!(

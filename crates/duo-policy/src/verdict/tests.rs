@@ -86,20 +86,9 @@ fn what_an_http_answer_means_to_failmode() {
     assert!(limited.is_err_and(|trouble| trouble.kind == Kind::RateLimited));
 }
 
-const OUTCOMES: [Outcome; 8] = [
-    Outcome::Successful,
-    Outcome::Skipped,
-    Outcome::Bypassed,
-    Outcome::Failed,
-    Outcome::Aborted,
-    Outcome::Failsafe,
-    Outcome::Failsecure,
-    Outcome::Error,
-];
-
 #[test]
 fn motd_is_for_everybody_who_is_let_in() {
-    for outcome in OUTCOMES {
+    for outcome in Outcome::ALL {
         let verdict = Verdict::new(outcome, "").with_motd(true);
         assert_eq!(verdict.motd, outcome.opens(), "{outcome:?}");
     }
@@ -217,7 +206,7 @@ fn both_keys_open_and_leave_nothing_to_log() {
 
 #[test]
 fn each_outcome_opens_or_denies_by_its_own_word() {
-    for outcome in OUTCOMES {
+    for outcome in Outcome::ALL {
         let said = records(&Verdict::new(outcome, ""));
         let status = i32::from(!outcome.opens());
         let judgement = judged(said.as_bytes(), End::Exited(status));
@@ -295,6 +284,20 @@ fn a_person_who_leaves_after_the_yes_has_a_line_more_and_no_session() {
             Some("Aborted Duo login for 'alice' from 192.0.2.7: hung up after Duo's yes")
         );
     }
+}
+
+#[test]
+fn the_line_of_who_leaves_after_a_yes_does_not_say_that_duo_gave_a_yes_that_it_did_not() {
+    let tail = |known| aborted("hung up", known).detail;
+    for outcome in Outcome::ALL {
+        let expected = match outcome {
+            Outcome::Successful | Outcome::Skipped => "hung up after Duo's yes",
+            Outcome::Bypassed | Outcome::Failsafe => "hung up after a yes without Duo",
+            _ => "hung up",
+        };
+        assert_eq!(tail(Some(outcome)), expected);
+    }
+    assert_eq!(tail(None), "hung up");
 }
 
 #[test]

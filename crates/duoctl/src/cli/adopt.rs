@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 use duo_system::configuration;
 
-use super::{Common, everywhere, flag, path, subcommand, text, value};
+use super::{Common, config, everywhere, flag, path, subcommand, text, value};
 
 /// `adopt` as it was asked for.
 pub struct Adopt {
@@ -58,16 +58,7 @@ pub fn command() -> Command {
                 .requires("back")
                 .help(format!("Who tries Duo's program first [default: {NOBODY}]")),
         )
-        .arg(
-            value("config")
-                .short('c')
-                .long("config")
-                .value_name("FILE")
-                .help(format!(
-                    "Configuration [default: {}/login_duo.conf]",
-                    configuration::FOLDER
-                )),
-        )
+        .arg(config())
 }
 
 /// Its options as they were given.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command};
 use duo_system::configuration;
 
-use super::{Common, flag, path, subcommand, text, value};
+use super::{Common, config, flag, path, subcommand, text, value};
 
 /// What `check` shall look at, and how it shall read.
 pub struct Check {
@@ -59,16 +59,7 @@ pub fn command() -> Command {
             "Rings no phone. Exit status: 0 all good, 1 something would deny a login or\n\
              open the door wrongly, 2 warnings only, 64 wrong usage.",
         )
-        .arg(
-            value("config")
-                .short('c')
-                .long("config")
-                .value_name("FILE")
-                .help(format!(
-                    "Configuration [default: {}/login_duo.conf]",
-                    configuration::FOLDER
-                )),
-        )
+        .arg(config())
         .arg(
             flag("json")
                 .long("json")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 use duo_system::configuration;
 
-use super::{Common, flag, path, subcommand, value};
+use super::{Common, config, flag, path, subcommand, value};
 
 /// `status` as it was asked for.
 pub struct Status {
@@ -21,16 +21,7 @@ pub fn command() -> Command {
         .about("Tell on one screen what is enabled and how logins came out")
         .override_usage("duoctl status [-c FILE] [--sshd-config FILE] [--json]")
         .after_help("Rings no phone. Exit status: 0 told, 1 it could not be looked at.")
-        .arg(
-            value("config")
-                .short('c')
-                .long("config")
-                .value_name("FILE")
-                .help(format!(
-                    "Configuration [default: {}/login_duo.conf]",
-                    configuration::FOLDER
-                )),
-        )
+        .arg(config())
         .arg(
             value("sshd-config")
                 .long("sshd-config")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 use duo_system::configuration;
 
-use super::{Common, flag, path, subcommand, value};
+use super::{Common, config, flag, path, subcommand, value};
 
 /// `support` as it was asked for.
 pub struct Support {
@@ -35,16 +35,7 @@ pub fn command() -> Command {
                 .value_name("REPORT")
                 .help(format!("The file to write, a tar [default: {FILE}]")),
         )
-        .arg(
-            value("config")
-                .short('c')
-                .long("config")
-                .value_name("FILE")
-                .help(format!(
-                    "Configuration [default: {}/login_duo.conf]",
-                    configuration::FOLDER
-                )),
-        )
+        .arg(config())
         .arg(
             value("sshd-config")
                 .long("sshd-config")

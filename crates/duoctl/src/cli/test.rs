@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 use duo_system::configuration;
 
-use super::{Common, flag, path, subcommand, text, value};
+use super::{Common, config, flag, path, subcommand, text, value};
 
 /// `test` as it was asked for.
 pub struct Test {
@@ -36,16 +36,7 @@ pub fn command() -> Command {
                 .value_name("USER")
                 .help("Whose login to try"),
         )
-        .arg(
-            value("config")
-                .short('c')
-                .long("config")
-                .value_name("FILE")
-                .help(format!(
-                    "Configuration [default: {}/login_duo.conf]",
-                    configuration::FOLDER
-                )),
-        )
+        .arg(config())
         .arg(
             value("duo-user")
                 .short('f')
