@@ -159,6 +159,8 @@ mod tests {
     fn a_process_knows_its_own_session() {
         let own = Session::of_this_process();
         assert!(own.is_same(&Session::of_this_process()));
-        assert!(own.leader.is_some());
+        // The leader may have ended, or stand outside of this container; the
+        // program that started this test runs.
+        assert!(own.leader.is_some() || !own.ancestors.is_empty());
     }
 }
