@@ -4,9 +4,10 @@
 //! like a Duo that is down. So the helper moves itself to the root of each hierarchy
 //! while it is root (docs/security.md, *Causes removed*).
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use duo_policy::error::Error;
 
@@ -14,26 +15,14 @@ use duo_policy::error::Error;
 /// version 1, such as systemd's own, are left as they are.
 const CONTROLLERS: [&str; 6] = ["freezer", "cpu", "cpuset", "memory", "blkio", "pids"];
 
-/// The files of a control group that decide what becomes of its processes.
-const CONTROLS: [&str; 9] = [
-    "",
-    "cgroup.procs",
-    "cgroup.freeze",
-    "cgroup.kill",
-    "cgroup.subtree_control",
-    "cpu.max",
-    "memory.high",
-    "memory.max",
-    "freezer.state",
-];
-
-/// A hierarchy of control groups.
+/// A hierarchy of control groups, as far as it is mounted here.
 #[derive(Debug, PartialEq, Eq)]
 struct Hierarchy {
     /// Where it is mounted.
     root: PathBuf,
-    /// The control group of this process, below the root.
-    own: PathBuf,
+    /// The control group of this process, below the root. `None` if it is not below what
+    /// is mounted, so that nobody here can look at it.
+    own: Option<PathBuf>,
 }
 
 /// Moves this process to the root of each hierarchy. Where the kernel refuses that (some
@@ -43,20 +32,19 @@ struct Hierarchy {
 /// [`Error::Fault`] if someone else than root may still control this process.
 /// `failmode = safe` must not open then.
 pub fn leave() -> Result<(), Error> {
-    let unread = |error: std::io::Error| {
-        Error::fault("find the control groups", crate::system_words(&error))
-    };
+    let unread =
+        |error: io::Error| Error::fault("find the control groups", crate::system_words(&error));
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(unread)?;
     let groups = fs::read_to_string("/proc/self/cgroup").map_err(unread)?;
     for hierarchy in hierarchies(&mounts, &groups) {
-        if hierarchy.own.as_os_str().is_empty()
+        if hierarchy.own.as_deref() == Some(Path::new(""))
             || fs::write(hierarchy.root.join("cgroup.procs"), "0").is_ok()
         {
             continue;
         }
         if let Some(path) = hierarchy.controlled_by_another() {
             return Err(Error::Fault(format!(
-                "the control group '{}' is not root's alone, and could not be left",
+                "a control group could not be left, and '{}' is not root's alone",
                 path.display()
             )));
         }
@@ -66,28 +54,43 @@ pub fn leave() -> Result<(), Error> {
 
 impl Hierarchy {
     /// The first control of this process's group, or of one above it, that someone else
-    /// than root may use.
+    /// than root may use; the root if the group cannot be looked at.
     fn controlled_by_another(&self) -> Option<PathBuf> {
-        let mut groups: Vec<PathBuf> = self
-            .own
+        let Some(own) = &self.own else {
+            return Some(self.root.clone());
+        };
+        let mut groups: Vec<PathBuf> = own
             .ancestors()
             .filter(|part| !part.as_os_str().is_empty())
             .map(|part| self.root.join(part))
             .collect();
         groups.push(self.root.clone());
-        let controls = groups
-            .iter()
-            .flat_map(|group| CONTROLS.iter().map(|name| group.join(name)));
-        controls.into_iter().find(|path| !is_roots_alone(path))
+        groups.into_iter().find_map(anothers)
     }
 }
 
-/// Whether only root may change this file. One that is not there controls nothing.
-fn is_roots_alone(path: &Path) -> bool {
-    match fs::metadata(path) {
-        Ok(status) => status.uid() == 0 && status.mode() & 0o022 == 0,
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+/// The group itself, or the file in it, that someone else than root may change; the group
+/// if it cannot be looked at.
+fn anothers(group: PathBuf) -> Option<PathBuf> {
+    let is_roots = |status: io::Result<Metadata>| {
+        status.is_ok_and(|status| status.uid() == 0 && status.mode() & 0o022 == 0)
+    };
+    let Some(entries) = fs::read_dir(&group)
+        .ok()
+        .filter(|_| is_roots(fs::metadata(&group)))
+    else {
+        return Some(group);
+    };
+    for entry in entries {
+        let Ok(entry) = entry else {
+            return Some(group);
+        };
+        // A folder in it is another control group.
+        if entry.file_type().is_ok_and(|kind| !kind.is_dir()) && !is_roots(entry.metadata()) {
+            return Some(entry.path());
+        }
     }
+    None
 }
 
 /// The hierarchies that are mounted and that can stop or slow this process, from the
@@ -106,30 +109,36 @@ fn hierarchies(mounts: &str, groups: &str) -> Vec<Hierarchy> {
         let stops = controllers
             .split(',')
             .find(|name| CONTROLLERS.contains(name));
-        let root = match (is_second_version, stops) {
+        let mount = match (is_second_version, stops) {
             (true, _) => mounted(mounts, "cgroup2", None),
             (false, Some(name)) => mounted(mounts, "cgroup", Some(name)),
             (false, None) => None,
         };
-        if let Some(root) = root {
-            let own = PathBuf::from(own.trim_start_matches('/'));
+        if let Some((mounted_group, root)) = mount {
+            let own = Path::new(own).strip_prefix(mounted_group).ok();
+            // `..` leads out of the control group namespace.
+            let own = own.filter(|own| !own.components().any(|part| part == Component::ParentDir));
+            let own = own.map(Path::to_owned);
             found.push(Hierarchy { root, own });
         }
     }
     found
 }
 
-/// Where a file system of this type, with this option, is mounted.
-fn mounted(mounts: &str, kind: &str, option: Option<&str>) -> Option<PathBuf> {
+/// Which control group of a file system of this type, with this option, is mounted, and
+/// where.
+fn mounted<'a>(mounts: &'a str, kind: &str, option: Option<&str>) -> Option<(&'a Path, PathBuf)> {
     mounts.lines().find_map(|line| {
-        // proc_pid_mountinfo(5): the mount point is the fifth field; after ` - ` come the
-        // type, the source and the options of the file system.
+        // proc_pid_mountinfo(5): the fourth field is what is mounted, the fifth where; after
+        // ` - ` come the type, the source and the options of the file system.
         let (before, after) = line.split_once(" - ")?;
         let mut after = after.split(' ');
         let is_kind = after.next() == Some(kind);
         let mut options = after.nth(1).unwrap_or_default().split(',');
         let fits = is_kind && option.is_none_or(|name| options.any(|option| option == name));
-        fits.then(|| before.split(' ').nth(4).map(PathBuf::from))?
+        let mut fields = before.split(' ').skip(3);
+        let (what, place) = (fields.next()?, fields.next()?);
+        fits.then(|| (Path::new(what), PathBuf::from(place)))
     })
 }
 
@@ -144,26 +153,32 @@ mod tests {
             31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
             32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
             33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
-            34 30 0:30 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n";
+            34 30 0:30 /box /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n\
+            35 30 0:31 /box /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
         let groups = "\
-            5:freezer:/mine:with:colons\n\
+            6:pids:/other\n\
+            5:freezer:/box/mine:with:colons\n\
             4:cpu,cpuacct:/\n\
             2:net_cls:/x\n\
             1:name=systemd:/user.slice\n\
             0::/user.slice/a\n";
-        let hierarchy = |root: &str, own: &str| Hierarchy {
+        let hierarchy = |root: &str, own: Option<&str>| Hierarchy {
             root: root.into(),
-            own: own.into(),
+            own: own.map(PathBuf::from),
         };
         assert_eq!(
             hierarchies(mounts, groups),
             [
-                hierarchy("/sys/fs/cgroup/freezer", "mine:with:colons"),
-                hierarchy("/sys/fs/cgroup/cpu,cpuacct", ""),
-                hierarchy("/sys/fs/cgroup/unified", "user.slice/a"),
+                hierarchy("/sys/fs/cgroup/pids", None),
+                hierarchy("/sys/fs/cgroup/freezer", Some("mine:with:colons")),
+                hierarchy("/sys/fs/cgroup/cpu,cpuacct", Some("")),
+                hierarchy("/sys/fs/cgroup/unified", Some("user.slice/a")),
             ]
         );
         assert_eq!(hierarchies("", groups), []);
+        let outside = hierarchies(mounts, "0::/../x\n");
+        assert_eq!(outside, [hierarchy("/sys/fs/cgroup/unified", None)]);
+        assert!(outside[0].controlled_by_another().is_some());
     }
 
     #[test]
@@ -173,7 +188,7 @@ mod tests {
         fs::create_dir_all(&own).unwrap();
         let hierarchy = Hierarchy {
             root: root.path().to_owned(),
-            own: "a/b".into(),
+            own: Some("a/b".into()),
         };
         let is_root = fs::metadata(&own).unwrap().uid() == 0;
         assert_eq!(hierarchy.controlled_by_another().is_none(), is_root);
