@@ -8,12 +8,15 @@ use super::namespaces;
 /// Whether missing means failed. What is shipped is measured in a run of its own.
 pub fn required(needs: &[&str]) -> bool {
     let required = std::env::var("LOGIN_DUO_E2E").is_ok_and(|value| value == "required");
-    required && !needs.contains(&"shipped")
+    // Not every distribution has sudo-rs.
+    let optional = ["shipped", "sudo-rs"];
+    required && !needs.iter().any(|need| optional.contains(need))
 }
 
 /// The first thing that is missing, in words. Programs stand by name; `root` is
 /// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
 /// `tracing` one who may trace, `user namespaces` those of an ordinary user,
+/// `PAM` is Linux-PAM with pam_unix, `sudo-rs` a sudo that is it,
 /// `paramiko` the library, `Duo's C program` the one of `LOGIN_DUO_C_PROGRAM`;
 /// `shipped` is the binary as it is shipped.
 pub fn missing(needs: &[&str]) -> Option<String> {
@@ -31,6 +34,11 @@ pub fn missing(needs: &[&str]) -> Option<String> {
             .filter(|program| Path::new(program).is_file())
             .is_none()
             .then(|| "LOGIN_DUO_C_PROGRAM names no program".to_owned()),
+        "PAM" => find("cc")
+            .filter(|_| has_pam())
+            .is_none()
+            .then(|| "PAM, and cc for a program that asks it".to_owned()),
+        "sudo-rs" => sudo_rs().is_none().then(|| "sudo-rs".to_owned()),
         "paramiko" => (!succeeds(Command::new("/usr/bin/python3").args(["-c", "import paramiko"])))
             .then(|| "python3-paramiko".to_owned()),
         program => find(program).is_none().then(|| program.to_owned()),
@@ -43,6 +51,30 @@ pub fn find(program: &str) -> Option<String> {
         .iter()
         .map(|folder| format!("{folder}/{program}"))
         .find(|path| Path::new(path).exists())
+}
+
+/// Where sudo-rs is, under its own name or sudo's.
+pub fn sudo_rs() -> Option<String> {
+    let named = std::env::var("LOGIN_DUO_SUDO_RS").ok();
+    let places = ["/usr/lib/cargo/bin/sudo", "/usr/bin/sudo-rs"];
+    let places = places.into_iter().map(str::to_owned);
+    named
+        .into_iter()
+        .chain(places)
+        .find(|path| Path::new(path).is_file())
+}
+
+/// Where Linux-PAM looks for modules, by distribution.
+fn has_pam() -> bool {
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu/security",
+        "/usr/lib/aarch64-linux-gnu/security",
+        "/usr/lib64/security",
+        "/usr/lib/security",
+    ];
+    folders
+        .iter()
+        .any(|folder| Path::new(folder).join("pam_unix.so").exists())
 }
 
 /// Whether a command succeeds, whatever it says.

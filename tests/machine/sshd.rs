@@ -31,7 +31,13 @@ impl Sshd {
 
     /// Without a forced command.
     pub fn start_with(world: &World, lines: &str) -> Sshd {
-        let folder = world.sandbox.path().join(format!("sshd-{}", lines.len()));
+        Sshd::start_behind(world, "", lines)
+    }
+
+    /// With these lines before all others, so that they win, and those after them.
+    pub fn start_behind(world: &World, first: &str, lines: &str) -> Sshd {
+        let name = format!("sshd-{}-{}", first.len(), lines.len());
+        let folder = world.sandbox.path().join(name);
         fs::create_dir(&folder).unwrap();
         for key in ["host_key", "user_key"] {
             let made = Command::new("ssh-keygen")
@@ -44,7 +50,7 @@ impl Sshd {
         let config = folder.join("sshd_config");
         let at = folder.display();
         let text = format!(
-            "HostKey {at}/host_key\nAuthorizedKeysFile {at}/user_key.pub\nStrictModes no\n\
+            "{first}HostKey {at}/host_key\nAuthorizedKeysFile {at}/user_key.pub\nStrictModes no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
              PrintMotd no\nPrintLastLog no\nAcceptEnv DUO_PASSCODE LANG\nMaxSessions 200\n\
              {lines}"
@@ -114,6 +120,19 @@ impl Sshd {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.env("HOME", &self.folder).args(self.options());
+        command
+    }
+
+    /// A client for a person who answers what is asked.
+    pub fn asking_client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", &self.folder)
+            .env("TERM", "xterm")
+            .args(["-oBatchMode=no", "-oNumberOfPasswordPrompts=1"])
+            .args(self.options());
         command
     }
 

@@ -32,6 +32,7 @@ mod host;
 mod inheritance;
 mod install;
 mod life;
+mod pam;
 mod programs;
 mod standstill;
 #[path = "../support/mod.rs"]
@@ -319,6 +320,21 @@ fn everything() -> Vec<machine::Test> {
             disabled_nothing_waits,
             with_systemd_a_restart_takes_it_back,
             without_a_timer_nothing_is_enabled,
+        }
+        (pam::programs): ["root", "PAM", "pamtester"] {
+            pamtester_asks_duo,
+        }
+        (pam::programs): ["root", "PAM", "sudo"] {
+            sudo_asks_the_password_and_duo,
+        }
+        (pam::programs): ["root", "PAM", "su"] {
+            su_asks_the_password_and_duo,
+        }
+        (pam::programs): ["root", "PAM", "login"] {
+            login_asks_the_password_and_duo,
+        }
+        (pam::programs): ["root", "PAM", "sshd", "ssh"] {
+            sshd_asks_the_password_and_duo,
         }
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,

@@ -1,0 +1,4 @@
+//! The PAM module through the programs that ask it: a host of the tests' own, and
+//! pamtester, su, sudo, login and sshd, with the machine's pam_unix before it.
+
+pub mod programs;
