@@ -24,6 +24,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use accounts::Accounts;
+pub use needs::sudo_rs;
 pub use pam::{Asked, MODULE, PAM_UNIX, PASSWORD, PamWorld, code};
 pub use sshd::{DOCUMENTED, Sshd};
 pub use syslog::{Line, is_final};

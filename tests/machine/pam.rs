@@ -222,6 +222,17 @@ impl PamWorld {
         lines
     }
 
+    /// The final lines of the module's log.
+    pub fn finals(&self) -> Vec<String> {
+        let lines = self.module_lines().into_iter().map(|line| line.text);
+        lines.filter(|text| super::is_final(text)).collect()
+    }
+
+    /// Waits for a final line: its text.
+    pub fn wait_for_final(&self) -> String {
+        self.wait_for_log(super::is_final).text
+    }
+
     /// Waits for the first push, and returns the helper's two processes.
     pub fn wait_for_helper(&self) -> (i32, i32) {
         self.wait_for_push()
@@ -276,6 +287,18 @@ impl Asked {
         let codes = self.codes();
         assert_eq!(codes.len(), 1, "{:#?}", self.ended);
         codes[0]
+    }
+
+    /// By how many KiB the host's resident memory grew.
+    #[track_caller]
+    pub fn resident_growth(&self) -> i64 {
+        let grown = self.all("grown");
+        assert_eq!(grown.len(), 1, "{:#?}", self.ended);
+        let number = grown[0]
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse().ok());
+        number.expect("a number")
     }
 
     /// The prompts, visible ones.

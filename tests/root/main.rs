@@ -32,7 +32,7 @@ mod host;
 mod inheritance;
 mod install;
 mod life;
-mod pam;
+mod module;
 mod programs;
 mod standstill;
 #[path = "../support/mod.rs"]
@@ -321,20 +321,116 @@ fn everything() -> Vec<machine::Test> {
             with_systemd_a_restart_takes_it_back,
             without_a_timer_nothing_is_enabled,
         }
-        (pam::programs): ["root", "PAM", "pamtester"] {
+        (module::host): ["root", "PAM", "perl"] {
+            nothing_of_it_is_changed_whatever_comes_back,
+            nor_where_duo_is_down_or_the_configuration_is_broken,
+            many_authentications_leave_nothing_behind,
+            a_host_that_ignores_its_children_gets_the_verdict,
+            a_host_that_handles_its_children_hears_of_none,
+            a_host_that_reaps_whatever_ends_reaps_none,
+            a_host_with_eight_busy_threads_gets_the_verdict,
+            two_threads_get_each_their_own_verdict,
+            descriptors_0_to_2_closed_in_every_combination,
+            a_module_that_is_loaded_and_unloaded_stays_whole,
+            the_other_entry_points_say_nothing,
+            its_log_stays_the_hosts_and_ours_is_authpriv_with_its_pid,
+            a_host_that_is_not_root_is_told_so_and_never_succeeds,
+            conversations_of_every_kind,
+            a_host_killed_at_the_menu_ends_the_login,
+            a_host_killed_during_a_push_ends_the_login,
+            the_helper_has_signals_descriptors_and_environment_of_its_own,
+            a_hundred_at_once_get_each_their_own_verdict,
+        }
+        (module::host): ["root", "PAM", "nm", "readelf"] {
+            the_module_exports_its_entry_points_alone,
+        }
+        (module::codes): ["root", "PAM"] {
+            each_outcome_has_its_code_and_its_line,
+            an_account_that_there_is_not_is_unknown_and_duo_is_not_asked,
+            whoever_groups_do_not_select_passes_and_it_is_logged,
+            failmode_decides_where_duo_could_not_be_asked,
+            failmode_decides_nothing_once_duo_has_answered,
+            a_rate_limit_followed_by_an_error_does_not_open,
+            a_service_that_says_nothing_does_not_hold_it_for_ever,
+            a_bad_argument_is_an_error_under_safe_too,
+            of_several_files_the_last_counts_and_without_one_it_is_the_default,
+            debug_writes_the_log_to_stderr_too,
+            a_broken_configuration_opens_only_by_its_own_plain_safe,
+            a_configuration_that_others_could_change_or_read_never_opens,
+            keys_of_the_login_program_warn_and_do_nothing,
+            without_its_helper_it_never_opens,
+        }
+        (module::asked): ["root", "PAM"] {
+            another_service_to_root_asks_root,
+            the_client_is_an_address_or_what_sshd_knows,
+            no_client_forges_a_line_or_a_field,
+            the_gecos_field_names_whom_duo_is_asked_about,
+            after_a_key_only_whoever_came_with_one_is_looked_at,
+        }
+        (module::asked): ["root", "PAM", "sudo"] {
+            sudo_asks_the_invoking_user,
+            sudo_with_targetpw_asks_the_target,
+            sudos_command_is_in_the_push,
+        }
+        (module::asked): ["root", "PAM", "su"] {
+            su_to_root_asks_the_caller,
+            su_to_another_asks_the_other,
+            su_by_root_asks_whom_it_is_to_be,
+            the_variable_of_another_program_is_no_command,
+        }
+        (module::told): ["root", "PAM"] {
+            one_visible_prompt_has_the_menu,
+            an_empty_answer_takes_the_default,
+            a_slip_is_asked_again_and_is_no_attempt,
+            a_denial_is_an_error_and_says_why,
+            each_denied_attempt_says_so_and_shows_the_menu_again,
+            autopush_asks_nothing_first_and_shows_the_menu_after_a_denial,
+            without_a_conversation_autopush_sends_one_push,
+            without_a_conversation_and_without_autopush_nothing_is_sent,
+            the_code_of_a_verified_push_stands_in_a_prompt,
+            where_to_enrol_is_told_once,
+            silence_hides_progress_alone,
+            no_text_of_duos_reaches_the_person_raw,
+            a_rate_limit_is_told,
+        }
+        (module::programs): ["root", "PAM", "pamtester"] {
             pamtester_asks_duo,
         }
-        (pam::programs): ["root", "PAM", "sudo"] {
-            sudo_asks_the_password_and_duo,
+        (module::programs): ["root", "PAM", "sudo", "su"] {
+            sudo_and_su_open_by_both_factors_alone,
+            sudo_ends_at_once_where_duo_denies,
+            sudo_starts_again_where_every_attempt_is_denied,
+            sudo_without_a_conversation_is_refused_at_the_menu,
+            sudo_with_its_input_gone_is_refused,
+            sudo_on_a_terminal_shows_the_menu_and_progress,
+            ctrl_c_at_sudos_menu_and_during_its_push_ends_it,
+            ctrl_c_during_a_push_of_su_ends_it,
+            a_stack_with_success_and_die_in_brackets,
         }
-        (pam::programs): ["root", "PAM", "su"] {
-            su_asks_the_password_and_duo,
+        (module::programs): ["root", "PAM", "login"] {
+            login_on_a_terminal_asks_both_and_starts_the_shell,
+            login_on_a_terminal_that_duo_denies_starts_none,
         }
-        (pam::programs): ["root", "PAM", "login"] {
-            login_asks_the_password_and_duo,
+        (module::programs): ["root", "PAM", "sudo-rs"] {
+            sudo_rs_asks_the_password_and_duo,
         }
-        (pam::programs): ["root", "PAM", "sshd", "ssh"] {
-            sshd_asks_the_password_and_duo,
+        (module::sshd): ["root", "PAM", "sshd", "ssh", "scp", "sftp", "setsid"] {
+            a_key_and_then_duo,
+            a_password_and_then_duo,
+            a_wrong_first_factor_asks_nobody,
+            without_duos_yes_there_is_no_session,
+            in_batch_mode_nobody_is_asked_and_nobody_gets_in,
+            with_autopush_commands_and_copies_work_without_a_terminal,
+            a_denied_copy_copies_nothing,
+            a_copy_on_a_terminal_asks_there,
+            forwarding_waits_for_duos_yes,
+            one_connection_is_asked_once_for_all_its_sessions,
+            an_unknown_user_is_refused_and_duo_is_not_asked,
+            without_a_key_a_stack_of_duo_alone_opens_nothing,
+            a_client_that_goes_while_the_phone_rings_ends_the_login,
+            the_end_of_the_grace_time_ends_the_login,
+            a_verified_pushs_code_is_seen_in_time,
+            twenty_connections_at_once_are_each_asked,
         }
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,

@@ -23,7 +23,7 @@ pub fn pam_module() -> &'static PamModule {
         module: std::env::var_os(PREBUILT)
             .filter(|path| !path.is_empty())
             .map_or_else(build, PathBuf::from),
-        helper: PathBuf::from(option_env!("CARGO_BIN_EXE_pam-duo-helper").unwrap_or_default()),
+        helper: PathBuf::from(env!("CARGO_BIN_EXE_pam-duo-helper")),
     })
 }
 
