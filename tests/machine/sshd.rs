@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -67,6 +68,8 @@ impl Sshd {
 
         let mut sshd = world.inside();
         sshd.args(["/usr/sbin/sshd", "-i", "-e", "-f"]).arg(&config);
+        // As a daemon starts it: at the end of its time sshd ends its own group.
+        sshd.process_group(0);
         let log = folder.join("log");
         let stop = stopped.clone();
         std::thread::spawn(move || {
@@ -132,6 +135,8 @@ impl Sshd {
             .env("HOME", &self.folder)
             .env("TERM", "xterm")
             .args(["-oBatchMode=no", "-oNumberOfPasswordPrompts=1"])
+            // After PAM_MAXTRIES sshd offers no method, and ssh would ask for a password.
+            .arg("-oPreferredAuthentications=publickey,keyboard-interactive")
             .args(self.options());
         command
     }

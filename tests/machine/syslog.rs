@@ -117,7 +117,8 @@ fn receive(socket: &UnixDatagram) -> Option<Line> {
     Some(parse(&text, sender.expect("the sender's credentials")))
 }
 
-/// `<N>Nov 21 18:00:00 login_duo[PID]: text`, or `pam_duo[PID]`
+/// `<N>Nov 21 18:00:00 login_duo[PID]: text`, or `pam_duo[PID]`, with the
+/// time or without
 fn parse(packet: &str, sender: u32) -> Line {
     let packet = packet.trim_end_matches(['\0', '\n']);
     let fields = packet.strip_prefix('<').and_then(|rest| {
@@ -126,7 +127,7 @@ fn parse(packet: &str, sender: u32) -> Line {
         let (head, pid) = head.rsplit_once('[')?;
         let program = ["login_duo", "pam_duo"]
             .into_iter()
-            .find(|program| head.ends_with(&format!(" {program}")))?;
+            .find(|program| head.rsplit(' ').next() == Some(program))?;
         let text = text.to_owned();
         Some((priority.parse().ok()?, program, pid.parse().ok()?, text))
     });

@@ -338,7 +338,9 @@ fn everything() -> Vec<machine::Test> {
             conversations_of_every_kind,
             a_host_killed_at_the_menu_ends_the_login,
             a_host_killed_during_a_push_ends_the_login,
-            the_helper_has_signals_descriptors_and_environment_of_its_own,
+            the_helper_has_descriptors_and_an_environment_of_its_own,
+            the_helper_hears_signals_that_the_host_has_blocked,
+            a_helper_or_child_that_is_killed_denies,
             a_hundred_at_once_get_each_their_own_verdict,
         }
         (module::host): ["root", "PAM", "nm", "readelf"] {
@@ -357,7 +359,7 @@ fn everything() -> Vec<machine::Test> {
             debug_writes_the_log_to_stderr_too,
             a_broken_configuration_opens_only_by_its_own_plain_safe,
             a_configuration_that_others_could_change_or_read_never_opens,
-            keys_of_the_login_program_warn_and_do_nothing,
+            keys_of_the_login_program_do_nothing,
             without_its_helper_it_never_opens,
         }
         (module::asked): ["root", "PAM"] {
@@ -427,7 +429,7 @@ fn everything() -> Vec<machine::Test> {
             one_connection_is_asked_once_for_all_its_sessions,
             an_unknown_user_is_refused_and_duo_is_not_asked,
             without_a_key_a_stack_of_duo_alone_opens_nothing,
-            a_client_that_goes_while_the_phone_rings_ends_the_login,
+            a_client_that_goes_while_the_phone_rings_gets_no_session,
             the_end_of_the_grace_time_ends_the_login,
             a_verified_pushs_code_is_seen_in_time,
             twenty_connections_at_once_are_each_asked,
