@@ -15,7 +15,7 @@ pub fn required(needs: &[&str]) -> bool {
 
 /// The first thing that is missing, in words. Programs stand by name; `root` is
 /// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
-/// `tracing` one who may trace, `user namespaces` those of an ordinary user,
+/// `tracing` one who may trace, `control groups` one who may make them, `user namespaces` those of an ordinary user,
 /// `PAM` is Linux-PAM with pam_unix, `sudo-rs` a sudo that is it,
 /// `paramiko` the library, `Duo's C program` the one of `LOGIN_DUO_C_PROGRAM`;
 /// `shipped` is the binary as it is shipped.
@@ -38,6 +38,9 @@ pub fn missing(needs: &[&str]) -> Option<String> {
             .filter(|_| has_pam())
             .is_none()
             .then(|| "PAM, and cc for a program that asks it".to_owned()),
+        "control groups" => {
+            (!may_make_control_groups()).then(|| "control groups that root may make".to_owned())
+        }
         "sudo-rs" => sudo_rs().is_none().then(|| "sudo-rs".to_owned()),
         "paramiko" => (!succeeds(Command::new("/usr/bin/python3").args(["-c", "import paramiko"])))
             .then(|| "python3-paramiko".to_owned()),
@@ -98,6 +101,20 @@ fn may_have_user_namespaces() -> bool {
         "true",
     ]);
     succeeds(&mut trial)
+}
+
+fn may_make_control_groups() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut places = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let place = fields.next()?;
+        (fields.next() == Some("cgroup2")).then(|| Path::new(place).join("login_duo-test-try"))
+    });
+    places.any(|path| {
+        let made = std::fs::create_dir(&path).is_ok();
+        let _ = std::fs::remove_dir(&path);
+        made
+    })
 }
 
 fn may_trace() -> bool {

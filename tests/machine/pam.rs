@@ -74,9 +74,18 @@ impl PamWorld {
 
     /// Stacks, passwords and sudo's rules, in place of the machine's own.
     fn lay_out_etc(&self) {
-        for name in ["pam.d", "pam.conf", "sudoers", "sudoers.d", "sudo.conf"] {
+        for name in [
+            "pam.d",
+            "pam.conf",
+            "sudoers",
+            "sudoers.d",
+            "sudo.conf",
+            "login.defs",
+        ] {
             let _ = fs::remove_file(self.etc(name));
         }
+        // su and login wait three seconds after each refusal.
+        self.write("login.defs", "FAIL_DELAY 0\nLOGIN_TIMEOUT 60\n", 0o644);
         fs::create_dir(self.etc("pam.d")).unwrap();
         fs::create_dir(self.etc("sudoers.d")).unwrap();
         let sudoers = "Defaults env_reset, timestamp_timeout=0, lecture=never, !insults\n\

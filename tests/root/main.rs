@@ -434,6 +434,35 @@ fn everything() -> Vec<machine::Test> {
             a_verified_pushs_code_is_seen_in_time,
             twenty_connections_at_once_are_each_asked,
         }
+        (module::attacks): ["root", "PAM", "sudo", "su", "perl", "prlimit"] {
+            no_limit_at_start_lets_anyone_in_unasked,
+            a_low_limit_of_ones_own_does_not_lock_one_out,
+            signals_to_su_open_nothing_and_leave_a_line,
+            su_stopped_and_continued_gets_the_verdict_that_came,
+            a_caller_that_ignores_or_blocks_every_signal_gets_the_verdict,
+            no_variable_changes_the_outcome,
+            odd_descriptors_let_nobody_in,
+            the_helper_by_hand_does_nothing,
+            a_hundred_tries_with_wrong_passcodes_and_limits_leave_a_line_each,
+        }
+        (module::attacks): ["root", "PAM", "sudo", "su", "perl", "chrt", "taskset", "choom"] {
+            the_user_can_do_nothing_to_the_helper_and_its_child,
+            the_helper_takes_back_what_the_caller_made_slow,
+        }
+        (module::attacks): ["root", "PAM", "sudo", "su", "tracing"] {
+            the_user_traces_neither_the_helper_nor_its_host,
+        }
+        (module::attacks): ["root", "PAM", "sudo", "su", "user namespaces"] {
+            a_host_in_a_user_namespace_gets_nothing,
+        }
+        (module::cgroups): ["root", "PAM", "sudo", "su", "control groups"] {
+            the_helper_leaves_the_callers_control_groups,
+            a_frozen_host_does_not_hold_the_helper,
+            freezing_again_and_again_lets_nobody_in,
+            a_starved_host_gets_the_verdict_or_none,
+            where_the_group_cannot_be_left_safe_opens_only_for_roots_groups,
+            nor_where_only_a_part_of_the_hierarchy_is_mounted,
+        }
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,
             a_leader_stopped_interrupted_and_killed_leaves_one_line_of_duos,

@@ -2,6 +2,8 @@
 //! pamtester, su, sudo, login and sshd, with the machine's pam_unix before it.
 
 pub mod asked;
+pub mod attacks;
+pub mod cgroups;
 pub mod codes;
 pub mod host;
 pub mod programs;
