@@ -362,6 +362,17 @@ fn everything() -> Vec<machine::Test> {
             keys_of_the_login_program_do_nothing,
             without_its_helper_it_never_opens,
         }
+        (module::faults): ["root", "PAM"] {
+            an_answer_that_is_not_duos_is_decided_by_failmode,
+            the_same_later_is_an_error_and_rings_once,
+            a_4xx_of_any_shape_denies,
+            a_connection_that_breaks_is_decided_by_failmode_before_an_answer,
+            a_connection_that_stalls_ends_in_time,
+            what_is_not_due_may_be_wrong_or_there_twice,
+            an_endless_answer_does_not_grow_the_host,
+            a_hostile_server_is_not_duo,
+            a_clock_that_is_off_is_found_out,
+        }
         (module::asked): ["root", "PAM"] {
             another_service_to_root_asks_root,
             the_client_is_an_address_or_what_sshd_knows,

@@ -5,6 +5,7 @@ pub mod asked;
 pub mod attacks;
 pub mod cgroups;
 pub mod codes;
+pub mod faults;
 pub mod host;
 pub mod programs;
 pub mod sshd;

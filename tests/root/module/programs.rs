@@ -220,8 +220,8 @@ pub fn sudo_rs_asks_the_password_and_duo() {
     let script = "cp \"$1\" /srv/bin/sudo-rs && chmod 4755 /srv/bin/sudo-rs";
     copy.args(["sh", "-c", script, "sh", &program]);
     assert!(copy.status().unwrap().success());
-    world.write("sudoers", "ALL ALL=(ALL:ALL) ALL\n", 0o440);
-    world.write("sudoers-rs", "ALL ALL=(ALL:ALL) ALL\n", 0o440);
+    let rules = "Defaults timestamp_timeout=0\nALL ALL=(ALL:ALL) ALL\n";
+    world.write("sudoers", rules, 0o440);
     let run = |user: &str, input: &str| {
         let mut sudo = world.as_user(user);
         sudo.args(["env", "SUDO_COMMAND=/usr/bin/forged"]);
