@@ -16,14 +16,25 @@ pub struct PamModule {
 }
 
 /// Both, built where they are not: cargo builds a test's own programs before it, but
-/// no library that the test is not linked to.
+/// no library that the test is not linked to. What `LOGIN_DUO_SHIPPED` lies beside
+/// comes first.
 pub fn pam_module() -> &'static PamModule {
     static BUILT: OnceLock<PamModule> = OnceLock::new();
-    BUILT.get_or_init(|| PamModule {
-        module: std::env::var_os(PREBUILT)
-            .filter(|path| !path.is_empty())
-            .map_or_else(build, PathBuf::from),
-        helper: PathBuf::from(env!("CARGO_BIN_EXE_pam-duo-helper")),
+    BUILT.get_or_init(|| {
+        let named = |name| std::env::var_os(name).filter(|path| !path.is_empty());
+        let shipped = named("LOGIN_DUO_SHIPPED").map(PathBuf::from);
+        let beside = |file: &str| {
+            let path = shipped.as_ref()?.parent()?.join(file);
+            path.is_file().then_some(path)
+        };
+        let prebuilt = named(PREBUILT).map(PathBuf::from);
+        PamModule {
+            module: prebuilt
+                .or_else(|| beside("libpam_duo.so"))
+                .unwrap_or_else(build),
+            helper: beside("pam-duo-helper")
+                .unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pam-duo-helper"))),
+        }
     })
 }
 
