@@ -354,7 +354,7 @@ fn pam_host() -> &'static Path {
     let program = Path::new("/srv/bin/pam_host");
     COMPILED.get_or_init(|| {
         let mut cc = Command::new("cc");
-        cc.args(["-Wall", "-Wextra", "-O1", "-pthread", "-o"])
+        cc.args(["-Wall", "-Wextra", "-O1", "-pthread", "-rdynamic", "-o"])
             .arg(program)
             .args(["-x", "c", "-"])
             // Without the package that has libpam.so for the linker.

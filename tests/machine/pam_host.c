@@ -10,14 +10,14 @@
  * status is 0 unless something changed.
  *
  *     -n N  so many authentications       -w N  so many before that are not compared
- *     -a TEXT  an answer (\\xNN: a byte)   -c HOW  fails, no-array, no-text, absent
+ *     -a TEXT  an answer (\\xNN: a byte)   -c HOW  fails, no-array, garbage, no-text, absent
  *     -s  PAM_SILENT                      -e NAME=VALUE  in PAM's environment
  *     -h, -t, -u TEXT  PAM_RHOST, PAM_TTY, PAM_RUSER
  *     -S HOW  SIGCHLD ignored or handled  -r  a thread that reaps whatever ends
  *     -b N  so many threads that allocate -x 012  these descriptors closed
  *     -o  the other entry points too      -N  no PAM_USER
  *     -p  stays at the prompt             -q  messages are not written
- *     -l  a log of its own
+ *     -l  a log of its own                -k KIB  in a thread with such a stack
  *
  * With USER2 two threads authenticate at once. With `dlopen` as SERVICE, USER is
  * a module's path, which is loaded and unloaded.
@@ -38,6 +38,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,7 @@ enum { PAM_PROMPT_ECHO_OFF = 1, PAM_PROMPT_ECHO_ON, PAM_ERROR_MSG, PAM_TEXT_INFO
 #define PAM_SILENT 0x8000
 
 /* How the conversation behaves. */
-enum manner { ANSWERS, FAILS, NO_ARRAY, NO_TEXT, ABSENT };
+enum manner { ANSWERS, FAILS, NO_ARRAY, GARBAGE, NO_TEXT, ABSENT };
 
 #define MOST 64
 static const char *answers[MOST];
@@ -85,7 +86,7 @@ static const char *rhost, *tty, *ruser;
 static int times = 1, flags, busy_threads, whole, no_user, warm_ups, quiet, stays, logs;
 static FILE *report;
 static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER;
-static atomic_int changes, handled, reaped, ending;
+static atomic_int changes, handled, reaped, ending, readable;
 
 static void say(const char *format, ...)
 {
@@ -119,6 +120,20 @@ static char *escaped(const char *text)
     return out;
 }
 
+/* Where the last answer stands until it is freed, which libc does behind this. */
+static atomic_uintptr_t given;
+void __libc_free(void *);
+
+void free(void *block)
+{
+    if (block && atomic_load(&given) == (uintptr_t)block) {
+        atomic_store(&given, 0);
+        if (*(const volatile char *)block)
+            atomic_fetch_add(&readable, 1);
+    }
+    __libc_free(block);
+}
+
 /* A conversation's place in the answers. */
 struct person { const char *name; int next; };
 
@@ -146,7 +161,13 @@ static int converse(int count, const struct pam_message **messages,
                 return PAM_CONV_ERR;
             }
             made[i].resp = strdup(answers[person->next++]);
+            atomic_store(&given, (uintptr_t)made[i].resp);
         }
+    }
+    if (asked && manner == GARBAGE) {
+        free(made);
+        *responses = (struct pam_response *)1;
+        return PAM_CONV_ERR;
     }
     if (asked && (manner == FAILS || manner == NO_ARRAY)) {
         free(made);
@@ -440,6 +461,30 @@ static int run(const char *service, const char *user)
     return 0;
 }
 
+/* In a thread of a host's that has a small stack. */
+struct run { const char *service, *user; };
+
+static void *run_in_a_thread(void *data)
+{
+    const struct run *what = data;
+    for (int i = 0; i < times; i++)
+        say("code %d", authenticate(what->service, what->user));
+    return NULL;
+}
+
+static int run_with_a_stack_of(int kib, const char *service, const char *user)
+{
+    struct run what = {service, user};
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    if (pthread_attr_setstacksize(&attributes, (size_t)kib * 1024)
+        || pthread_create(&thread, &attributes, run_in_a_thread, &what))
+        die("a thread");
+    pthread_join(thread, NULL);
+    return 0;
+}
+
 static int two_people(const char *service, const char *first, const char *second)
 {
     struct login logins[2] = {{service, first}, {service, second}};
@@ -461,7 +506,7 @@ static void take_signals(const char *how)
 }
 
 static const char *closed = "";
-static int has_reaper;
+static int has_reaper, stack;
 
 static int option(int letter, const char *value)
 {
@@ -481,7 +526,7 @@ static int option(int letter, const char *value)
     case 'u': ruser = value; break;
     case 'c':
         manner = !strcmp(value, "fails") ? FAILS : !strcmp(value, "no-array") ? NO_ARRAY
-            : !strcmp(value, "no-text") ? NO_TEXT : !strcmp(value, "absent") ? ABSENT : ANSWERS;
+            : !strcmp(value, "garbage") ? GARBAGE : !strcmp(value, "no-text") ? NO_TEXT : !strcmp(value, "absent") ? ABSENT : ANSWERS;
         break;
     case 's': flags |= PAM_SILENT; break;
     case 'S': take_signals(value); break;
@@ -492,6 +537,7 @@ static int option(int letter, const char *value)
     case 'N': no_user = 1; break;
     case 'p': stays = 1; break;
     case 'l': logs = 1; break;
+    case 'k': stack = atoi(value); break;
     case 'q': quiet = 1; break;
     default: return 2;
     }
@@ -506,7 +552,7 @@ int main(int count, char **words)
     if (!report)
         return 2;
     int letter;
-    while ((letter = getopt(count, words, "n:w:a:e:h:t:u:c:sS:rb:x:oNpql")) != -1)
+    while ((letter = getopt(count, words, "n:w:a:e:h:t:u:c:sS:rb:x:oNpqlk:")) != -1)
         if (option(letter, optarg))
             return 2;
     const char *const *rest = (const char *const *)words + optind;
@@ -524,10 +570,15 @@ int main(int count, char **words)
     if (has_reaper)
         pthread_create(&thread, NULL, reap, NULL);
     int status = !strcmp(rest[0], "dlopen") ? load_and_unload(rest[1])
+        : stack ? run_with_a_stack_of(stack, rest[0], rest[1])
         : rest[2] ? two_people(rest[0], rest[1], rest[2]) : run(rest[0], rest[1]);
     if (logs)
         syslog(LOG_NOTICE, "after");
     atomic_store(&ending, 1);
+    if (atomic_load(&readable)) {
+        say("changed answers: freed and not overwritten");
+        atomic_fetch_add(&changes, 1);
+    }
     if (atomic_load(&handled) || atomic_load(&reaped)) {
         say("changed children: handled %d, reaped %d", handled, reaped);
         atomic_fetch_add(&changes, 1);

@@ -414,6 +414,47 @@ pub fn the_helper_takes_back_what_the_caller_made_slow() {
     });
 }
 
+/// The kernel weighs the sessions of the root control group against each other, and
+/// each may make itself light.
+pub fn the_child_leaves_the_callers_session_for_the_scheduler() {
+    if !std::path::Path::new("/proc/self/autogroup").exists() {
+        return;
+    }
+    let world = PamWorld::new("failmode = safe");
+    let script = "echo 19 >/proc/self/autogroup; exec \"$@\"";
+    let through = ["setsid", "-w", "sh", "-c", script, "sh"];
+    let (child, _, asks) = ringing(&world, Program::Su, &through);
+    let weight = fs::read_to_string(format!("/proc/{asks}/autogroup")).unwrap();
+    assert!(weight.trim().ends_with("nice 0"), "{weight}");
+    assert!(world.sandbox.duo.approve("manual"));
+    assert!(is_root(&ended(child)));
+}
+
+/// What execve leaves of a personality, and a timer.
+pub fn personalities_and_timers_of_the_callers_let_nobody_in() {
+    let cases: [&[&str]; 6] = [
+        &["setarch", "--uname-2.6"],
+        &["setarch", "--3gb"],
+        &["setarch", "--sticky-timeouts"],
+        &[
+            "setarch",
+            "--whole-seconds",
+            "--short-inode",
+            "--mmap-page-zero",
+        ],
+        &["setarch", "--addr-no-randomize", "--read-implies-exec"],
+        &["perl", "-e", "alarm 1; exec @ARGV"],
+    ];
+    side_by_side(&cases, |through| {
+        for program in PROGRAMS {
+            let world = PamWorld::new("failmode = safe");
+            let su = program.through(&world, "push", through);
+            let ended = run_with(su, wrong_passcodes().as_bytes());
+            is_out(&world, &ended, &through.join(" "));
+        }
+    });
+}
+
 /// Root of a user namespace of one's own is no root.
 pub fn a_host_in_a_user_namespace_gets_nothing() {
     let world = PamWorld::new("failmode = safe");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use fake_duo::{Endpoint, Fault, Times};
+use fake_duo::{Endpoint, Fault, Stage, Times};
 
 use crate::machine::{PASSWORD, PamWorld};
 use crate::support::{Ended, ended, run_with, start};
@@ -268,6 +268,32 @@ pub fn where_the_group_cannot_be_left_safe_opens_only_for_roots_groups() {
     }
 }
 
+/// Root's group, which cannot be left, and which somebody freezes: the helper takes its
+/// own silence for nobody else's.
+pub fn a_frozen_helper_does_not_take_its_own_silence_for_duos() {
+    let world = PamWorld::new("failmode = safe\nhttps_timeout = 1");
+    let silent = Fault::Stall(Stage::BeforeHeaders);
+    world
+        .sandbox
+        .duo
+        .fault(Endpoint::Preauth, silent, Times::Always);
+    let groups = groups_everywhere(&world, "root");
+    for root in hierarchies() {
+        make_unwritable(&world, &root, &root);
+    }
+    let mut child = start(command_down(&world, &groups));
+    type_in(&mut child, &format!("{PASSWORD}\n1\n"));
+    world.wait_for_preauth();
+    assert!(groups.iter().filter(|group| group.freeze()).count() > 0);
+    // Longer than a process that is awake is ever kept from running.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    groups.iter().for_each(Group::thaw);
+    let ended = ended(child);
+    assert!(!is_root(&ended), "{ended:?}");
+    let line = world.final_line();
+    assert!(line.contains("this machine stood still"), "{line}");
+}
+
 /// The same where the mount does not begin at the hierarchy's root, as in a container
 /// without a namespace for control groups.
 pub fn nor_where_only_a_part_of_the_hierarchy_is_mounted() {
@@ -293,6 +319,11 @@ fn make_unwritable(world: &PamWorld, what: &Path, place: &Path) {
 
 /// su while Duo is down, from these groups, entered before their mounts are hidden.
 fn down(world: &PamWorld, groups: &[Group]) -> Ended {
+    let command = command_down(world, groups);
+    run_with(command, format!("{PASSWORD}\n1\n").as_bytes())
+}
+
+fn command_down(world: &PamWorld, groups: &[Group]) -> Command {
     // Outside of the machine's mounts, which are read-only by now.
     let mut script = String::new();
     for group in groups {
@@ -306,5 +337,5 @@ fn down(world: &PamWorld, groups: &[Group]) -> Ended {
     command
         .env_clear()
         .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
-    run_with(command, format!("{PASSWORD}\n1\n").as_bytes())
+    command
 }

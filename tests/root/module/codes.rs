@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fake_duo::{Endpoint, FakeDuo, Fault, RetryAfter, Script, Stage, Times, Tls};
 use nix::sys::stat::Mode;
 
-use crate::machine::{MODULE, PamWorld, code};
+use crate::machine::{PamWorld, code};
 use crate::support::{RefusedPort, side_by_side};
 
 /// Asserts the code and the one final line's start; the host is `-h 192.0.2.7`.
@@ -433,5 +433,4 @@ pub fn without_its_helper_it_never_opens() {
         world.wait_for_log(|text| text == line);
     }
     assert!(world.sandbox.duo.paths().is_empty());
-    let _ = MODULE;
 }

@@ -190,6 +190,7 @@ pub fn conversations_of_every_kind() {
     let cases: Vec<(Vec<&str>, &str, i32)> = vec![
         (vec!["-c", "fails"], "push", code::ABORT),
         (vec!["-c", "no-array"], "push", code::ABORT),
+        (vec!["-c", "garbage"], "push", code::ABORT),
         (vec!["-c", "no-text"], "push", code::ABORT),
         (vec!["-c", "absent"], "push", code::ABORT),
         (vec!["-a", ""], "push", code::SUCCESS),
@@ -216,6 +217,68 @@ pub fn conversations_of_every_kind() {
         assert_eq!(asked.code(), *expected, "{options:?}: {asked:#?}");
         asked.is_unchanged();
     });
+}
+
+/// The host's `free` looks at each answer that the module gives back.
+pub fn an_answer_is_overwritten_before_it_is_freed() {
+    let world = PamWorld::new("");
+    let long = "7".repeat(511);
+    let asked = world.asks("duo", "push", &[&long, "000001", "123456"]);
+    assert_eq!(asked.code(), code::SUCCESS, "{asked:#?}");
+    asked.is_unchanged();
+}
+
+pub fn a_small_stack_is_enough() {
+    let world = PamWorld::new("");
+    for (options, user, expected) in [
+        ("-k 128 -n 2 -a 123456", "push", code::SUCCESS),
+        ("-k 64 -n 2 -a 123456", "push", code::SUCCESS),
+        ("-k 64 -n 2", "deny", code::ABORT),
+    ] {
+        let asked = host(&world, options, user);
+        assert_eq!(asked.codes(), [expected; 2], "{options}: {asked:#?}");
+    }
+}
+
+/// Items of a length that nobody has. (Much longer, and libpam's own line for the
+/// kernel's audit fails.)
+pub fn items_of_any_length_are_survived() {
+    let long = "x".repeat(5_000);
+    let lines = "y\\x0a".repeat(2_500);
+    let world = PamWorld::new("failmode = safe");
+    for (option, value) in [
+        ("-h", long.as_str()),
+        ("-h", &lines),
+        ("-u", &long),
+        ("-t", &long),
+        ("-e", &format!("SSH_CONNECTION={long}")),
+        ("-e", &format!("SSH_AUTH_INFO_0={lines}publickey x")),
+    ] {
+        let asked = world.host(&[option, value, "-a", "1", "duo", "push"]);
+        assert_eq!(asked.code(), code::SUCCESS, "{option}");
+        asked.is_unchanged();
+    }
+    let asked = world.host(&["-a", "1", "duo", &long]);
+    assert_eq!(asked.code(), code::USER_UNKNOWN);
+    world.wait_until_empty();
+    for line in world.module_lines() {
+        assert!(line.text.len() < 8_192, "{} bytes", line.text.len());
+    }
+}
+
+/// A pipe that is full and that nobody reads, as the host's stderr.
+pub fn debug_into_a_full_pipe_does_not_hold_the_login() {
+    let world = PamWorld::new("failmode = safe");
+    world.stack_with("duo", "", "conf=/etc/duo/pam_duo.conf debug");
+    let fill = "use Fcntl; pipe(R, W); fcntl(W, F_SETFL, O_NONBLOCK); \
+                1 while syswrite(W, 'x' x 4096); 1 while syswrite(W, 'x'); \
+                fcntl(W, F_SETFL, 0); fcntl(R, F_SETFD, 0); open(STDERR, '>&W'); exec @ARGV";
+    for (user, expected) in [("push", code::SUCCESS), ("deny", code::ABORT)] {
+        let mut host = world.inside();
+        host.args(["perl", "-e", fill]);
+        let asked = world.host_by(host, &["-a", "123456", "duo", user]);
+        assert_eq!(asked.code(), expected, "{asked:#?}");
+    }
 }
 
 /// A host that is killed takes the login with it.

@@ -133,6 +133,39 @@ pub fn sudo_on_a_terminal_shows_the_menu_and_progress() {
     assert_eq!(terminal.status(), 0);
 }
 
+/// sudo's way from 1.9.14 on: a terminal of its own for the command.
+pub fn sudo_with_a_terminal_of_its_own_works() {
+    let world = PamWorld::new("");
+    let rules = fs::read_to_string(world.etc("sudoers")).unwrap();
+    let rules = format!("Defaults use_pty, log_subcmds\n{rules}");
+    world.write("sudoers", &rules, 0o440);
+    let words = ["sudo", "sh", "-c", "id; exit 9"];
+    let mut terminal = world.on_terminal("push", &words);
+    terminal.wait_for_text("password for push:");
+    terminal.send(&format!("{PASSWORD}\n"));
+    terminal.wait_for_text(MENU);
+    terminal.send("1\n");
+    terminal.wait_for_text("uid=0(root)");
+    assert_eq!(terminal.status(), 9);
+}
+
+pub fn a_command_of_100_kilobytes_is_asked_about() {
+    let builder = FakeDuo::builder().user("push", Script::Sync);
+    let world = PamWorld::with(builder, "pushinfo = yes");
+    let long = "\u{e9}".repeat(50_000);
+    let input = after_the_password(&["1"]);
+    let ended = world.sudo("push", &["printf", "%.1s", &long], &input);
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    let requests = world.sandbox.duo.requests();
+    let auth = requests
+        .iter()
+        .find(|one| one.endpoint() == "auth")
+        .unwrap();
+    let info = auth.param("pushinfo").unwrap();
+    assert!(info.contains("Command=%2Fusr%2Fbin%2Fprintf"), "{info}");
+    assert!(info.len() <= 20_000, "{} bytes", info.len());
+}
+
 pub fn ctrl_c_at_sudos_menu_and_during_its_push_ends_it() {
     for in_the_push in [false, true] {
         let world = PamWorld::new("failmode = safe");
@@ -236,6 +269,13 @@ pub fn sudo_rs_asks_the_password_and_duo() {
         .find(|one| one.endpoint() == "auth")
         .unwrap();
     assert!(!auth.param("pushinfo").unwrap().contains("forged"));
+    let mut terminal = world.on_terminal("push", &["/srv/bin/sudo-rs", "id"]);
+    terminal.wait_for_text("assword:");
+    terminal.send(&format!("{PASSWORD}\n"));
+    terminal.wait_for_text(MENU);
+    terminal.send("1\n");
+    terminal.wait_for_text("uid=0(root)");
+    assert_eq!(terminal.status(), 0);
     for (user, input) in [
         ("push", "wrong\n123456\n".repeat(3)),
         ("deny", after_the_password(&[PASSWORD, PASSWORD])),

@@ -4,12 +4,12 @@
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::machine::{MODULE, PASSWORD, PamWorld, Sshd};
+use crate::machine::{PASSWORD, PamWorld, Sshd};
 use crate::support::{
     Ended, Terminal, TerminalSize, run, run_with, side_by_side, start, wait_until,
 };
@@ -99,6 +99,42 @@ pub fn a_wrong_first_factor_asks_nobody() {
     for world in [&world, &other] {
         assert!(world.sandbox.duo.paths().is_empty());
     }
+}
+
+/// sshd answers a prompt that shows what is typed with an error there.
+pub fn password_authentication_alone_cannot_answer_the_menu() {
+    for (extra, allowed) in [("failmode = safe", false), ("autopush = yes", true)] {
+        let world = PamWorld::new(extra);
+        let sshd = world.sshd("PasswordAuthentication yes\nAuthenticationMethods password\n");
+        let client = sshd.asking_client("ssh");
+        let mut by_password = Command::new("ssh");
+        by_password.args(["-oPreferredAuthentications=password"]);
+        by_password.args(client.get_args());
+        by_password.env_clear().env("PATH", "/usr/bin:/bin");
+        let arguments = ["push@127.0.0.1", "echo i''n; exit 3"];
+        let mut terminal = on_terminal(by_password, &arguments);
+        terminal.wait_for_text("assword:");
+        terminal.send(&format!("{PASSWORD}\n"));
+        let status = terminal.status();
+        assert_eq!(status == 3, allowed, "{}", terminal.screen());
+        assert_eq!(world.sandbox.duo.asked("auth"), usize::from(allowed));
+    }
+}
+
+/// With `UseDNS yes` PAM is given a name, and sshd has the address.
+pub fn the_clients_address_is_told_though_sshd_looks_up_its_name() {
+    let world = PamWorld::new("autopush = yes");
+    let _ = fs::remove_file(world.etc("hosts"));
+    world.write("hosts", "127.0.0.1 client.example localhost\n", 0o644);
+    world.stack_with("sshd", "", "conf=/etc/duo/pam_duo.conf after=publickey");
+    let sshd = world.sshd(&format!("UseDNS yes\n{BY_KEY}"));
+    let mut ssh = without_a_terminal(&sshd, "ssh");
+    ssh.args(["push@127.0.0.1", "exit 3"]);
+    assert_eq!(run(ssh).code(), 3);
+    let preauth = &world.sandbox.duo.requests()[0];
+    assert_eq!(preauth.param("ipaddr"), Some("127.0.0.1"), "{preauth}");
+    let line = world.wait_for_final();
+    assert!(line.contains(" from 127.0.0.1"), "{line}");
 }
 
 pub fn without_duos_yes_there_is_no_session() {
@@ -367,5 +403,4 @@ pub fn twenty_connections_at_once_are_each_asked() {
         assert_eq!(ended.stdout(), expected, "{ended:?}");
     });
     assert_eq!(world.sandbox.duo.asked("auth"), 10);
-    let _ = MODULE;
 }
