@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 
 pub use accounts::Accounts;
 pub use needs::sudo_rs;
-pub use pam::{Asked, MODULE, PAM_UNIX, PASSWORD, PamWorld, code};
+pub use pam::{Asked, MODULE, PASSWORD, PamWorld, code};
 pub use sshd::{DOCUMENTED, Sshd};
 pub use syslog::{Line, is_final};
 pub use trials::{Test, run_tests};

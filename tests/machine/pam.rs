@@ -21,7 +21,7 @@ const HASH: &str = "$6$rounds=1000$logintests$/x72Mw.GFAQhz3Lg/1OZpzs9OU.ll/QcB0
 /// Where the module is.
 pub const MODULE: &str = "/srv/lib/pam_duo.so";
 /// The first factor. Without `nodelay` each refusal takes two seconds.
-pub const PAM_UNIX: &str = "auth requisite pam_unix.so nodelay\n";
+const PAM_UNIX: &str = "auth requisite pam_unix.so nodelay\n";
 
 /// Named, so that another module of that interface can stand in for ours.
 const CONF: &str = "conf=/etc/duo/pam_duo.conf";

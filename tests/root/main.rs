@@ -464,7 +464,7 @@ fn everything() -> Vec<machine::Test> {
             the_helper_by_hand_does_nothing,
             the_child_leaves_the_callers_session_for_the_scheduler,
             personalities_and_timers_of_the_callers_let_nobody_in,
-            a_hundred_tries_with_wrong_passcodes_and_limits_leave_a_line_each,
+            a_hundred_tries_let_nobody_in_and_leave_a_line_each,
         }
         (module::attacks): ["root", "PAM", "sudo", "su", "perl", "chrt", "taskset", "choom"] {
             the_user_can_do_nothing_to_the_helper_and_its_child,

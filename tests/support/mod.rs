@@ -23,7 +23,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, gets
 pub use answers::{not_duos, refusals_of_any_shape};
 pub use findings::Found;
 pub use install_sh::{install_sh, tree};
-pub use pam::{PREBUILT, PamModule, pam_module};
+pub use pam::{PREBUILT, pam_module};
 pub use run::{Ended, ended, run, run_with, start};
 pub use terminal::{Terminal, TerminalSize};
 
