@@ -295,18 +295,45 @@ pub fn a_frozen_helper_does_not_take_its_own_silence_for_duos() {
 }
 
 /// The same where the mount does not begin at the hierarchy's root, as in a container
-/// without a namespace for control groups.
+/// without a namespace for control groups: there the mounted part is the user's own.
 pub fn nor_where_only_a_part_of_the_hierarchy_is_mounted() {
-    let world = PamWorld::new("failmode = safe");
-    let ill = Fault::Bare { status: 503 };
-    world.sandbox.duo.fault(Endpoint::Any, ill, Times::Always);
-    let groups = groups_everywhere(&world, "push");
-    for (root, group) in hierarchies().iter().zip(&groups) {
-        make_unwritable(&world, &group.0, root);
+    let cases = [
+        // A group below the mounted one, which is root's, and the mounted one itself.
+        ("root", "ro"),
+        ("push", "ro"),
+        ("push", "rw"),
+    ];
+    for (owner, mode) in cases {
+        let world = PamWorld::new("failmode = safe");
+        let ill = Fault::Bare { status: 503 };
+        world.sandbox.duo.fault(Endpoint::Any, ill, Times::Always);
+        let groups = groups_everywhere(&world, owner);
+        for (root, group) in hierarchies().iter().zip(&groups) {
+            show_a_part(&world, &group.0, root, mode);
+        }
+        // The groups are entered by their paths outside of the machine.
+        let ended = down(&world, &groups);
+        let lines = world.module_lines();
+        assert_eq!(
+            is_root(&ended),
+            owner == "root",
+            "{owner} {mode}: {ended:?} {lines:#?}"
+        );
     }
-    // The groups are entered by their paths outside of the machine.
-    let ended = down(&world, &groups);
-    assert!(!is_root(&ended), "{ended:?} {:#?}", world.module_lines());
+}
+
+/// Shows `what` alone at `place` on this machine, where the hierarchy was.
+fn show_a_part(world: &PamWorld, what: &Path, place: &Path, mode: &str) {
+    let script = "mkdir -p /run/part && mount --bind \"$1\" /run/part && umount -l \"$2\" && \
+                  mount --bind /run/part \"$2\" && umount /run/part && \
+                  mount -o \"remount,bind,$3\" \"$2\"";
+    let mut mount = world.inside();
+    mount
+        .args(["sh", "-c", script, "sh"])
+        .arg(what)
+        .arg(place)
+        .arg(mode);
+    crate::support::run(mount).succeeds();
 }
 
 /// Shows `what` at `place`, read-only, on this machine.
