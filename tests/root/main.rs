@@ -273,6 +273,8 @@ fn everything() -> Vec<machine::Test> {
             uninstall_refuses_while_an_install_elsewhere_is_enabled,
             another_program_of_that_name_is_kept,
             uninstall_keeps_the_user_while_an_install_elsewhere_is_there,
+            the_module_comes_to_the_others_of_pam_and_into_no_stack,
+            a_packages_module_is_never_overwritten,
         }
         (enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             enabled_asks_disabled_does_not_and_nothing_is_left,

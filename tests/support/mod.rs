@@ -19,7 +19,7 @@ use fake_duo::{Builder, FakeDuo};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 
 pub use findings::Found;
-pub use install_sh::{install_sh, tree};
+pub use install_sh::{install_sh, release, tree};
 pub use run::{Ended, ended, run, run_with, start};
 pub use terminal::{Terminal, TerminalSize};
 
