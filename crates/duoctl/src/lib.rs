@@ -15,6 +15,7 @@ mod finding;
 mod journal;
 mod look;
 mod outcome;
+mod pam;
 mod pending;
 mod signals;
 mod ssh;

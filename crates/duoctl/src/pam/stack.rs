@@ -1,0 +1,414 @@
+//! The auth stack of a service, with everything that it includes, and what
+//! comes of it: Linux-PAM's own rules (pam.conf(5)) over lines of text. Nothing
+//! here looks at a machine; files come from whoever calls.
+
+use super::control::{Action, Control, Value};
+use super::file::{Facility, Says, base_name, lines};
+
+/// Files within files.
+const DEEPEST: usize = 16;
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Does {
+    /// A module is asked.
+    Ask {
+        /// Its name or path.
+        module: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+    /// A substack begins behind it.
+    Enter,
+    /// It always fails.
+    Fail,
+}
+
+/// One line of the whole stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// How many substacks are around it.
+    pub level: usize,
+    /// What it does.
+    pub does: Does,
+    /// What comes of it.
+    pub control: Control,
+    /// The file and the number of its line.
+    pub place: (String, usize),
+    /// The number of the line of the service's own file that brought it here.
+    pub own_line: usize,
+}
+
+impl Step {
+    /// The module that is asked, without its folder.
+    pub fn module(&self) -> &str {
+        match &self.does {
+            Does::Ask { module, .. } => base_name(module),
+            Does::Enter | Does::Fail => "",
+        }
+    }
+
+    /// Whether that module was given this argument.
+    pub fn has_argument(&self, word: &str) -> bool {
+        match &self.does {
+            Does::Ask { arguments, .. } => arguments.iter().any(|it| it == word),
+            Does::Enter | Does::Fail => false,
+        }
+    }
+
+    /// For people.
+    pub fn shown(&self) -> String {
+        let (file, number) = &self.place;
+        match self.module() {
+            "" => format!("{file}:{number}"),
+            module => format!("{module} ({file}:{number})"),
+        }
+    }
+}
+
+/// The files of PAM, by name: where a name is and what is in it.
+pub trait Files {
+    /// The path and the bytes of the file that an include, or a service, names.
+    fn read(&self, name: &str) -> Option<(String, Vec<u8>)>;
+}
+
+/// The steps of the service `name`; what is missing always fails, as in Linux-PAM.
+pub fn steps(files: &impl Files, name: &str) -> Vec<Step> {
+    let mut found = Vec::new();
+    add(files, name, 0, (None, 0), &mut found);
+    found
+}
+
+fn add(
+    files: &impl Files,
+    name: &str,
+    level: usize,
+    (own, depth): (Option<usize>, usize),
+    found: &mut Vec<Step>,
+) -> bool {
+    let Some((path, bytes)) = files.read(name).filter(|_| depth < DEEPEST) else {
+        return false;
+    };
+    for line in lines(&bytes) {
+        if line.facility == Facility::Other {
+            continue;
+        }
+        let own_line = own.unwrap_or(line.number);
+        let step = |does, control| Step {
+            level,
+            does,
+            control,
+            place: (path.clone(), line.number),
+            own_line,
+        };
+        let below = (Some(own_line), depth + 1);
+        let is_there = match &line.says {
+            Says::Module {
+                control,
+                module,
+                arguments,
+            } => {
+                let does = Does::Ask {
+                    module: module.clone(),
+                    arguments: arguments.clone(),
+                };
+                found.push(step(does, control.clone()));
+                true
+            }
+            Says::Include(name) | Says::Everything(name) => add(files, name, level, below, found),
+            Says::Substack(name) => {
+                found.push(step(Does::Enter, Control::BROKEN));
+                add(files, name, level + 1, below, found)
+            }
+            Says::Broken => false,
+        };
+        if !is_there {
+            found.push(step(Does::Fail, Control::BROKEN));
+        }
+    }
+    true
+}
+
+/// What the modules before have made of the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Impression {
+    /// Nothing yet.
+    Undefined,
+    /// It would succeed.
+    Positive,
+    /// It fails, whatever comes.
+    Negative,
+}
+
+/// A step that was asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Which.
+    pub step: usize,
+    /// What it said.
+    pub value: Value,
+    /// What the modules before had made of the stack.
+    pub before: Impression,
+}
+
+/// One way through a stack.
+#[derive(Debug)]
+pub struct Run {
+    /// Whether the application hears `PAM_SUCCESS`.
+    pub succeeds: bool,
+    /// The modules that were asked, in their order.
+    pub asked: Vec<Asked>,
+    /// For each step that ended the stack, or jumped: which, and the steps that
+    /// were left out because of it.
+    pub left_out: Vec<(usize, std::ops::Range<usize>)>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    impression: Impression,
+    status: Value,
+}
+
+/// Goes through the stack as `_pam_dispatch_aux` of Linux-PAM does. `say` is
+/// what the module of a step says.
+pub fn run(stack: &[Step], mut say: impl FnMut(usize, &Step) -> Value) -> Run {
+    let mut state = State {
+        impression: Impression::Undefined,
+        status: Value::MUST_FAIL,
+    };
+    let mut entered: Vec<State> = vec![state];
+    let mut run = Run {
+        succeeds: false,
+        asked: Vec::new(),
+        left_out: Vec::new(),
+    };
+    let mut level = 0;
+    let mut at = 0;
+    while let Some(step) = stack.get(at) {
+        if level < step.level {
+            entered.resize(step.level + 1, state);
+            entered.truncate(step.level);
+            entered.push(state);
+        }
+        level = step.level;
+        let next = at + 1;
+        if step.does == Does::Enter {
+            at = next;
+            continue;
+        }
+        let value = match step.does {
+            Does::Fail => Value::MUST_FAIL,
+            _ => say(at, step),
+        };
+        run.asked.push(Asked {
+            step: at,
+            value,
+            before: state.impression,
+        });
+        let end = end_of(stack, next, level);
+        let to = match step.control.action(value) {
+            Action::Reset => {
+                state = entered.get(level).copied().unwrap_or(state);
+                next
+            }
+            action @ (Action::Ok | Action::Done) => {
+                let is_done = action == Action::Done && state.impression != Impression::Negative;
+                state.takes(value);
+                if is_done { end } else { next }
+            }
+            Action::Bad => {
+                state.fails(value);
+                next
+            }
+            Action::Die => {
+                state.fails(value);
+                end
+            }
+            Action::Ignore => next,
+            Action::Jump(lines) => match behind(stack, next, level, lines) {
+                Some(to) => to,
+                // Linux-PAM's "bad jump in stack": nothing is left to jump over.
+                None => {
+                    state.impression = Impression::Negative;
+                    state.status = Value::MUST_FAIL;
+                    end
+                }
+            },
+        };
+        if to > next {
+            run.left_out.push((at, next..to));
+        }
+        at = to;
+    }
+    run.succeeds = state.status == Value::SUCCESS && state.impression == Impression::Positive;
+    run
+}
+
+impl State {
+    fn takes(&mut self, value: Value) {
+        let is_positive = self.impression == Impression::Positive && self.status == Value::SUCCESS;
+        if self.impression == Impression::Undefined || is_positive {
+            if self.impression == Impression::Undefined && value == Value::SUCCESS {
+                self.impression = Impression::Positive;
+            }
+            self.status = value;
+        }
+    }
+
+    fn fails(&mut self, value: Value) {
+        if self.impression != Impression::Negative {
+            self.impression = Impression::Negative;
+            self.status = match value {
+                Value::IGNORE => Value::MUST_FAIL,
+                value => value,
+            };
+        }
+    }
+}
+
+/// Where the steps of this level, and of those within, come to an end.
+fn end_of(stack: &[Step], from: usize, level: usize) -> usize {
+    let rest = stack.get(from..).unwrap_or_default();
+    let inside = rest.iter().take_while(|step| step.level >= level);
+    from + inside.count()
+}
+
+/// The step behind so many others; a substack counts as one.
+fn behind(stack: &[Step], from: usize, level: usize, lines: usize) -> Option<usize> {
+    let mut at = from;
+    for _ in 0..lines {
+        stack.get(at).filter(|step| step.level >= level)?;
+        at += 1;
+        while stack.get(at).is_some_and(|step| step.level > level) {
+            at += 1;
+        }
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Files of a test.
+    pub struct Made(pub BTreeMap<&'static str, &'static str>);
+
+    impl Files for Made {
+        fn read(&self, name: &str) -> Option<(String, Vec<u8>)> {
+            let text = self.0.get(name)?;
+            Some((name.to_owned(), text.as_bytes().to_vec()))
+        }
+    }
+
+    /// What comes of a stack in which `good` succeed, and the modules that were asked.
+    fn of(files: &[(&'static str, &'static str)], good: &[&str]) -> (bool, String) {
+        let made = Made(files.iter().copied().collect());
+        let stack = steps(&made, "main");
+        let run = run(&stack, |_, step| match good.contains(&step.module()) {
+            true => Value::SUCCESS,
+            false => Value::AUTH_ERR,
+        });
+        let names = run.asked.iter().map(|asked| stack[asked.step].module());
+        (run.succeeds, names.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn the_simple_words() {
+        let main = |text| [("main", text)];
+        let two = "auth required a\nauth required b";
+        assert_eq!(of(&main(two), &["a", "b"]), (true, "a b".into()));
+        assert_eq!(of(&main(two), &["b"]), (false, "a b".into()));
+        let requisite = "auth requisite a\nauth required b";
+        assert_eq!(of(&main(requisite), &["b"]), (false, "a".into()));
+        let sufficient = "auth sufficient a\nauth required b";
+        assert_eq!(of(&main(sufficient), &["a"]), (true, "a".into()));
+        assert_eq!(of(&main(sufficient), &["b"]), (true, "a b".into()));
+        // What failed before is not made good.
+        let late = "auth required a\nauth sufficient b\nauth required c";
+        assert_eq!(of(&main(late), &["b", "c"]), (false, "a b c".into()));
+        // Nobody said yes.
+        assert_eq!(of(&main("auth optional a"), &[]), (false, "a".into()));
+        assert_eq!(of(&main(""), &[]), (false, String::new()));
+        assert_eq!(
+            of(&main("auth required a\nauth odd b"), &["a"]),
+            (false, "a ".into())
+        );
+    }
+
+    #[test]
+    fn jumps_count_lines_and_a_substack_is_one() {
+        let debian = [
+            ("main", "@include c\nauth required duo"),
+            (
+                "c",
+                "auth [success=1 default=ignore] unix\nauth requisite deny\nauth required permit",
+            ),
+        ];
+        assert_eq!(
+            of(&debian, &["unix", "permit", "duo"]),
+            (true, "unix permit duo".into())
+        );
+        assert_eq!(of(&debian, &["permit", "duo"]), (false, "unix deny".into()));
+        let over = [
+            (
+                "main",
+                "auth [success=1 default=bad] a\nauth substack s\nauth required b",
+            ),
+            ("s", "auth required x\nauth required y"),
+        ];
+        assert_eq!(of(&over, &["a", "b"]), (true, "a b".into()));
+        let too_far = [(
+            "main",
+            "auth required p\nauth [success=2 default=bad] a\nauth required b",
+        )];
+        assert_eq!(of(&too_far, &["p", "a", "b"]), (false, "p a".into()));
+        // A jump does not leave its substack.
+        let inside = [
+            ("main", "auth substack s\nauth required b"),
+            ("s", "auth required p\nauth [success=1 default=bad] a"),
+        ];
+        assert_eq!(of(&inside, &["p", "a", "b"]), (false, "p a b".into()));
+    }
+
+    #[test]
+    fn an_include_ends_the_stack_and_a_substack_itself() {
+        let of = |how: &'static str, good: &[&str]| {
+            let main: &'static str = match how {
+                "include" => "auth include s\nauth required b",
+                _ => "auth substack s\nauth required b",
+            };
+            of(
+                &[
+                    ("main", main),
+                    ("s", "auth sufficient a\nauth requisite deny"),
+                ],
+                good,
+            )
+        };
+        assert_eq!(of("include", &["a"]), (true, "a".into()));
+        assert_eq!(of("substack", &["a"]), (false, "a b".into()));
+        assert_eq!(of("substack", &["a", "b"]), (true, "a b".into()));
+        assert_eq!(of("include", &["b"]), (false, "a deny".into()));
+        // What died within counts outside, where the lines go on.
+        assert_eq!(of("substack", &["b"]), (false, "a deny b".into()));
+    }
+
+    #[test]
+    fn reset_takes_back_what_a_substack_did() {
+        let files = [
+            ("main", "auth required p\nauth substack s\nauth required b"),
+            ("s", "auth required a\nauth [default=reset] r"),
+        ];
+        assert_eq!(of(&files, &["p", "b"]), (true, "p a r b".into()));
+    }
+
+    #[test]
+    fn a_missing_file_fails() {
+        let files = [("main", "auth required a\nauth include none")];
+        assert_eq!(of(&files, &["a"]), (false, "a ".into()));
+        let endless = [("main", "auth required a\nauth include main")];
+        assert!(!of(&endless, &["a"]).0);
+    }
+}
