@@ -72,7 +72,7 @@ impl Value {
 }
 
 /// What comes of one return value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// It does not count.
     Ignore,
@@ -91,7 +91,7 @@ pub enum Action {
 }
 
 /// The action for each return value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Control([Action; NAMES.len()]);
 
 impl Control {

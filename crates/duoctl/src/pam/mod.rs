@@ -4,5 +4,7 @@
 pub mod control;
 pub mod edit;
 pub mod file;
+pub mod plan;
 pub mod proof;
+pub mod services;
 pub mod stack;
