@@ -624,7 +624,7 @@ mod tests {
         let text = String::from_utf8(planned[0].then.clone().unwrap()).unwrap();
         // Where the jump goes to, and not within it: there it would count as a line.
         assert!(
-            text.contains("pam_permit.so\n# login_duo: begin."),
+            text.contains("pam_deny.so\n# login_duo: begin."),
             "{text}"
         );
     }
