@@ -141,7 +141,37 @@ pub fn run(wanted: &Check, started: &Start) -> ExitCode {
 
 /// Checks everything but sshd. The signals that end a login are blocked.
 pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Finding>, Known) {
+    let (findings, options) = front_end(FrontEnd::LoginDuo, wanted, standing, start);
     let program = program();
+    (findings, Known { program, options })
+}
+
+/// Checks what pam_duo.so reads and needs, but for the module itself. Returns the
+/// failmode too, if the configuration can be used.
+pub fn pam_duo(
+    wanted: &Check,
+    standing: Standing,
+    start: Instant,
+) -> (Vec<Finding>, Option<Failmode>) {
+    let (findings, options) = front_end(FrontEnd::Pam, wanted, standing, start);
+    (findings, options.map(|(failmode, _)| failmode))
+}
+
+/// What a configuration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrontEnd {
+    /// The setuid program.
+    LoginDuo,
+    /// The PAM module.
+    Pam,
+}
+
+fn front_end(
+    front_end: FrontEnd,
+    wanted: &Check,
+    standing: Standing,
+    start: Instant,
+) -> (Vec<Finding>, Option<(Failmode, bool)>) {
     let caller = Caller::of_this_process();
     let install = Install { standing, caller };
     // If there is no such user, the child reports that.
@@ -152,25 +182,33 @@ pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Fin
         Err(problem) => (None, Err(problem)),
     };
 
-    let mut findings = installation_findings(&program, &wanted.config, &opened, install);
+    let mut findings = match front_end {
+        FrontEnd::LoginDuo => program_findings(&program(), install),
+        FrontEnd::Pam => Vec::new(),
+    };
+    findings.extend(installation_findings(&wanted.config, &opened, install));
     let report = run_child(install, user.as_ref(), file, |file, ends| {
-        child_half(wanted, file, &opened, start + CHILD_TIME, ends)
+        child_half(front_end, wanted, file, &opened, start + CHILD_TIME, ends)
     });
     let options = take_report(report, &mut findings);
-    (findings, Known { program, options })
+    (findings, options)
 }
 
-/// The findings about files and accounts of the installation.
-fn installation_findings(
-    program: &Path,
-    config: &Path,
-    opened: &OpenResult,
-    install: Install,
-) -> Vec<Finding> {
-    const PROGRAM_FOLDER: &str = "installation.program_folder";
-    const CONFIGURATION_FOLDER: &str = "installation.configuration_folder";
+/// The findings about the setuid program.
+fn program_findings(program: &Path, install: Install) -> Vec<Finding> {
     let mut findings = installation::program(program, install);
-    findings.extend(installation::folders(PROGRAM_FOLDER, program, install));
+    findings.extend(installation::folders(
+        "installation.program_folder",
+        program,
+        install,
+    ));
+    findings
+}
+
+/// The findings about the configuration file and the accounts of the installation.
+fn installation_findings(config: &Path, opened: &OpenResult, install: Install) -> Vec<Finding> {
+    const CONFIGURATION_FOLDER: &str = "installation.configuration_folder";
+    let mut findings = Vec::new();
     if install.standing == Standing::Root {
         findings.extend(installation::privsep_user(privsep::PRIVSEP_USER));
     }
@@ -267,14 +305,15 @@ fn run_child(
 
 /// The child's half. Returns its exit status.
 fn child_half(
+    front_end: FrontEnd,
     wanted: &Check,
     file: Option<File>,
     opened: &OpenResult,
     until: Instant,
     mut ends: ChildEnds,
 ) -> i32 {
-    let sent =
-        exit_at(until + GRACE).and_then(|()| send_all(wanted, file, opened, until, &mut ends));
+    let sent = exit_at(until + GRACE)
+        .and_then(|()| send_all(front_end, wanted, file, opened, until, &mut ends));
     exit_status(sent, &mut ends)
 }
 
@@ -306,6 +345,7 @@ fn exit_at(deadline: Instant) -> Result<(), Error> {
 /// Checks the configuration, the network and the user, and sends the findings of
 /// each as soon as they are known.
 fn send_all(
+    front_end: FrontEnd,
     wanted: &Check,
     file: Option<File>,
     opened: &OpenResult,
@@ -320,6 +360,9 @@ fn send_all(
     let config = match config {
         Ok((config, found)) => {
             send_findings(ends, found)?;
+            if front_end == FrontEnd::Pam {
+                send_findings(ends, configuration::not_for_pam(&wanted.config, &config))?;
+            }
             send(
                 ends,
                 &ChildLine::Options {

@@ -14,8 +14,8 @@ use crate::journal::{self, Source};
 use crate::look::{self, Seen};
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pending;
-use crate::ssh::Sshd;
 use crate::ssh::place::Place;
+use crate::ssh::{Sshd, Style};
 
 /// Logins that are told.
 const MOST_LOGINS: usize = 5;
@@ -130,7 +130,7 @@ fn sshd(seen: &Seen, program: &std::path::Path, report: &mut Report) {
 
 /// Where the lines are that `enable` wrote.
 fn lines(common: &Common, report: &mut Report) {
-    let places = Sshd::find(common).and_then(|sshd| Place::with_lines(&sshd));
+    let places = Sshd::find(common).and_then(|sshd| Place::with_lines(&sshd, Style::Forced));
     let places = places.unwrap_or_default();
     let paths: Vec<_> = places
         .iter()

@@ -13,9 +13,9 @@ use super::sshd::keys;
 use super::sshd::lines::Lines;
 use crate::Start;
 use crate::cli::Used;
-use crate::ssh::Sshd;
 use crate::ssh::place::Place;
 use crate::ssh::record;
+use crate::ssh::{Sshd, Style};
 
 /// 0 if nobody does; else 1, with each place.
 pub fn run(what: Used, program: &Path, started: &Start) -> ExitCode {
@@ -79,7 +79,7 @@ fn home(started: &Start) -> Option<LocalUser> {
 /// Our own lines are no less ours where they name a program elsewhere.
 fn in_sshds_files(sshd: &Sshd, name: &str) -> Vec<String> {
     let back = sshd.again("disable ssh");
-    let ours = Place::with_lines(sshd).unwrap_or_default();
+    let ours = Place::with_lines(sshd, Style::Forced).unwrap_or_default();
     let mut found: Vec<String> = ours
         .iter()
         .map(|place| {

@@ -63,6 +63,21 @@ pub fn take_out(file: &[u8]) -> Result<Parts, &'static str> {
     })
 }
 
+/// Our lines alone, marks included.
+pub fn ours(file: &[u8]) -> Vec<u8> {
+    let mut is_inside = false;
+    let mut found = Vec::new();
+    for line in file.split_inclusive(|byte| *byte == b'\n') {
+        let bare = line.trim_ascii_end();
+        is_inside |= bare.starts_with(BEGINS);
+        if is_inside {
+            found.extend_from_slice(line);
+        }
+        is_inside &= bare != END.as_bytes();
+    }
+    found
+}
+
 /// What our lines are, and where.
 #[derive(Debug, Clone)]
 pub struct Edit<'a> {

@@ -43,6 +43,14 @@ pub struct Planned {
     pub replaced: Vec<String>,
 }
 
+impl Planned {
+    /// The lines of ours, marks included.
+    pub fn ours(&self) -> Vec<u8> {
+        let then = self.then.clone().unwrap_or_default();
+        edit::ours(&then)
+    }
+}
+
 /// A line that lets somebody in without Duo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WayAround {
@@ -623,10 +631,7 @@ mod tests {
         let planned = tree.plan(&["login"], First::InTheStack).unwrap();
         let text = String::from_utf8(planned[0].then.clone().unwrap()).unwrap();
         // Where the jump goes to, and not within it: there it would count as a line.
-        assert!(
-            text.contains("pam_deny.so\n# login_duo: begin."),
-            "{text}"
-        );
+        assert!(text.contains("pam_deny.so\n# login_duo: begin."), "{text}");
     }
 
     #[test]

@@ -88,7 +88,8 @@ pub fn forced(options: &SshdOptions, program: &Path) -> Forced {
 }
 
 impl Users {
-    fn label(&self) -> String {
+    /// For people.
+    pub fn label(&self) -> String {
         match self {
             Users::Everybody => "everybody whom no Match block names".to_owned(),
             Users::Root => "root".to_owned(),
