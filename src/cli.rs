@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use duo_ask::Claim;
+use duo_ask::{Claim, Subject};
 use duo_policy::secret::Secret;
 use duo_policy::text::Charset;
 use duo_system::configuration;
@@ -173,7 +173,8 @@ fn invocation(
         has_original_command: original.is_some(),
         is_command_from_sshd: original.is_some() && words.is_empty(),
         claim: Claim {
-            uid: caller.uid.as_raw(),
+            subject: Subject::Uid(caller.uid.as_raw()),
+            objection: None,
             duo_user: option("user").map(|name| name.to_string_lossy().into_owned()),
             client: client.map(|client| String::from_utf8_lossy(&client).into_owned()),
             command: if words.is_empty() {

@@ -22,7 +22,7 @@ use duo_system::account::Account;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
-use duo_system::privsep::{self, Caller, Inherited, Parent, Standing};
+use duo_system::privsep::{self, Caller, Front, Identity, Inherited, Parent, Standing};
 use duo_system::wait::Waiter;
 use duo_wire::Who;
 
@@ -34,7 +34,7 @@ use session::Session;
 /// starts: 0 after `--help` or `--version`, 1 denied, 2 wrong usage, 126 or 127 if
 /// the shell cannot be run (docs/behaviour.md, *Command line*).
 pub fn run() -> ExitCode {
-    let started = privsep::take_over(c"login_duo")
+    let started = privsep::take_over(Identity::Program(c"login_duo"))
         .and_then(|inherited| Ok((inherited, privsep::standing()?)));
     let (mut inherited, standing) = match started {
         Ok(started) => started,
@@ -128,13 +128,13 @@ fn start_child(
     invocation: &Invocation,
     standing: Standing,
     caller: Caller,
-) -> Result<Parent, Error> {
+) -> Result<Parent<'static>, Error> {
     privsep::become_root_alone(standing)?;
     let user = privsep::privsep_user(standing)?;
     let owners = Owners::of(standing, user.as_ref(), caller);
     let (file, opened) = match configuration::open(&invocation.config, &owners) {
         Ok(opened) => (Some(opened.file), Ok(opened.warning)),
-        Err(problem) => (None, Err(problem)),
+        Err(problem) => (None, Err(vec![problem])),
     };
     let start = duo_ask::Start {
         claim: &invocation.claim,
@@ -142,19 +142,29 @@ fn start_child(
         warning: user.as_ref().and_then(|user| user.warning.clone()),
         path: &invocation.config,
         opened,
+        doubt: None,
+        complain: &complain_of_configuration,
     };
-    privsep::separate(standing, caller, user.as_ref(), file, |confined, ends| {
-        duo_ask::run(&start, confined, ends, |config, waiter| {
-            let surroundings = match config.prompt_for_commands {
-                true => Surroundings {
-                    reader: Reader::Person,
-                    ..surroundings(invocation)
-                },
-                false => surroundings(invocation),
-            };
-            conversation::open(surroundings, &Deadlines::default(), waiter)
-        })
-    })
+    let front = Front::Session;
+    privsep::separate(
+        standing,
+        caller,
+        user.as_ref(),
+        file,
+        front,
+        |confined, ends| {
+            duo_ask::run(&start, confined, ends, |config, waiter| {
+                let surroundings = match config.prompt_for_commands {
+                    true => Surroundings {
+                        reader: Reader::Person,
+                        ..surroundings(invocation)
+                    },
+                    false => surroundings(invocation),
+                };
+                conversation::open(surroundings, &Deadlines::default(), waiter)
+            })
+        },
+    )
 }
 
 /// The conversation of a login, for `duoctl test`, which shows what a login shows.
@@ -185,6 +195,18 @@ fn show_motd() {
     if let Ok(text) = std::fs::read("/etc/motd") {
         let _ = write_patiently(io::stdout().as_fd(), &text, PATIENCE);
     }
+}
+
+/// Writes lines to stderr: mistakes of the configuration.
+fn complain_of_configuration(lines: &str) {
+    let mut text = String::new();
+    for line in lines.lines() {
+        text.push_str(&text::one_line(line, Charset::Ascii));
+        text.push('\n');
+    }
+    // One write has all the lines: a hundred writes to a full pipe would wait a hundred
+    // times.
+    let _ = write_patiently(io::stderr().as_fd(), text.as_bytes(), PATIENCE);
 }
 
 /// Writes `text` to stderr and returns the exit status.

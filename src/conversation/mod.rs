@@ -73,6 +73,7 @@ pub fn end_line(surroundings: Surroundings, left: Departure) {
         | Departure::Terminated
         | Departure::TerminalClosed
         | Departure::ConnectionClosed
+        | Departure::HostEnded
         | Departure::Unwatched => "",
     };
     write_on_new_line(surroundings, text);

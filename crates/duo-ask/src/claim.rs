@@ -5,13 +5,16 @@ use std::net::IpAddr;
 
 use duo_net::Person;
 use duo_policy::config::Config;
+use duo_policy::error::Error;
 use duo_policy::secret::Secret;
+use duo_system::account::Account;
 
 /// One login as it was asked for.
 pub struct Claim {
-    /// The user id of the account: the real user id of the front end before any
-    /// privilege was dropped.
-    pub uid: u32,
+    /// Whose account it is.
+    pub subject: Subject,
+    /// Why this login is denied whatever the configuration and Duo say.
+    pub objection: Option<&'static str>,
     /// The user name that Duo knows, if the front end was given one.
     pub duo_user: Option<String>,
     /// The client's address as the front end was given it, so perhaps no address.
@@ -20,6 +23,48 @@ pub struct Claim {
     pub command: Option<Vec<u8>>,
     /// A passcode that came with the login.
     pub passcode: Option<Secret>,
+}
+
+/// Whose account a login is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The account of the front end's real user id, before any privilege was dropped.
+    Uid(u32),
+    /// The account of this name, which a host of PAM's said. It may not exist.
+    Name(String),
+    /// The account of this name if it is not root's, else that of the user who asks to
+    /// become root.
+    Target {
+        /// Whose session it will be.
+        name: String,
+        /// The user id of the user who asks.
+        caller: u32,
+    },
+}
+
+impl Subject {
+    /// The account; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if it cannot be looked up, or if a user id has no account.
+    pub fn account(&self) -> Result<Option<Account>, Error> {
+        match self {
+            Subject::Uid(uid) => Account::of(*uid).map(Some),
+            Subject::Name(name) => Account::named(name),
+            Subject::Target { name, caller } => match Account::named(name)? {
+                Some(target) if target.is_root() => Account::of(*caller).map(Some),
+                target => Ok(target),
+            },
+        }
+    }
+
+    /// The name for the log where there is no such account.
+    pub fn name(&self) -> &str {
+        match self {
+            Subject::Uid(_) => "?",
+            Subject::Name(name) | Subject::Target { name, .. } => name,
+        }
+    }
 }
 
 /// The client's address, if the text is an IPv4 or IPv6 address.

@@ -8,8 +8,6 @@
 mod claim;
 
 use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use duo_net::{Client, Notice, Person};
@@ -19,18 +17,17 @@ use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
 use duo_policy::login::{AttemptLog, Login};
-use duo_policy::text::{self, Charset};
+use duo_policy::text;
 use duo_policy::verdict::{self, Priority};
 use duo_system::account::Account;
 use duo_system::alibi::alibi;
 use duo_system::configuration;
 use duo_system::log::Log;
-use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::privsep::{ChildEnds, Confined};
 use duo_system::wait::{SystemClock, Waiter};
 use duo_wire::{Message, Next, Outcome, Record, Verdict, Who};
 
-pub use claim::{Claim, person};
+pub use claim::{Claim, Subject, person};
 
 /// What the child is started with.
 pub struct Start<'a> {
@@ -43,7 +40,13 @@ pub struct Start<'a> {
     /// The configuration's path, for errors.
     pub path: &'a Path,
     /// The warning about the opened file, if there is one; or why it was not opened.
-    pub opened: Result<Option<Problem>, Problem>,
+    pub opened: Result<Option<Problem>, Vec<Problem>>,
+    /// Why this machine may be the reason if Duo cannot be reached, if something is
+    /// known from the start (docs/security.md, *The alibi*).
+    pub doubt: Option<Error>,
+    /// Shows lines, which may hold anything, to whoever tries this login: the mistakes
+    /// of the configuration, or an objection.
+    pub complain: &'a dyn Fn(&str),
 }
 
 /// Runs the child's half and returns its exit status: 0 if the verdict opens the
@@ -64,15 +67,27 @@ pub fn run(
     };
     let child = Child { start };
     let (named, reading) = match child.identify(file, &mut ends) {
-        Ok(identified) => identified,
+        Ok(Some(identified)) => identified,
+        Ok(None) => {
+            let verdict = Verdict::new(Outcome::NoAccount, "there is no such account");
+            let who = child.who(start.claim.subject.name());
+            let _ = ends.send(&Record::Who(shortened(&who)).to_line());
+            return child.finish(verdict, &who, &mut ends);
+        }
         Err(error) => {
             let verdict = Verdict::new(Outcome::Error, error.to_string());
-            return child.finish(verdict, &Who::unknown(), &mut ends);
+            return child.finish(verdict, &child.who("?"), &mut ends);
         }
     };
-    let verdict = {
-        let waiter = Waiter::new(&SystemClock, Some(&ends.life));
-        child.ask(&named, reading, &waiter, &converse)
+    let verdict = match start.claim.objection {
+        Some(why) => {
+            (start.complain)(&format!("Login denied: {why}"));
+            Verdict::new(Outcome::Aborted, why)
+        }
+        None => {
+            let waiter = Waiter::new(&SystemClock, Some(&ends.life));
+            child.ask(&named, reading, &waiter, &converse)
+        }
     };
     child.finish(verdict, &named.who, &mut ends)
 }
@@ -110,17 +125,19 @@ impl Child<'_> {
     }
 
     /// Looks up who logs in and tells the parent, whose own lines in the log need
-    /// the name too.
+    /// the name too. `None` if there is no such account.
     fn identify(
         &self,
         file: Option<File>,
         ends: &mut ChildEnds,
-    ) -> Result<(Named, ConfigRead), Error> {
+    ) -> Result<Option<(Named, ConfigRead)>, Error> {
         if let Some(warning) = &self.start.warning {
             self.log().warning(warning);
         }
         let claim = self.start.claim;
-        let account = Account::of(claim.uid)?;
+        let Some(account) = claim.subject.account()? else {
+            return Ok(None);
+        };
         let reading = self.read_config(file);
         let gecos = match &reading {
             ConfigRead::Good(config) => config.gecos,
@@ -135,14 +152,25 @@ impl Child<'_> {
             self.log()
                 .info(&format!("User '{login}' is '{duo}' to Duo"));
         }
-        let who = Who {
-            duo_user,
-            client: claim.client.clone(),
-        };
+        let who = self.who(&duo_user);
         // If the parent is gone, the next look at the life pipe says why, and the
         // final line then has this name.
         let _ = ends.send(&Record::Who(shortened(&who)).to_line());
-        Ok((Named { account, who }, reading))
+        Ok(Some((Named { account, who }, reading)))
+    }
+
+    /// The names of this login.
+    fn who(&self, duo_user: &str) -> Who {
+        Who {
+            duo_user: duo_user.to_owned(),
+            client: self.start.claim.client.clone(),
+        }
+    }
+
+    /// Proves that this machine is not the reason why Duo was not reached.
+    fn alibi(&self, waiter: &Waiter<'_>) -> Result<(), Error> {
+        self.start.doubt.clone().map_or(Ok(()), Err)?;
+        alibi(waiter)
     }
 
     /// Writes the final line to the log, and only then sends the verdict, so that no
@@ -172,7 +200,7 @@ impl Child<'_> {
         };
         let warning = match &self.start.opened {
             Ok(warning) => warning,
-            Err(problem) => return broken(std::slice::from_ref(problem), Failmode::Secure),
+            Err(problems) => return broken(problems, Failmode::Secure),
         };
         let Some(file) = file else {
             return broken(&[], Failmode::Secure);
@@ -194,19 +222,17 @@ impl Child<'_> {
         result
     }
 
-    /// Writes mistakes to stderr and to the log, so that whoever tries the file sees
+    /// Shows mistakes and writes them to the log, so that whoever tries the file sees
     /// them, by ssh or on the machine.
     fn report_mistakes(&self, problems: &[Problem]) {
-        let mut lines = String::new();
-        for problem in problems {
-            let text = problem.at(self.start.path);
-            self.log().line(Priority::Error, &text);
-            lines.push_str(&text::one_line(&text, Charset::Ascii));
-            lines.push('\n');
+        let texts: Vec<String> = problems
+            .iter()
+            .map(|problem| problem.at(self.start.path))
+            .collect();
+        for text in &texts {
+            self.log().line(Priority::Error, text);
         }
-        // One write has all the lines: a hundred writes to a full pipe would wait a
-        // hundred times.
-        let _ = write_patiently(io::stderr().as_fd(), lines.as_bytes(), PATIENCE);
+        (self.start.complain)(&texts.join("\n"));
     }
 
     /// Asks the gate, then Duo, and returns the verdict of this login.
@@ -220,7 +246,7 @@ impl Child<'_> {
         let config = match reading {
             ConfigRead::Good(config) => config,
             ConfigRead::Broken(error, stated) => {
-                return verdict::of_error(&error, false, stated, &|| alibi(waiter));
+                return verdict::of_error(&error, false, stated, &|| self.alibi(waiter));
             }
         };
         let conversation = converse(&config, waiter);
@@ -228,7 +254,7 @@ impl Child<'_> {
             Ok(verdict) => verdict,
             Err(error) => {
                 let stated = config.failmode_if_broken;
-                let verdict = verdict::of_error(&error, false, stated, &|| alibi(waiter));
+                let verdict = verdict::of_error(&error, false, stated, &|| self.alibi(waiter));
                 if !verdict.outcome.opens() && !matches!(error, Error::GaveUp(_)) {
                     conversation.show(&Message::Denied {
                         why: verdict.detail.clone(),
@@ -286,7 +312,7 @@ impl Child<'_> {
             passcode: claim.passcode.as_ref(),
             deadlines: &deadlines,
             clock: waiter,
-            alibi: &|| alibi(waiter),
+            alibi: &|| self.alibi(waiter),
         };
         let attempts = LoginLog {
             log: self.log(),

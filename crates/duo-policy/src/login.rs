@@ -174,7 +174,7 @@ impl Login<'_> {
         match menu.default_factor() {
             Some(default) if unattended || (number == 1 && self.config.autopush) => {
                 let text = "Autopushing login request to phone...";
-                person.show(&Message::Tell(text.to_owned()));
+                person.show(&Message::Unasked(text.to_owned()));
                 return Ok(Ok(default));
             }
             None if unattended => return Ok(Err(NO_DEFAULT)),

@@ -45,6 +45,7 @@ pub fn label(outcome: Outcome) -> (&'static str, Priority) {
         Outcome::Failsafe => ("Failsafe", Priority::Warning),
         Outcome::Failsecure => ("Failsecure", Priority::Warning),
         Outcome::Error => ("Error in", Priority::Error),
+        Outcome::NoAccount => ("Rejected", Priority::Warning),
     }
 }
 
@@ -156,6 +157,8 @@ pub struct Report {
 /// What the parent makes of the child.
 #[derive(Debug)]
 pub struct Judgement {
+    /// How the login came out. It opens nothing: [`Judgement::allow`] does.
+    pub outcome: Outcome,
     /// `Some` if the door opens.
     pub allow: Option<Allow>,
     /// Whether the person should see the message of the day.
@@ -210,6 +213,7 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
             }
         }
         (None, End::Exited(0), Ok(verdict)) if opens => Judgement {
+            outcome: verdict.outcome,
             allow: Some(Allow(())),
             motd: verdict.motd,
             to_log: None,
@@ -259,6 +263,7 @@ fn fault(why: impl Into<String>) -> Verdict {
 
 fn denied(verdict: Verdict, who: Who, logged: Logged) -> Judgement {
     Judgement {
+        outcome: verdict.outcome,
         allow: None,
         motd: false,
         to_show: ToShow::Denial(verdict.detail.clone()),

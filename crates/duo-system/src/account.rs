@@ -21,6 +21,7 @@ use crate::{nsswitch, system_words};
 pub struct Account {
     /// The login name.
     pub name: String,
+    uid: Uid,
     gid: Gid,
     gecos: CString,
     /// The login shell, `/bin/sh` where the entry names none.
@@ -38,16 +39,37 @@ impl Account {
         let user = User::from_uid(uid)
             .map_err(|errno| Error::fault(&format!("look up the user id {uid}"), errno.desc()))?
             .ok_or_else(|| Error::Fault(format!("the user id {uid} has no account")))?;
+        Ok(Account::from_entry(user))
+    }
+
+    /// The account of this name, as the host of a PAM module gave it; `None` if there
+    /// is none.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if the account cannot be looked up.
+    pub fn named(name: &str) -> Result<Option<Account>, Error> {
+        let user = User::from_name(name)
+            .map_err(|errno| Error::fault(&format!("look up the user '{name}'"), errno.desc()))?;
+        Ok(user.map(Account::from_entry))
+    }
+
+    fn from_entry(user: User) -> Account {
         let shell = match user.shell.as_os_str().is_empty() {
             true => Path::new("/bin/sh").to_owned(),
             false => user.shell,
         };
-        Ok(Account {
+        Account {
             name: user.name,
+            uid: user.uid,
             gid: user.gid,
             gecos: user.gecos,
             shell,
-        })
+        }
+    }
+
+    /// Whether it is root's, under whatever name.
+    pub fn is_root(&self) -> bool {
+        self.uid.is_root()
     }
 
     /// The name that Duo is asked about: `given`, the part of the GECOS field, or the
@@ -149,6 +171,7 @@ mod tests {
     fn account(gecos: &str) -> Account {
         Account {
             name: "alice".into(),
+            uid: Uid::from_raw(1_000),
             gid: Gid::from_raw(100),
             gecos: CString::new(gecos).unwrap(),
             shell: PathBuf::from("/bin/sh"),

@@ -22,9 +22,14 @@ pub const FOLDER: &str = match option_env!("LOGIN_DUO_CONF_DIR") {
     None => "/etc/duo",
 };
 
-/// The path of the configuration file where no option names another.
+/// The path of login_duo's configuration file where no option names another.
 pub fn default_path() -> PathBuf {
     Path::new(FOLDER).join("login_duo.conf")
+}
+
+/// The path of pam_duo.so's configuration file where no argument names another.
+pub fn default_pam_path() -> PathBuf {
+    Path::new(FOLDER).join("pam_duo.conf")
 }
 
 /// The user ids, apart from root's, to whom the file may belong (docs/behaviour.md, *Configuration

@@ -1,11 +1,12 @@
 //! Everything that touches this machine: privilege separation ([`privsep`]), the
 //! account and its groups ([`account`]), the configuration file
-//! ([`configuration`]), the log ([`log`]), waiting ([`wait`]), and the alibi of this
+//! ([`configuration`]), the log ([`log`]), control groups ([`cgroup`]), waiting ([`wait`]), and the alibi of this
 //! machine ([`alibi`]). The only `unsafe` code is in [`privsep`].
 #![deny(unsafe_code)]
 
 pub mod account;
 pub mod alibi;
+pub mod cgroup;
 pub mod configuration;
 pub mod log;
 mod nsswitch;

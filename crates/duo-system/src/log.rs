@@ -14,7 +14,7 @@ use crate::output::{PATIENCE, write_patiently};
 /// Where lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sink {
-    /// syslog, facility authpriv, identity and pid as `privsep::take_over` set them.
+    /// syslog, facility authpriv, identity as `privsep::take_over` set them.
     Syslog,
     /// stderr, as `[N] text` (`-d`).
     Stderr,

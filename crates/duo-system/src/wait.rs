@@ -50,6 +50,8 @@ pub struct LifePipe {
     read_end: OwnedFd,
     /// Why the parent waits no longer, once it has been read.
     parent_gone: Cell<Option<ParentGone>>,
+    /// The parent's name, for the log.
+    parent: &'static str,
 }
 
 /// Why the parent waits for this process no longer.
@@ -63,10 +65,11 @@ enum ParentGone {
 
 impl LifePipe {
     /// The life pipe with this read end.
-    pub(crate) fn new(read_end: OwnedFd) -> LifePipe {
+    pub(crate) fn new(read_end: OwnedFd, parent: &'static str) -> LifePipe {
         LifePipe {
             read_end,
             parent_gone: Cell::new(None),
+            parent,
         }
     }
 
@@ -106,10 +109,10 @@ impl LifePipe {
         });
         self.parent_gone.set(Some(parent_gone));
         let why = match parent_gone {
-            ParentGone::LetGo(left) => left.reason(),
-            ParentGone::Killed => "login_duo was killed",
+            ParentGone::LetGo(left) => left.reason().to_owned(),
+            ParentGone::Killed => format!("{} was killed", self.parent),
         };
-        Error::GaveUp(why.to_owned())
+        Error::GaveUp(why)
     }
 }
 
@@ -350,7 +353,7 @@ mod tests {
 
     fn life() -> (LifePipe, OwnedFd) {
         let (read, write) = nix::unistd::pipe().unwrap();
-        (LifePipe::new(read), write)
+        (LifePipe::new(read, "login_duo"), write)
     }
 
     fn soon() -> Instant {

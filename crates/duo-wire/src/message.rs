@@ -8,6 +8,9 @@ pub enum Message {
     /// A status text of Duo's, or a wait of ours. A front end may drop it where
     /// nobody reads along.
     Tell(String),
+    /// Duo is about to ask the person for a factor that the person did not choose
+    /// (`autopush`). A front end shows this even where it shows no status.
+    Unasked(String),
     /// An attempt, or the whole login, is denied. A front end shows this even
     /// where it cannot ask anything.
     Denied {

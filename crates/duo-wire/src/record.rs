@@ -118,11 +118,13 @@ pub enum Outcome {
     Failsecure,
     /// An error after Duo had answered, or a fault of this machine.
     Error,
+    /// Denied: a host of PAM named no account of this machine.
+    NoAccount,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 8] = [
+    pub const ALL: [Outcome; 9] = [
         Outcome::Successful,
         Outcome::Skipped,
         Outcome::Bypassed,
@@ -131,13 +133,18 @@ impl Outcome {
         Outcome::Failsafe,
         Outcome::Failsecure,
         Outcome::Error,
+        Outcome::NoAccount,
     ];
 
     /// Whether this outcome opens the door.
     pub fn opens(self) -> bool {
         match self {
             Outcome::Successful | Outcome::Skipped | Outcome::Bypassed | Outcome::Failsafe => true,
-            Outcome::Failed | Outcome::Aborted | Outcome::Failsecure | Outcome::Error => false,
+            Outcome::Failed
+            | Outcome::Aborted
+            | Outcome::Failsecure
+            | Outcome::Error
+            | Outcome::NoAccount => false,
         }
     }
 }
@@ -158,13 +165,15 @@ pub enum Departure {
     /// Nobody reads stdout and stderr any more, so the client of a headless
     /// session is gone.
     ConnectionClosed,
+    /// The program that asked through PAM has ended, or waits no longer.
+    HostEnded,
     /// The parent can watch for none of these any more: its user has taken its
     /// descriptors away (prlimit).
     Unwatched,
 }
 
 impl Departure {
-    const ALL: [(Departure, u8, &str); 6] = [
+    const ALL: [(Departure, u8, &str); 7] = [
         (Departure::Interrupted, b'i', "interrupted"),
         (Departure::HungUp, b'h', "hung up"),
         (Departure::Terminated, b't', "terminated"),
@@ -173,6 +182,11 @@ impl Departure {
             Departure::ConnectionClosed,
             b'c',
             "the connection was closed",
+        ),
+        (
+            Departure::HostEnded,
+            b'p',
+            "the program that asked has ended",
         ),
         (Departure::Unwatched, b'u', "nobody can be watched any more"),
     ];

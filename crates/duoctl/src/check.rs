@@ -24,7 +24,7 @@ use duo_policy::config::{self, Config, Failmode, Problem};
 use duo_policy::error::Error;
 use duo_policy::verdict::{End, Report};
 use duo_system::configuration::{Owners, open, read as read_file};
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, PrivsepUser, Standing};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, PrivsepUser, Standing};
 use duo_system::sftp::sftp_server;
 use duo_system::system_words;
 use serde::{Deserialize, Serialize};
@@ -300,7 +300,8 @@ fn run_child(
             1
         }
     };
-    privsep::separate(standing, caller, user, file, child).map(privsep::Parent::wait)
+    privsep::separate(standing, caller, user, file, Front::Session, child)
+        .map(privsep::Parent::wait)
 }
 
 /// The child's half. Returns its exit status.

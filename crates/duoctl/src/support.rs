@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use duo_policy::verdict::End;
 use duo_system::configuration::{self, Owners};
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, Standing};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, Standing};
 use duo_system::system_words;
 use duo_wire::Outcome as Came;
 use serde_json::{Value, json};
@@ -117,8 +117,15 @@ fn configuration(wanted: &Support, start: &Start) -> Read {
         i32::from(ends.send(&text).is_err())
     };
     let file = Some(opened.file);
-    let ended = privsep::separate(start.standing, caller, user.as_ref(), file, child)
-        .map(privsep::Parent::wait);
+    let ended = privsep::separate(
+        start.standing,
+        caller,
+        user.as_ref(),
+        file,
+        Front::Session,
+        child,
+    )
+    .map(privsep::Parent::wait);
     match ended {
         Ok(ended) if ended.end == End::Exited(0) => {
             serde_json::from_slice(&ended.records).unwrap_or(Read::Unreadable)
@@ -168,6 +175,7 @@ fn log(program: &Path, child: Option<u32>) -> Facts {
         ("failsafe", Came::Failsafe),
         ("failsecure", Came::Failsecure),
         ("error", Came::Error),
+        ("no_account", Came::NoAccount),
     ] {
         facts.add(name, Fact::from(count(outcome)));
     }

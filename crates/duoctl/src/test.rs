@@ -8,7 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duo_ask::Claim;
+use duo_ask::{Claim, Subject};
 use duo_net::connect::Route;
 use duo_net::names::SystemNames;
 use duo_net::{Client, Notice};
@@ -22,7 +22,7 @@ use duo_system::account::Account;
 use duo_system::alibi::alibi;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::{Log, Sink};
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, Standing};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, Standing};
 use duo_system::system_words;
 use duo_system::wait::{SystemClock, Waiter};
 use duo_wire::{Outcome as Came, Verdict, Who};
@@ -75,6 +75,7 @@ pub fn run(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
         caller,
         user.as_ref(),
         Some(opened.file),
+        Front::Session,
         |confined, ends| child(wanted, start, confined, ends),
     )
     .map(privsep::Parent::wait)
@@ -121,7 +122,7 @@ fn judged(verdict: &Verdict, report: &mut Report) -> Outcome {
             let text = format!("a login is let in without Duo (failmode = safe): {detail}");
             return Err(Failure::refused(text));
         }
-        Came::Failed | Came::Aborted | Came::Failsecure | Came::Error => {
+        Came::Failed | Came::Aborted | Came::Failsecure | Came::Error | Came::NoAccount => {
             return Err(Failure::refused(format!("a login is denied: {detail}")));
         }
     }
@@ -172,7 +173,8 @@ fn examine(
     };
     let (account, uid) = account(&wanted.user)?;
     let claim = Claim {
-        uid,
+        subject: Subject::Uid(uid),
+        objection: None,
         duo_user: wanted.duo_user.clone(),
         client: wanted.client.clone(),
         command: None,

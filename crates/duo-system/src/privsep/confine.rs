@@ -30,7 +30,7 @@ use crate::system_words;
 pub(super) fn confine(
     standing: Standing,
     user: Option<&PrivsepUser>,
-    kept: [Option<RawFd>; 3],
+    kept: [Option<RawFd>; 4],
 ) -> Result<(), Error> {
     ignore_signals()?;
     reset_priority()?;
@@ -57,28 +57,45 @@ pub(super) fn confine(
 /// # Errors
 /// [`Error::Fault`] if `/dev/null` cannot be opened or put there.
 fn replace_descriptors(standing: Standing) -> Result<(), Error> {
-    let null = File::options()
+    // Standard output belongs to the session: a line that a library prints there
+    // would damage a file that scp or git carries.
+    dup2_stdout(open_null()?).map_err(redirect_failed)?;
+    if standing == Standing::Setuid {
+        replace_callers_descriptors()?;
+    }
+    Ok(())
+}
+
+/// Puts `/dev/null` in the place of a standard input that is no terminal, and of a
+/// standard error that is neither a terminal nor a pipe. The caller of a setuid
+/// install, or of sudo, could give the socket of a log, which would take a line of
+/// the caller's from this user, or a file of a file system of the caller's own,
+/// where a call never returns (docs/security.md, attack 3).
+///
+/// # Errors
+/// As [`replace_descriptors`].
+pub(super) fn replace_callers_descriptors() -> Result<(), Error> {
+    let null = open_null()?;
+    if !is_terminal(std::io::stdin().as_fd()) {
+        dup2_stdin(&null).map_err(redirect_failed)?;
+    }
+    let stderr = std::io::stderr();
+    if !is_terminal(stderr.as_fd()) && !is_pipe(stderr.as_fd()) {
+        dup2_stderr(&null).map_err(redirect_failed)?;
+    }
+    Ok(())
+}
+
+fn open_null() -> Result<File, Error> {
+    File::options()
         .read(true)
         .write(true)
         .open("/dev/null")
-        .map_err(|error| Error::fault("open '/dev/null'", system_words(&error)))?;
-    let failed = |errno: Errno| Error::fault("redirect a descriptor", errno.desc());
-    // Standard output belongs to the session: a line that a library prints there
-    // would damage a file that scp or git carries.
-    dup2_stdout(&null).map_err(failed)?;
-    // The caller of a setuid install could give the socket of a log, which would
-    // take a line of the caller's from this user, or a file of a file system of
-    // the caller's own, where a call never returns (docs/security.md, attack 3).
-    if standing == Standing::Setuid {
-        if !is_terminal(std::io::stdin().as_fd()) {
-            dup2_stdin(&null).map_err(failed)?;
-        }
-        let stderr = std::io::stderr();
-        if !is_terminal(stderr.as_fd()) && !is_pipe(stderr.as_fd()) {
-            dup2_stderr(&null).map_err(failed)?;
-        }
-    }
-    Ok(())
+        .map_err(|error| Error::fault("open '/dev/null'", system_words(&error)))
+}
+
+fn redirect_failed(errno: Errno) -> Error {
+    Error::fault("redirect a descriptor", errno.desc())
 }
 
 /// Whether `fd` is a terminal, and not a file that only answers like one.
@@ -129,7 +146,7 @@ fn set_resolver_options() {
 }
 
 /// Closes every descriptor but 0 to 2 and `kept`.
-fn close_all_but(kept: [Option<RawFd>; 3]) -> Result<(), Error> {
+pub(super) fn close_all_but(kept: [Option<RawFd>; 4]) -> Result<(), Error> {
     let mut kept: Vec<u32> = kept
         .into_iter()
         .flatten()

@@ -43,17 +43,30 @@ pub struct Inherited {
     dispositions: Vec<(Signal, SigAction)>,
 }
 
+/// What syslog calls this process.
+#[derive(Debug, Clone, Copy)]
+pub enum Identity {
+    /// This name, with the id of whichever process logs.
+    Program(&'static CStr),
+    /// This text and no id: the id of another process is in it.
+    Whole(&'static CStr),
+}
+
 /// Keeps the signal dispositions, the signal mask and the environment for the
 /// session, and replaces them with this program's. From here on `environ` is
 /// empty, so that no library finds a proxy, a CA, a resolver option or a locale in
-/// it (docs/security.md, attack 1). In syslog, this process is `name`.
+/// it (docs/security.md, attack 1). In syslog, this process is `identity`.
 ///
 /// # Errors
 /// [`Error::Fault`] if a signal cannot be set.
-pub fn take_over(name: &'static CStr) -> Result<Inherited, Error> {
+pub fn take_over(identity: Identity) -> Result<Inherited, Error> {
     let environment = take_environment();
-    // SAFETY: openlog keeps the pointer, and `name` is static.
-    unsafe { libc::openlog(name.as_ptr(), libc::LOG_PID, libc::LOG_AUTHPRIV) };
+    let (text, option) = match identity {
+        Identity::Program(name) => (name, libc::LOG_PID),
+        Identity::Whole(text) => (text, 0),
+    };
+    // SAFETY: openlog keeps the pointer, and the text is static.
+    unsafe { libc::openlog(text.as_ptr(), option, libc::LOG_AUTHPRIV) };
     let mut mask = SigSet::empty();
     sigprocmask(
         SigmaskHow::SIG_BLOCK,
@@ -124,6 +137,25 @@ pub(super) fn ignore_signals() -> Result<(), Error> {
         set_disposition(signal, SigHandler::SigIgn)?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(|errno| Error::fault("unblock signals", errno.desc()))
+}
+
+/// In the parent of a host's helper: listens to the signals that end a login although
+/// the host ignored them, and blocks no other one. sudo blocks SIGINT and SIGQUIT while
+/// PAM runs, and both outlive exec.
+///
+/// # Errors
+/// [`Error::Fault`] if a disposition or the mask cannot be set.
+pub(super) fn listen_to_signals() -> Result<(), Error> {
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+    ] {
+        set_disposition(signal, SigHandler::SigDfl)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&watched_signals()), None)
         .map_err(|errno| Error::fault("unblock signals", errno.desc()))
 }
 

@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 mod confine;
+mod host;
 mod ids;
 mod inherited;
 mod interrupt;
@@ -27,7 +28,7 @@ mod standing;
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use duo_policy::error::Error;
 use nix::fcntl::OFlag;
@@ -38,9 +39,10 @@ use nix::unistd::{ForkResult, fork, pipe2};
 use crate::system_words;
 use crate::wait::LifePipe;
 use confine::confine;
+pub use host::{HostEnds, take_host_ends};
 pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
-pub use inherited::{Inherited, take_over};
+pub use inherited::{Identity, Inherited, take_over};
 pub(crate) use interrupt::interrupted_if_it_blocks;
 pub use parent::Parent;
 pub use standing::user_id;
@@ -67,6 +69,34 @@ impl ChildEnds {
     }
 }
 
+/// What is in front of the parent: what it watches, to learn that the person has
+/// gone, and what its child talks to the person through.
+#[derive(Clone, Copy)]
+pub enum Front<'a> {
+    /// The descriptors 0 to 2 of a session.
+    Session,
+    /// A host of PAM, behind these ends.
+    Host(&'a HostEnds),
+}
+
+impl Front<'_> {
+    /// What the log calls the parent.
+    fn parent(self) -> &'static str {
+        match self {
+            Front::Session => "login_duo",
+            Front::Host(_) => "pam-duo-helper",
+        }
+    }
+
+    /// The socket to the host, if there is one.
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Front::Session => None,
+            Front::Host(ends) => Some(ends.socket.as_fd()),
+        }
+    }
+}
+
 /// Ends the process, with all its threads, and runs no exit handler.
 fn exit_at_once(status: i32) -> ! {
     // SAFETY: _exit runs no handler and touches no memory of this program.
@@ -82,7 +112,8 @@ pub type Confined = Result<Option<File>, Error>;
 /// whose value is its exit status. In the parent: becomes the caller for good,
 /// proves it, and returns.
 ///
-/// The child keeps `config`, the pipes and the descriptors 0 to 2, and no other.
+/// The child keeps `config`, the pipes, the descriptors 0 to 2 and the socket of
+/// `front`, and no other.
 /// No other thread may exist, and nothing may have been logged: a descriptor of
 /// syslog that crosses the fork could end up being Duo's socket.
 ///
@@ -90,13 +121,14 @@ pub type Confined = Result<Option<File>, Error>;
 /// [`Error::Fault`] if a pipe or the child cannot be made, or if the parent
 /// cannot drop its privileges. In the second case the child ends by itself, since
 /// its life pipe closes.
-pub fn separate(
+pub fn separate<'a>(
     standing: Standing,
     caller: Caller,
     user: Option<&PrivsepUser>,
     config: Option<File>,
+    front: Front<'a>,
     child: impl FnOnce(Confined, ChildEnds) -> i32,
-) -> Result<Parent, Error> {
+) -> Result<Parent<'a>, Error> {
     let pipe =
         || pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::fault("make a pipe", errno.desc()));
     let (verdict_read, verdict_write) = pipe()?;
@@ -115,6 +147,7 @@ pub fn separate(
                 config.as_ref().map(|file| file.as_raw_fd()),
                 Some(verdict_write.as_raw_fd()),
                 Some(life_read.as_raw_fd()),
+                front.socket().map(|socket| socket.as_raw_fd()),
             ];
             let confined = confine(standing, user, kept);
             // `confine` has closed these descriptors. Their owners would close
@@ -123,14 +156,14 @@ pub fn separate(
             share_one_heap();
             let ends = ChildEnds {
                 verdict: File::from(verdict_write),
-                life: LifePipe::new(life_read),
+                life: LifePipe::new(life_read, front.parent()),
             };
             exit_at_once(child(confined.map(|()| config), ends))
         }
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, config));
             irrevocably_become_the_caller(standing, caller)?;
-            Ok(Parent::of(child, verdict_read, life_write, signals))
+            Ok(Parent::of(child, verdict_read, life_write, signals, front))
         }
     }
 }

@@ -17,18 +17,20 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::Front;
 use crate::system_words;
 
 /// The parent, while the child runs.
-pub struct Parent {
+pub struct Parent<'a> {
     child: Pid,
     /// The read end of the verdict pipe.
     verdict: File,
     /// The write end of the life pipe.
     life: File,
     signals: SignalFd,
-    /// Whether descriptor 0 was a terminal at the start. A terminal that has been
-    /// hung up does not look like one any more.
+    front: Front<'a>,
+    /// Whether descriptor 0 of a session was a terminal at the start. A terminal that
+    /// has been hung up does not look like one any more.
     on_terminal: bool,
 }
 
@@ -38,14 +40,21 @@ const LONGEST_REPORT: usize = 256 * 1024;
 /// How long a child that was let go may take to end.
 const REAPING: Duration = Duration::from_secs(5);
 
-impl Parent {
+impl<'a> Parent<'a> {
     /// The parent of `child`, with its ends of the pipes.
-    pub(super) fn of(child: Pid, verdict: OwnedFd, life: OwnedFd, signals: SignalFd) -> Parent {
+    pub(super) fn of(
+        child: Pid,
+        verdict: OwnedFd,
+        life: OwnedFd,
+        signals: SignalFd,
+        front: Front<'a>,
+    ) -> Parent<'a> {
         Parent {
             child,
             verdict: File::from(verdict),
             life: File::from(life),
             signals,
+            front,
             on_terminal: std::io::stdin().is_terminal(),
         }
     }
@@ -132,11 +141,16 @@ impl Parent {
         let mut watched = vec![
             (Source::Verdict, self.verdict.as_fd()),
             (Source::Signals, self.signals.as_fd()),
-            (Source::Output, stdout.as_fd()),
-            (Source::Output, stderr.as_fd()),
         ];
-        if self.on_terminal {
-            watched.push((Source::Terminal, stdin.as_fd()));
+        match self.front {
+            Front::Host(ends) => watched.push((Source::Host, ends.pipe.as_fd())),
+            Front::Session => {
+                watched.push((Source::Output, stdout.as_fd()));
+                watched.push((Source::Output, stderr.as_fd()));
+                if self.on_terminal {
+                    watched.push((Source::Terminal, stdin.as_fd()));
+                }
+            }
         }
         let mut polled = Polled::default();
         let mut broken_outputs = 0;
@@ -157,6 +171,7 @@ impl Parent {
                     (Source::Verdict, true) => polled.has_records = true,
                     (Source::Signals, true) => polled.left = self.take_signals()?.or(polled.left),
                     (Source::Terminal, true) => polled.left = Some(Departure::TerminalClosed),
+                    (Source::Host, true) => polled.left = Some(Departure::HostEnded),
                     (Source::Output, true) => {
                         // A broken descriptor would end each later poll at once.
                         broken_outputs += 1;
@@ -246,6 +261,8 @@ enum Source {
     /// Descriptors 1 and 2: when both are broken, the client of a headless login
     /// is gone.
     Output,
+    /// The pipe to the host, which is broken when the host has ended.
+    Host,
 }
 
 impl Source {
@@ -253,7 +270,7 @@ impl Source {
         match self {
             Source::Verdict | Source::Signals => PollFlags::POLLIN,
             // poll reports errors and hang-ups without being asked for them.
-            Source::Terminal | Source::Output => PollFlags::empty(),
+            Source::Terminal | Source::Output | Source::Host => PollFlags::empty(),
         }
     }
 }

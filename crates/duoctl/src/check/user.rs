@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use duo_ask::Claim;
+use duo_ask::{Claim, Subject};
 use duo_net::Client;
 use duo_policy::api::Duo;
 use duo_policy::api::menu::Menu;
@@ -174,7 +174,8 @@ fn preauth(
     ends: &ChildEnds,
 ) -> Result<Preauth, Error> {
     let claim = Claim {
-        uid,
+        subject: Subject::Uid(uid),
+        objection: None,
         duo_user: None,
         client: login.client.clone(),
         command: None,

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use duo_policy::verdict::End;
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, PrivsepUser, Standing};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, PrivsepUser, Standing};
 use duo_system::system_words;
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -127,7 +127,8 @@ fn read_as(
     };
     let caller = Caller::of_this_process();
     let report = with_watched_signals_blocked(|| {
-        privsep::separate(standing, caller, Some(&owner), None, child).map(privsep::Parent::wait)
+        privsep::separate(standing, caller, Some(&owner), None, Front::Session, child)
+            .map(privsep::Parent::wait)
     })?
     .map_err(|error| error.to_string())?;
     if report.left.is_some() {

@@ -1,0 +1,116 @@
+//! The arguments: the host's process id, and then those of the line of the PAM stack, as
+//! the administrator wrote them (pam_duo(8)).
+
+use std::ffi::{CStr, CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use duo_policy::text;
+use duo_system::configuration;
+use duo_system::log::Sink;
+use duo_system::privsep::Identity;
+
+use crate::claim::After;
+
+/// What the administrator wants.
+pub struct Arguments {
+    /// What syslog calls this login: the module's name with the host's process id.
+    pub identity: Identity,
+    /// Where the log goes.
+    pub sink: Sink,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// What must have succeeded before.
+    pub after: After,
+    /// What is wrong with the arguments. With one of these, nobody is let in.
+    pub mistakes: Vec<String>,
+}
+
+impl Arguments {
+    /// What a mistake is told of: the arguments, else the configuration file.
+    pub fn blamed(&self) -> &Path {
+        match self.mistakes.is_empty() {
+            true => &self.config,
+            false => Path::new("pam_duo.so"),
+        }
+    }
+}
+
+/// Reads this process's arguments.
+pub fn read() -> Arguments {
+    parse(std::env::args_os().skip(1))
+}
+
+fn parse(mut words: impl Iterator<Item = OsString>) -> Arguments {
+    let pid = words.next().unwrap_or_default();
+    let mut arguments = Arguments {
+        identity: identity(&pid.to_string_lossy()),
+        sink: Sink::Syslog,
+        config: configuration::default_pam_path(),
+        after: After::Anything,
+        mistakes: Vec::new(),
+    };
+    for word in words {
+        match word.as_bytes() {
+            b"debug" => arguments.sink = Sink::Both,
+            b"after=publickey" => arguments.after = After::PublicKey,
+            word if word.starts_with(b"conf=/") => {
+                let path = word.strip_prefix(b"conf=").unwrap_or_default();
+                arguments.config = OsString::from_vec(path.to_vec()).into();
+            }
+            word if word.starts_with(b"conf=") => arguments
+                .mistakes
+                .push("conf= needs an absolute path".to_owned()),
+            word => {
+                let word = String::from_utf8_lossy(word);
+                arguments.mistakes.push(format!(
+                    "unknown argument '{}': there are conf=FILE, debug and after=publickey",
+                    text::quoted(&word)
+                ));
+            }
+        }
+    }
+    arguments
+}
+
+/// `pam_duo[PID]`. syslog keeps the text, and this process needs it until its end.
+fn identity(pid: &str) -> Identity {
+    let digits: String = pid.chars().filter(char::is_ascii_digit).take(10).collect();
+    let text = CString::new(format!("pam_duo[{digits}]")).unwrap_or_default();
+    let text: &'static CStr = Box::leak(text.into_boxed_c_str());
+    Identity::Whole(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Arguments {
+        parse(["42"].iter().chain(words).map(OsString::from))
+    }
+
+    #[test]
+    fn the_last_configuration_counts() {
+        let arguments = parsed(&["conf=/a", "debug", "conf=/b c", "after=publickey"]);
+        assert_eq!(arguments.config, Path::new("/b c"));
+        assert_eq!(arguments.sink, Sink::Both);
+        assert_eq!(arguments.after, After::PublicKey);
+        assert!(arguments.mistakes.is_empty());
+        assert_eq!(parsed(&[]).config, Path::new("/etc/duo/pam_duo.conf"));
+        assert_eq!(parsed(&[]).after, After::Anything);
+    }
+
+    #[test]
+    fn each_unknown_argument_is_a_mistake() {
+        let arguments = parsed(&[
+            "use_first_pass",
+            "conf=",
+            "conf=x",
+            "after=password",
+            "Debug",
+        ]);
+        assert_eq!(arguments.mistakes.len(), 5);
+        assert!(arguments.mistakes[0].starts_with("unknown argument 'use_first_pass'"));
+        assert_eq!(arguments.blamed(), Path::new("pam_duo.so"));
+    }
+}

@@ -1,0 +1,150 @@
+//! pam-duo-helper: the program that pam_duo.so starts, one for each login, so that
+//! neither TLS nor threads nor Duo's answers come into sshd or sudo. It has the same two
+//! processes as login_duo. The parent stays root's, so that the user who runs sudo can
+//! neither stop nor kill it, and it alone writes the ruling that the module returns; the
+//! child has no privileges and asks (docs/pam.md, *Two pieces*).
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod claim;
+mod remote;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use duo_ask::Start;
+use duo_policy::clock::Deadlines;
+use duo_policy::config::Problem;
+use duo_policy::error::Error;
+use duo_policy::verdict::{self, Judgement, ToShow};
+use duo_system::cgroup;
+use duo_system::configuration::{self, Owners};
+use duo_system::log::Log;
+use duo_system::privsep::{self, Caller, Front, HostEnds, Identity, Parent, Standing};
+use duo_wire::{Outcome, Who};
+use pam_wire::Ruling;
+
+use arguments::Arguments;
+use remote::Remote;
+
+/// One login, from the module's arguments to its ruling. Returns 0 once the module has a
+/// ruling, whatever it is, and 1 without one.
+pub fn run() -> ExitCode {
+    let arguments = arguments::read();
+    match prepare(arguments.identity) {
+        Ok((ends, caller)) => {
+            let ruling = rule(&arguments, &ends, caller);
+            match write_ruling(ends, ruling) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "pam-duo-helper: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes over what the module gives.
+///
+/// # Errors
+/// [`Error::Fault`] if this is not the program that the module starts, as root.
+fn prepare(identity: Identity) -> Result<(HostEnds, Caller), Error> {
+    privsep::take_over(identity)?;
+    if privsep::standing()? != Standing::Root {
+        return Err(Error::Fault("only root may use this program".to_owned()));
+    }
+    let ends = privsep::take_host_ends(pam_wire::SOCKET, pam_wire::PIPE)?;
+    Ok((ends, Caller::of_this_process()))
+}
+
+/// Asks in a child, and rules by the child's report.
+fn rule(arguments: &Arguments, ends: &HostEnds, caller: Caller) -> Ruling {
+    let report = start_child(arguments, ends, caller).map(Parent::wait);
+    let judgement = verdict::judge(report, Who::unknown());
+    if let Some((verdict, who)) = &judgement.to_log {
+        Log::open(arguments.sink).verdict(verdict, who);
+    }
+    if let ToShow::Denial(why) = &judgement.to_show {
+        remote::send_denial(&ends.socket, why);
+    }
+    ruling(judgement)
+}
+
+/// What the module returns. Only the two keys of [`verdict::judge`] open.
+fn ruling(judgement: Judgement) -> Ruling {
+    match (judgement.allow, judgement.outcome) {
+        (Some(_allow), _) => Ruling::Allowed,
+        (None, Outcome::Failed) => Ruling::Denied,
+        (None, Outcome::Aborted) => Ruling::Aborted,
+        (None, Outcome::NoAccount) => Ruling::UserUnknown,
+        (None, _) => Ruling::Failed,
+    }
+}
+
+fn write_ruling(ends: HostEnds, ruling: Ruling) -> std::io::Result<()> {
+    std::fs::File::from(ends.pipe).write_all(&[ruling.to_byte()])
+}
+
+/// Opens the configuration as root, leaves the caller's control groups, forks, and drops
+/// the child's privileges.
+///
+/// # Errors
+/// [`Error::Fault`] if one of these fails.
+fn start_child<'a>(
+    arguments: &Arguments,
+    ends: &'a HostEnds,
+    caller: Caller,
+) -> Result<Parent<'a>, Error> {
+    let doubt = cgroup::leave().err();
+    let user = privsep::privsep_user(Standing::Root)?;
+    let owners = Owners::of(Standing::Root, user.as_ref(), caller);
+    let (file, opened) = match (&arguments.mistakes[..], &arguments.config) {
+        ([], path) => match configuration::open(path, &owners) {
+            Ok(opened) => (Some(opened.file), Ok(opened.warning)),
+            Err(problem) => (None, Err(vec![problem])),
+        },
+        (mistakes, _) => {
+            let problems = mistakes.iter().map(Problem::of_file).collect();
+            (None, Err(problems))
+        }
+    };
+    let front = Front::Host(ends);
+    let standing = Standing::Root;
+    privsep::separate(
+        standing,
+        caller,
+        user.as_ref(),
+        file,
+        front,
+        |confined, child_ends| {
+            let packet = match confined {
+                Ok(_) => remote::receive(&ends.socket, &child_ends),
+                // Only `duo_ask::run` says what such a child still may do.
+                Err(_) => Vec::new(),
+            };
+            let received = claim::of(&packet, arguments.after);
+            let start = Start {
+                claim: &received.claim,
+                log: Log::open(arguments.sink),
+                warning: user.as_ref().and_then(|user| user.warning.clone()),
+                path: arguments.blamed(),
+                opened,
+                doubt,
+                complain: &|lines| remote::send_complaint(&ends.socket, lines),
+            };
+            duo_ask::run(&start, confined, child_ends, |_, waiter| {
+                let deadlines = Deadlines::default();
+                let verbosity = received.verbosity;
+                Box::new(Remote::new(
+                    Rc::clone(&ends.socket),
+                    verbosity,
+                    deadlines,
+                    waiter,
+                ))
+            })
+        },
+    )
+}

@@ -1,0 +1,100 @@
+//! The lines that only this module can write: the helper did not run, or died. They go
+//! to syslog's socket directly, since syslog(3) would use the identity, the facility
+//! and the descriptor of the host's.
+
+use core::ffi::c_int;
+
+use crate::descriptor::Descriptor;
+
+/// authpriv (10) and error (3), as RFC 3164 puts them before a line.
+const PRIORITY: &[u8] = b"<83>";
+
+/// The most bytes of a line.
+const LONGEST: usize = 512;
+
+/// A line that is being written.
+struct Line {
+    bytes: [u8; LONGEST],
+    length: usize,
+}
+
+impl Line {
+    fn append(&mut self, bytes: &[u8]) {
+        let room = self.bytes.get_mut(self.length..).unwrap_or_default();
+        let count = room.len().min(bytes.len());
+        for (to, from) in room.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.length = self.length.saturating_add(count);
+    }
+}
+
+/// Writes a line with the identity `pam_duo` and the host's pid. Without a syslog it
+/// is lost.
+pub fn line(text: &[u8]) {
+    let mut line = Line {
+        bytes: [0; LONGEST],
+        length: 0,
+    };
+    let mut digits = [0; 10];
+    for part in [
+        PRIORITY,
+        b"pam_duo[",
+        decimal(own_pid(), &mut digits),
+        b"]: ",
+        text,
+    ] {
+        line.append(part);
+    }
+    send(line.bytes.get(..line.length).unwrap_or_default());
+}
+
+/// This process's id.
+pub fn own_pid() -> u32 {
+    // SAFETY: getpid only returns a number.
+    u32::try_from(unsafe { libc::getpid() }).unwrap_or_default()
+}
+
+/// `number` in decimal digits.
+pub fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut start = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' | u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        start = at;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(start..).unwrap_or_default()
+}
+
+fn send(line: &[u8]) {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: socket touches no memory.
+    let fd: c_int = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
+    if fd < 0 {
+        return;
+    }
+    let Some(socket) = Descriptor::own(fd) else {
+        return;
+    };
+    let mut address = libc::sockaddr_un {
+        sun_family: libc::sa_family_t::try_from(libc::AF_UNIX).unwrap_or_default(),
+        sun_path: [0; 108],
+    };
+    for (to, from) in address.sun_path.iter_mut().zip(b"/dev/log") {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the structure and its size belong together.
+    let connected = unsafe {
+        libc::connect(
+            socket.number(),
+            (&raw const address).cast(),
+            libc::socklen_t::try_from(size_of::<libc::sockaddr_un>()).unwrap_or_default(),
+        )
+    };
+    if connected == 0 {
+        socket.send(line);
+    }
+}

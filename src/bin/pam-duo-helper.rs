@@ -1,0 +1,5 @@
+//! `pam-duo-helper`: see the crate `duo-helper`.
+
+fn main() -> std::process::ExitCode {
+    duo_helper::run()
+}
