@@ -32,6 +32,7 @@ mod host;
 mod inheritance;
 mod install;
 mod life;
+mod pam;
 mod programs;
 mod standstill;
 #[path = "../support/mod.rs"]
@@ -308,6 +309,16 @@ fn everything() -> Vec<machine::Test> {
             a_second_run_changes_and_reloads_nothing_and_another_group_replaces,
             a_full_disk_leaves_everything_as_it_was,
             a_machine_with_next_to_nothing_on_it,
+        }
+        (pam::table): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo", "pamtester"] {
+            sudo_lets_in_whoever_has_both_factors,
+            su_lets_in_whoever_has_both_factors,
+            login_lets_in_whoever_has_both_factors,
+            sshd_with_keys_lets_in_whoever_has_both_factors,
+            sshd_with_passwords_lets_in_whoever_has_both_factors,
+        }
+        (pam::enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {
+            a_second_run_changes_nothing_and_all_of_it_goes_again,
         }
         (confirm): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             confirmed_from_another_session_it_stays,

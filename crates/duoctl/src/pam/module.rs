@@ -15,8 +15,8 @@ use crate::finding::{Finding, quoted};
 
 /// The program that asks Duo, as it is compiled into the module.
 pub const HELPER: &str = match option_env!("LOGIN_DUO_HELPER") {
-    Some(path) => path,
-    None => "/usr/libexec/login_duo/pam-duo-helper",
+    Some(path) if !path.is_empty() => path,
+    _ => "/usr/libexec/login_duo/pam-duo-helper",
 };
 
 /// More than the module has, in bytes.
