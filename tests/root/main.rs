@@ -319,6 +319,22 @@ fn everything() -> Vec<machine::Test> {
         }
         (pam::enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {
             a_second_run_changes_nothing_and_all_of_it_goes_again,
+            a_file_that_was_edited_meanwhile_keeps_the_edit,
+            a_service_that_only_the_distribution_has_is_copied_and_the_copy_goes_again,
+            an_include_that_ends_the_stack_becomes_a_substack_or_is_refused,
+            a_way_around_is_named_and_refused_unless_it_is_accepted,
+            safe_in_front_of_sudo_is_refused_unless_it_is_accepted,
+            what_is_missing_or_not_roots_is_refused,
+            with_keys_passwords_must_be_off,
+            a_match_block_that_goes_past_duo_is_refused_unless_it_is_accepted,
+            the_lines_of_both_styles_come_and_go_in_any_order,
+            where_one_file_cannot_be_written_none_is,
+            interrupted_it_leaves_no_line_and_no_sshd_that_asks,
+            unconfirmed_it_is_taken_back,
+        }
+        (pam::check): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {
+            what_is_enabled_is_proved_and_what_has_vanished_is_missed,
+            stacks_by_hand_are_judged,
         }
         (confirm): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             confirmed_from_another_session_it_stays,

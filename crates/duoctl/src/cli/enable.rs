@@ -127,17 +127,14 @@ pub fn enable_command() -> Command {
                 .value_name("WHAT")
                 .value_parser(["keys", "passwords"])
                 .hide_possible_values(true)
-                .help("For pam sshd: ask Duo after a key, or after the password"),
+                .help("For pam sshd: Duo comes after keys, or passwords"),
         )
         .arg(
             value("config")
                 .short('c')
                 .long("config")
                 .value_name("FILE")
-                .help(format!(
-                    "For pam: its configuration [default: {}]",
-                    pam_configuration().display()
-                )),
+                .help("For pam: another configuration than the usual one"),
         );
     everywhere(command)
 }

@@ -7,7 +7,7 @@ mod exempt;
 mod login;
 mod named;
 pub mod pam;
-mod transaction;
+pub mod transaction;
 mod way_in;
 
 pub use exempt::has_locked_password;

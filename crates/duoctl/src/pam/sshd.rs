@@ -150,7 +150,8 @@ pub fn findings(
     findings
 }
 
-fn method_findings(who: &str, options: &SshdOptions, with: With) -> Vec<Finding> {
+/// Whether Duo is asked, behind what `with` says.
+pub fn method_findings(who: &str, options: &SshdOptions, with: With) -> Vec<Finding> {
     const METHODS: &str = "sshd.authentication_methods";
     let mut findings = Vec::new();
     let methods = options.value("authenticationmethods");

@@ -7,7 +7,7 @@ mod forced;
 pub mod keys;
 pub mod lines;
 mod matches;
-mod rules;
+pub mod rules;
 pub mod run;
 mod shells;
 
@@ -81,6 +81,8 @@ pub struct Looked {
     pub accounts: Vec<Account>,
     /// The lines of the configuration.
     pub lines: Lines,
+    /// What sshd said of a login of each kind.
+    pub cases: Vec<Case>,
 }
 
 impl Looked {
@@ -163,6 +165,21 @@ pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: In
     };
     let mut findings = asked.findings;
     findings.extend(rules::findings(&asked.cases, facts, wanted.shown));
+    let is_forced = |options| rules::forced(options, facts.program) == Forced::LoginDuo;
+    let nobody_is = !asked.cases.iter().any(|case| is_forced(&case.options))
+        && !asked
+            .accounts
+            .iter()
+            .any(|account| is_forced(&account.options));
+    if facts.pam.is_some() && nobody_is {
+        findings.push(untried_blocks(&asked.unseen, asked.untried));
+        return Looked {
+            findings,
+            accounts: asked.accounts,
+            lines: asked.lines,
+            cases: asked.cases,
+        };
+    }
     let seen = forced::Seen {
         program: facts.program,
         standing,
@@ -178,6 +195,7 @@ pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: In
         findings,
         accounts: asked.accounts,
         lines: asked.lines,
+        cases: asked.cases,
     }
 }
 
