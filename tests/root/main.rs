@@ -327,6 +327,7 @@ fn everything() -> Vec<machine::Test> {
             what_is_missing_or_not_roots_is_refused,
             with_keys_passwords_must_be_off,
             a_match_block_that_goes_past_duo_is_refused_unless_it_is_accepted,
+            root_who_may_come_by_a_key_alone_would_be_locked_out,
             the_lines_of_both_styles_come_and_go_in_any_order,
             where_one_file_cannot_be_written_none_is,
             interrupted_it_leaves_no_line_and_no_sshd_that_asks,

@@ -32,6 +32,9 @@ pub struct Pam {
     nobody: RefusedPort,
 }
 
+/// An sshd that lets in by keys alone, root too.
+pub const KEYS: &str = "PasswordAuthentication no\nPermitRootLogin yes\n";
+
 /// The installed program, to be run without a terminal.
 pub fn duoctl(arguments: &[&str]) -> Ended {
     let mut command = Command::new("/usr/sbin/duoctl");
@@ -239,9 +242,14 @@ fn said(command: Command, factor: Factor, line: &str) -> bool {
 
 /// Whether Alice gets in by ssh, with her key or without, and with a password.
 pub fn ssh(pam: &Pam, has_key: bool, factor: Factor) -> bool {
+    ssh_as(pam, ALICE, has_key, factor)
+}
+
+/// The same for any user.
+pub fn ssh_as(pam: &Pam, user: &str, has_key: bool, factor: Factor) -> bool {
     let machine = &pam.machine;
     machine.wait_for_sshd();
-    let mut command = machine.ssh(ALICE);
+    let mut command = machine.ssh(user);
     let askpass = machine.path("askpass");
     let answer = match factor {
         Factor::Absent => "exit 1\n".to_owned(),
@@ -283,7 +291,7 @@ pub fn ssh(pam: &Pam, has_key: bool, factor: Factor) -> bool {
     if !has_key {
         fs::rename(&hidden, &own).expect("shown");
     }
-    let is_in = ended.stdout().trim_end() == ALICE;
+    let is_in = ended.stdout().trim_end() == user;
     assert_eq!(is_in, ended.code() == 0, "{}", ended.text());
     is_in
 }

@@ -10,7 +10,7 @@ fn check() -> Found {
 
 pub fn what_is_enabled_is_proved_and_what_has_vanished_is_missed() {
     let pam = Pam::new();
-    pam.sshd("PasswordAuthentication no\nLoginGraceTime 600\n");
+    pam.sshd(&format!("{KEYS}LoginGraceTime 600\n"));
     let sudo_before = fs::read("/etc/pam.d/sudo").expect("read");
     let none = check();
     assert!(none.of("pam.stack").is_empty(), "{}", none.json);
@@ -87,7 +87,7 @@ pub fn what_is_enabled_is_proved_and_what_has_vanished_is_missed() {
             &format!("{key} does nothing in PAM"),
         );
     }
-    pam.sshd("PasswordAuthentication no\nLoginGraceTime 60\n");
+    pam.sshd(&format!("{KEYS}LoginGraceTime 60\n"));
     check().is("sshd.login_grace_time", "warn", "after 60 s");
 
     let said = duoctl(&["status"]).text();

@@ -25,7 +25,7 @@ fn refused(arguments: &[&str], words: &str) {
 
 pub fn a_second_run_changes_nothing_and_all_of_it_goes_again() {
     let pam = Pam::new();
-    pam.sshd("PasswordAuthentication no\n");
+    pam.sshd(KEYS);
     let found = state();
     let all = [
         "enable",
@@ -83,7 +83,8 @@ pub fn a_file_that_was_edited_meanwhile_keeps_the_edit() {
 pub fn a_service_that_only_the_distribution_has_is_copied_and_the_copy_goes_again() {
     let _pam = Pam::new();
     fs::create_dir_all("/usr/lib/pam.d").expect("a folder");
-    fs::rename("/etc/pam.d/sudo-i", "/usr/lib/pam.d/sudo-i").expect("moved");
+    fs::copy("/etc/pam.d/sudo-i", "/usr/lib/pam.d/sudo-i").expect("copied");
+    fs::remove_file("/etc/pam.d/sudo-i").expect("removed");
     let found = state();
     let said = duoctl(&["enable", "pam", "sudo"]).succeeds();
     assert!(said.contains("a copy of /usr/lib/pam.d/sudo-i"), "{said}");
@@ -234,7 +235,7 @@ pub fn what_is_missing_or_not_roots_is_refused() {
 
 pub fn with_keys_passwords_must_be_off() {
     let pam = Pam::new();
-    pam.sshd("PasswordAuthentication yes\nUsePAM yes\n");
+    pam.sshd("PasswordAuthentication yes\nUsePAM yes\nPermitRootLogin no\n");
     let no_way_in = ["--accept", "no-way-in"];
     let sshd = |more: &[&'static str]| [&["sshd"], more, &no_way_in].concat();
     refused(&sshd(&[]), "say --with keys");
@@ -251,7 +252,7 @@ pub fn with_keys_passwords_must_be_off() {
 pub fn a_match_block_that_goes_past_duo_is_refused_unless_it_is_accepted() {
     let pam = Pam::new();
     pam.sshd(&format!(
-        "PasswordAuthentication no\nMatch User {BOB}\n  AuthenticationMethods publickey\n"
+        "{KEYS}Match User {BOB}\n  AuthenticationMethods publickey\n"
     ));
     refused(
         &["sshd"],
@@ -271,17 +272,42 @@ pub fn a_match_block_that_goes_past_duo_is_refused_unless_it_is_accepted() {
 
     // The stack would ask for no password, and Duo would stand alone.
     pam.sshd(&format!(
-        "PasswordAuthentication no\nMatch User {BOB}\n  PasswordAuthentication yes\n"
+        "{KEYS}Match User {BOB}\n  PasswordAuthentication yes\n"
     ));
+    let keys = ["sshd", "--with", "keys", "--accept", "no-way-in"];
+    refused(&keys, "[sshd.password_authentication]");
+
+    // What stands before our lines wins.
+    pam.sshd(KEYS);
+    pam.machine
+        .configure_sshd(&format!("AuthenticationMethods publickey\n{INCLUDE}"));
+    refused(
+        &keys,
+        "authenticationmethods publickey: an earlier line of its configuration wins",
+    );
+}
+
+/// sshd refuses root by another way than a key, even behind one.
+pub fn root_who_may_come_by_a_key_alone_would_be_locked_out() {
+    let pam = Pam::new();
+    pam.sshd("PasswordAuthentication no\n");
+    let root = |pam: &Pam| ssh_as(pam, "root", true, Factor::Absent);
+    assert!(root(&pam));
     refused(
         &["sshd", "--accept", "no-way-in"],
-        "[sshd.password_authentication]",
+        "(PermitRootLogin without-password): locked out  [sshd.locked_out]",
     );
-    pam.sshd(&format!(
-        "AuthenticationMethods publickey\nPasswordAuthentication no\n{INCLUDE}"
-    ));
-    duoctl(&["enable", "pam", "sshd", "--accept", "no-way-in"]).succeeds();
+    duoctl(&[&SSHD[..], &["--accept", "sshd.locked_out"]].concat()).succeeds();
+    assert!(!root(&pam));
+    duoctl(&["disable", "all"]).succeeds();
+    pam.sshd("PasswordAuthentication no\nPermitRootLogin yes\n");
+    duoctl(&SSHD).succeeds();
+    let rung = pam.rung();
+    assert!(root(&pam) && pam.rung() > rung);
+    assert!(!ssh_as(&pam, "root", false, Factor::Right));
 }
+
+const SSHD: [&str; 5] = ["enable", "pam", "sshd", "--accept", "no-way-in"];
 
 /// Without a folder of its own, the lines stand in sshd_config, beside those of
 /// `enable ssh`.
@@ -290,7 +316,7 @@ pub fn the_lines_of_both_styles_come_and_go_in_any_order() {
     pam.machine.configure_sshd("");
     let text = fs::read_to_string(SSHD_CONFIG)
         .expect("read")
-        .replace("UsePAM no\n", "");
+        .replace("UsePAM no\n", "PermitRootLogin yes\n");
     fs::write(SSHD_CONFIG, text).expect("written");
     stop_sshd();
     pam.machine.start_sshd();
@@ -321,7 +347,7 @@ pub fn the_lines_of_both_styles_come_and_go_in_any_order() {
 /// PAM's file is written before sshd's: where that cannot be, both are as before.
 pub fn where_one_file_cannot_be_written_none_is() {
     let pam = Pam::new();
-    pam.sshd("PasswordAuthentication no\n");
+    pam.sshd(KEYS);
     let folder = "/etc/ssh/sshd_config.d";
     let text = fs::read(format!("{folder}/50-ldtest.conf")).expect("read");
     succeed(Command::new("mount").args(["-t", "tmpfs", "-o", "size=8k", "none", folder]));
@@ -346,7 +372,7 @@ pub fn where_one_file_cannot_be_written_none_is() {
 
 pub fn interrupted_it_leaves_no_line_and_no_sshd_that_asks() {
     let pam = Pam::new();
-    pam.sshd("PasswordAuthentication no\n");
+    pam.sshd(KEYS);
     let before = state();
     // As Ctrl-C would, once sshd has read the new lines.
     let stand_in = "#!/bin/sh\ncase $* in\n*'is-active ssh.service') exit 3 ;;\n\
@@ -365,7 +391,7 @@ pub fn interrupted_it_leaves_no_line_and_no_sshd_that_asks() {
 
 pub fn unconfirmed_it_is_taken_back() {
     let pam = Pam::new();
-    pam.sshd("PasswordAuthentication no\n");
+    pam.sshd(KEYS);
     let before = state();
     let enable = [
         "enable",

@@ -96,7 +96,7 @@ pub fn login_lets_in_whoever_has_both_factors() {
 /// A wrong first factor is a wrong key here, and none at all.
 pub fn sshd_with_keys_lets_in_whoever_has_both_factors() {
     let pam = Pam::new();
-    pam.sshd("PasswordAuthentication no\n");
+    pam.sshd(KEYS);
     let on = ["enable", "pam", "sshd", "--accept", "no-way-in"];
     let off = ["disable", "pam", "sshd"];
     table(&pam, &on, &off, |factor| match factor {

@@ -9,7 +9,7 @@ use duo_policy::config::Failmode;
 
 use super::transaction::{Transaction, Written};
 use super::{refuse_failures, say_lines};
-use crate::check::sshd::{Account, Case, Scope};
+use crate::check::sshd::{Account, Case, Forced, Scope, forced};
 use crate::check::{self, CHECK_TIME};
 use crate::cli::{Check, Effect, EnablePam, With, pam_configuration};
 use crate::finding::Finding;
@@ -44,6 +44,8 @@ struct Ssh {
     lines: Vec<u8>,
     /// Our lines as they are.
     before: Option<Vec<u8>>,
+    /// Whether it has not asked PAM until now.
+    used_no_pam: bool,
 }
 
 /// Runs it.
@@ -152,8 +154,10 @@ fn ssh_of(wanted: &EnablePam) -> Result<Ssh, Failure> {
             )
         })?;
     let options = cases.first().map(|case| case.options.clone());
+    let options = options.unwrap_or_default();
     Ok(Ssh {
-        lines: pam::sshd::lines(with, &options.unwrap_or_default()),
+        used_no_pam: options.value("usepam") == "no",
+        lines: pam::sshd::lines(with, &options),
         sshd,
         place,
         with,
@@ -248,6 +252,7 @@ fn judge(plan: &Plan<'_>, start: &Start, report: &mut Report) -> Result<(), Fail
         .map_err(|why| Failure::Refused(format!("nothing has changed: {why}")))?;
         let (cases, accounts) = logins(&scope(&ssh.sshd, Some(&candidate.path)))?;
         pam::sshd::must_hold(&cases, ssh.with).map_err(unchanged)?;
+        warn(ssh, &cases, report);
         findings.extend(pam::sshd::findings(
             &cases,
             &accounts,
@@ -259,6 +264,20 @@ fn judge(plan: &Plan<'_>, start: &Start, report: &mut Report) -> Result<(), Fail
         }
     }
     refuse_failures(&findings, &plan.wanted.common, report).map_err(unchanged)
+}
+
+/// What an administrator may not expect.
+fn warn(ssh: &Ssh, cases: &[Case], report: &mut Report) {
+    if ssh.used_no_pam {
+        let text = "sshd did not ask PAM before (UsePAM no): the account and session lines of \
+                    /etc/pam.d/sshd count now too";
+        report.warn(text);
+    }
+    let program = check::program();
+    let is_forced = |case: &&Case| forced(&case.options, &program) == Forced::LoginDuo;
+    if cases.iter().any(|case| is_forced(&case)) {
+        report.warn("login_duo asks Duo too, in the same login: duoctl disable ssh");
+    }
 }
 
 /// What the stacks would let happen.

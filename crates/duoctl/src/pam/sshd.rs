@@ -70,13 +70,14 @@ pub enum Meets {
     NoDuo,
     /// The stack without what should come before it; it denies.
     DuoAlone,
+    /// Nothing that lets it in.
+    Nothing,
 }
 
 /// What each list of methods leads to; the worst counts.
 pub fn meets(options: &SshdOptions, with: With) -> Meets {
-    if options.value("usepam") != "yes" || !is_interactive(options) {
-        return Meets::NoDuo;
-    }
+    let service = options.value("pamservicename");
+    let asks_pam = options.value("usepam") == "yes" && is_interactive(options);
     let of = |list: &str| {
         let ways: Vec<&str> = list
             .split(',')
@@ -85,17 +86,18 @@ pub fn meets(options: &SshdOptions, with: With) -> Meets {
         let first = ways.first().copied();
         match (ways.contains(&KEYBOARD), with) {
             (false, _) => Meets::NoDuo,
+            // Its stack is another one.
+            (true, _) if !matches!(service, "" | "sshd") => Meets::NoDuo,
+            (true, _) if !asks_pam => Meets::Nothing,
             (true, With::Keys) if first != Some("publickey") => Meets::DuoAlone,
             (true, _) => Meets::Duo,
         }
     };
     let lists = options.value("authenticationmethods").split_whitespace();
     let met: Vec<Meets> = lists.map(of).collect();
-    match () {
-        () if met.is_empty() || met.contains(&Meets::NoDuo) => Meets::NoDuo,
-        () if met.contains(&Meets::DuoAlone) => Meets::DuoAlone,
-        () => Meets::Duo,
-    }
+    let worst = [Meets::NoDuo, Meets::DuoAlone, Meets::Duo, Meets::Nothing];
+    let found = worst.into_iter().find(|worst| met.contains(worst));
+    found.unwrap_or(Meets::NoDuo)
 }
 
 /// What must hold for everybody whom no Match block names, whatever is accepted.
@@ -171,6 +173,11 @@ pub fn method_findings(who: &str, options: &SshdOptions, with: With) -> Vec<Find
             );
             findings.push(Finding::fail(METHODS, text).mend(mend));
         }
+        Meets::Nothing => {
+            let text = format!("{who} would be denied: sshd does not ask PAM");
+            let mend = "UsePAM yes, KbdInteractiveAuthentication yes";
+            findings.push(Finding::fail(METHODS, text).mend(mend));
+        }
     }
     if with == With::Keys && options.value("passwordauthentication") != "no" {
         let text = format!("passwords are not off for {who}, and the stack will not ask for one");
@@ -180,15 +187,26 @@ pub fn method_findings(who: &str, options: &SshdOptions, with: With) -> Vec<Find
     findings
 }
 
-/// An account that gets in by a key today, and has no password.
+/// An account that gets in by a key today, and would not any more.
 fn locked_out(account: &Account, with: With, standing: Standing) -> Option<Finding> {
-    let name = &account.user.name;
-    let is_by_password = with == With::Passwords && has_locked_password(name);
+    const ID: &str = "sshd.locked_out";
+    let (name, options) = (&account.user.name, &account.options);
     let mut files = keys::of(account, standing).into_iter();
     let has_key = files.any(|file| !file.plain.is_empty() || !file.forced.is_empty());
-    (is_by_password && has_key && meets(&account.options, with) == Meets::Duo).then(|| {
+    if !has_key || meets(options, with) != Meets::Duo {
+        return None;
+    }
+    let root = options.value("permitrootlogin");
+    // sshd refuses root by any way but a key, even behind one.
+    if account.user.uid == 0 && matches!(root, "prohibit-password" | "without-password") {
+        let text = format!("'{name}' gets in by a key alone (PermitRootLogin {root}): locked out");
+        let mend =
+            "PermitRootLogin yes, which AuthenticationMethods narrows; or no; or a Match block";
+        return Some(Finding::fail(ID, text).mend(mend));
+    }
+    (with == With::Passwords && has_locked_password(name)).then(|| {
         let text = format!("'{name}' gets in by a key and has no password: locked out");
-        Finding::fail("sshd.locked_out", text).mend(format!(
+        Finding::fail(ID, text).mend(format!(
             "passwd {name}; or a Match block for it; or --with keys"
         ))
     })
@@ -244,7 +262,9 @@ mod tests {
         let off = SshdOptions::of(
             "usepam no\nkbdinteractiveauthentication yes\nauthenticationmethods keyboard-interactive",
         );
-        assert_eq!(meets(&off, With::Passwords), Meets::NoDuo);
+        assert_eq!(meets(&off, With::Passwords), Meets::Nothing);
+        let other = options("keyboard-interactive", "pamservicename other");
+        assert_eq!(meets(&other, With::Passwords), Meets::NoDuo);
     }
 
     #[test]

@@ -105,10 +105,13 @@ fn without_authentication() -> Vec<Finding> {
         true => vec![Finding::ok(ID, "no rule of sudo leaves authentication out")],
         false => {
             let text = format!(
-                "sudo asks neither for a password nor Duo by {}",
+                "sudo goes past its stack, and so past Duo, by {}",
                 places.join(", ")
             );
-            vec![Finding::warn(ID, text).mend("take NOPASSWD and !authenticate out of these lines")]
+            vec![
+                Finding::warn(ID, text)
+                    .mend("take NOPASSWD, or what else does it, out of these lines"),
+            ]
         }
     }
 }
@@ -141,7 +144,15 @@ fn included(line: &str) -> Vec<PathBuf> {
 fn asks_nothing(line: &str) -> bool {
     let said = line.split('#').next().unwrap_or_default();
     let is_defaults = said.trim_start().starts_with("Defaults");
-    said.contains("NOPASSWD") || (is_defaults && said.replace(' ', "").contains("!authenticate"))
+    let bare = said.replace(' ', "");
+    // Nothing is asked; another stack is; a group is asked for nothing.
+    let ways = [
+        "!authenticate",
+        "pam_service=",
+        "pam_login_service=",
+        "exempt_group=",
+    ];
+    said.contains("NOPASSWD") || (is_defaults && ways.iter().any(|way| bare.contains(way)))
 }
 
 #[cfg(test)]
@@ -154,6 +165,7 @@ mod tests {
             "%sudo ALL=(ALL) NOPASSWD: ALL",
             "Defaults:bob !authenticate",
             "Defaults ! authenticate",
+            "Defaults exempt_group = admins",
         ] {
             assert!(asks_nothing(line), "{line}");
         }
