@@ -14,7 +14,8 @@ pub fn required(needs: &[&str]) -> bool {
 /// The first thing that is missing, in words. Programs stand by name; `root` is
 /// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
 /// `tracing` one who may trace, `user namespaces` those of an ordinary user,
-/// `paramiko` the library, `Duo's C program` the one of `LOGIN_DUO_C_PROGRAM`;
+/// `paramiko` the library, `Duo's C program` the one of `LOGIN_DUO_C_PROGRAM`, and
+/// `Duo's C module` the one that is unpacked beside it;
 /// `shipped` is the binary as it is shipped.
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match *need {
@@ -31,10 +32,24 @@ pub fn missing(needs: &[&str]) -> Option<String> {
             .filter(|program| Path::new(program).is_file())
             .is_none()
             .then(|| "LOGIN_DUO_C_PROGRAM names no program".to_owned()),
+        "Duo's C module" => (!has_c_module())
+            .then(|| "pam_duo.so beside the program of LOGIN_DUO_C_PROGRAM".to_owned()),
         "paramiko" => (!succeeds(Command::new("/usr/bin/python3").args(["-c", "import paramiko"])))
             .then(|| "python3-paramiko".to_owned()),
         program => find(program).is_none().then(|| program.to_owned()),
     })
+}
+
+/// Whether the package of Duo's module is unpacked where the program's is.
+fn has_c_module() -> bool {
+    let program = std::env::var_os("LOGIN_DUO_C_PROGRAM").unwrap_or_default();
+    let root = Path::new(&program).ancestors().nth(3).map(Path::to_owned);
+    let libs = root.map(|root| ["lib", "usr/lib"].map(|lib| root.join(lib)));
+    let below = libs.into_iter().flatten().flat_map(|lib| {
+        let entries = std::fs::read_dir(lib).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path().join("security/pam_duo.so"))
+    });
+    below.into_iter().any(|module| module.is_file())
 }
 
 /// Where a program is.

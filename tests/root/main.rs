@@ -333,6 +333,10 @@ fn everything() -> Vec<machine::Test> {
             interrupted_it_leaves_no_line_and_no_sshd_that_asks,
             unconfirmed_it_is_taken_back,
         }
+        (pam::adopt): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo", "ldconfig", "Duo's C module"] {
+            lines_go_from_duos_module_to_ours_and_back,
+            a_module_of_another_package_is_not_written_over_but_gone_around,
+        }
         (pam::check): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {
             what_is_enabled_is_proved_and_what_has_vanished_is_missed,
             stacks_by_hand_are_judged,

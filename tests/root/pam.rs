@@ -1,6 +1,7 @@
 //! `duoctl enable pam` on a copy of this machine, behind the real sudo, su and
 //! sshd.
 
+pub mod adopt;
 pub mod check;
 pub mod enable;
 pub mod table;
