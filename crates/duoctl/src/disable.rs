@@ -79,10 +79,7 @@ fn ssh(sshd: &Sshd, wanted: &Disable, report: &mut Report) -> Outcome {
     if places.is_empty() {
         return nothing_here(sshd, report);
     }
-    let files = places
-        .iter()
-        .map(|place| cleaned(place))
-        .collect::<Result<Vec<_>, _>>()?;
+    let files = places.iter().map(cleaned).collect::<Result<Vec<_>, _>>()?;
     let outcome = take_away(&files, std::slice::from_ref(sshd), wanted, report)?;
     if outcome == Done::Changed {
         say_who_is_asked(sshd, report);

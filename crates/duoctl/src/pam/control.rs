@@ -86,8 +86,8 @@ pub enum Action {
     Die,
     /// What was before the substack counts again.
     Reset,
-    /// So many lines are left out.
-    Jump(usize),
+    /// So many lines are left out; 255 stands for more, which no stack has.
+    Jump(u8),
 }
 
 /// The action for each return value.
@@ -183,9 +183,9 @@ fn action(text: &str) -> Option<Action> {
         "bad" => Action::Bad,
         "die" => Action::Die,
         "reset" => Action::Reset,
-        number => match number.parse().ok()? {
+        number => match number.parse::<u32>().ok()? {
             0 => Action::Ignore,
-            lines => Action::Jump(lines),
+            lines => Action::Jump(u8::try_from(lines).unwrap_or(u8::MAX)),
         },
     })
 }

@@ -1,5 +1,5 @@
 //! What can come of a stack, whatever its modules say: every way through it is
-//! gone, and each one that lets somebody in must have a first factor and Duo's
+//! tried, and each one that lets somebody in must have a first factor and Duo's
 //! yes. `groups` and failmode are no cases of their own here: they are a yes of
 //! the module, and a yes alone must open nothing.
 
@@ -75,11 +75,11 @@ pub struct Judgement {
     pub lets_nobody_in: bool,
 }
 
-/// There are too many ways to go through all of them.
+/// There are too many ways to try all of them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooMany;
 
-/// Goes every way through a stack.
+/// Tries every way through a stack.
 pub fn judge(stack: &[Step]) -> Result<Judgement, TooMany> {
     let mut judgement = Judgement {
         lets_nobody_in: true,

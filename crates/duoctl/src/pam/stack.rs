@@ -274,7 +274,7 @@ fn end_of(stack: &[Step], from: usize, level: usize) -> usize {
 }
 
 /// The step behind so many others; a substack counts as one.
-fn behind(stack: &[Step], from: usize, level: usize, lines: usize) -> Option<usize> {
+fn behind(stack: &[Step], from: usize, level: usize, lines: u8) -> Option<usize> {
     let mut at = from;
     for _ in 0..lines {
         stack.get(at).filter(|step| step.level >= level)?;
