@@ -155,11 +155,10 @@ impl Control {
 
     /// One value for each thing that can come of this line.
     pub fn values(&self) -> Vec<Value> {
-        // A plain failure stands for all of its kind. The last is no answer to who
-        // somebody is (pam_sm_authenticate(3)).
+        // A plain failure stands for all of its kind.
         let first = [Value::SUCCESS, Value::AUTH_ERR].into_iter();
         let all = first.chain((0..).take(NAMES.len()).map(Value));
-        self.distinct(all.filter(|value| *value != Value::NEW_AUTHTOK_REQD))
+        self.distinct(all)
     }
 
     /// Those of `values` that do not do what one before does.
@@ -241,8 +240,8 @@ mod tests {
     #[test]
     fn a_value_stands_for_all_that_do_the_same() {
         let count = |word: &str| Control::parse(word).unwrap().values().len();
-        assert_eq!(count("required"), 3);
-        assert_eq!(count("optional"), 2);
+        assert_eq!(count("required"), 4);
+        assert_eq!(count("optional"), 3);
         assert_eq!(count("[default=die]"), 2);
         assert_eq!(count("[success=ok user_unknown=2 default=bad]"), 3);
     }

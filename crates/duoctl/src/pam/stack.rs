@@ -245,12 +245,11 @@ pub fn run(stack: &[Step], mut say: impl FnMut(usize, &Step) -> Value) -> Run {
 }
 
 impl State {
+    /// What counts first stays, unless it was a success.
     fn takes(&mut self, value: Value) {
-        let is_positive = self.impression == Impression::Positive && self.status == Value::SUCCESS;
-        if self.impression == Impression::Undefined || is_positive {
-            if self.impression == Impression::Undefined && value == Value::SUCCESS {
-                self.impression = Impression::Positive;
-            }
+        let is_good = self.impression == Impression::Positive && self.status == Value::SUCCESS;
+        if self.impression == Impression::Undefined || is_good {
+            self.impression = Impression::Positive;
             self.status = value;
         }
     }
@@ -410,5 +409,152 @@ pub mod tests {
         assert_eq!(of(&files, &["a"]), (false, "a ".into()));
         let endless = [("main", "auth required a\nauth include main")];
         assert!(!of(&endless, &["a"]).0);
+    }
+
+    /// A service of PAM, its includes beside it, made by chance but the same each time.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 >> 33).unwrap() % sides
+        }
+
+        fn of(&mut self, words: &[&'static str]) -> &'static str {
+            words[self.roll(words.len())]
+        }
+
+        fn control(&mut self) -> String {
+            const WORDS: [&str; 8] = [
+                "required",
+                "requisite",
+                "sufficient",
+                "optional",
+                "required",
+                "sufficient",
+                "[default=bad success=ok]",
+                "[success=done default=die ignore=ignore]",
+            ];
+            const ACTIONS: [&str; 9] =
+                ["ok", "done", "bad", "die", "ignore", "reset", "1", "2", "3"];
+            match self.roll(3) {
+                0 => {
+                    let [good, bad, none] = [(); 3].map(|()| self.of(&ACTIONS));
+                    format!("[success={good} ignore={none} default={bad}]")
+                }
+                _ => self.of(&WORDS).to_owned(),
+            }
+        }
+
+        fn file(&mut self, deeper: &[&str]) -> String {
+            let mut text = String::new();
+            for _ in 0..=self.roll(5) {
+                let what = self.roll(8);
+                text += &match (what, deeper) {
+                    (0, [name, ..]) => format!("auth include {name}\n"),
+                    (1 | 2, [name, ..]) => format!("auth substack {name}\n"),
+                    (3, [_, name]) => format!("auth substack {name}\n"),
+                    _ => {
+                        let control = self.control();
+                        let says =
+                            self.of(&["success", "success", "auth_err", "ignore", "user_unknown"]);
+                        format!("auth {control} pam_debug.so auth={says}\n")
+                    }
+                };
+            }
+            text
+        }
+    }
+
+    /// Linux-PAM itself, in a mount namespace of its own, says the same of stacks
+    /// made by chance.
+    #[test]
+    fn linux_pam_itself_says_the_same() {
+        const STACKS: usize = 400;
+        let folder = tempfile::tempdir().unwrap();
+        let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+        let mut expected = String::new();
+        for number in 0..STACKS {
+            let names = [
+                format!("a{number}"),
+                format!("b{number}"),
+                format!("c{number}"),
+            ];
+            let texts = [
+                dice.file(&[&names[1], &names[2]]),
+                dice.file(&[&names[2]]),
+                dice.file(&[]),
+            ];
+            for (name, text) in names.iter().zip(&texts) {
+                std::fs::write(folder.path().join(name), text).unwrap();
+            }
+            let made = Written(names.iter().cloned().zip(texts).collect());
+            let run = run(&steps(&made, &names[0]), |_, step| said(step));
+            expected += &format!("{number} {}\n", u8::from(!run.succeeds));
+        }
+        let script = format!(
+            "mount --bind {} /etc/pam.d || exit 77; n=0; while [ $n -lt {STACKS} ]; do\n\
+             pamtester a$n root authenticate >/dev/null 2>&1; echo $n $(($? != 0)); n=$((n+1)); done",
+            folder.path().display()
+        );
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--propagation=private", "sh", "-c", &script]);
+        let is_there = |program: &str| std::path::Path::new("/usr/bin").join(program).exists();
+        let found = (is_there("pamtester") && is_there("unshare"))
+            .then(|| command.output().unwrap())
+            .filter(|output| output.status.success());
+        let Some(found) = found else {
+            let required = std::env::var("LOGIN_DUO_E2E").is_ok_and(|value| value == "required");
+            assert!(!required, "needs root, unshare and pamtester");
+            return;
+        };
+        let found = String::from_utf8(found.stdout).unwrap();
+        let differs = found
+            .lines()
+            .zip(expected.lines())
+            .find(|(one, other)| one != other);
+        if let Some((one, _)) = differs {
+            let number = one.split(' ').next().unwrap();
+            let file = |letter: &str| {
+                let path = folder.path().join(format!("{letter}{number}"));
+                std::fs::read_to_string(path).unwrap()
+            };
+            panic!(
+                "PAM says {one}:\n{}\nb:\n{}\nc:\n{}",
+                file("a"),
+                file("b"),
+                file("c")
+            );
+        }
+        assert_eq!(found.lines().count(), STACKS);
+        assert!(
+            found.matches(" 0\n").count() > STACKS / 10,
+            "hardly one succeeds"
+        );
+    }
+
+    struct Written(BTreeMap<String, String>);
+
+    impl Files for Written {
+        fn read(&self, name: &str) -> Option<(String, Vec<u8>)> {
+            let text = self.0.get(name)?;
+            Some((name.to_owned(), text.as_bytes().to_vec()))
+        }
+    }
+
+    /// What pam_debug was told to say.
+    fn said(step: &Step) -> Value {
+        for (word, value) in [
+            ("auth=success", Value::SUCCESS),
+            ("auth=ignore", Value::IGNORE),
+            ("auth=user_unknown", Value::OF_DUO[4]),
+        ] {
+            if step.has_argument(word) {
+                return value;
+            }
+        }
+        Value::AUTH_ERR
     }
 }
