@@ -389,11 +389,10 @@ impl Candidate {
         first: First,
     ) -> Result<Candidate, String> {
         let new = files.steps(service).unwrap_or_default();
-        let too_many = |_| "there are too many ways through the stack to prove it".to_owned();
-        let judged = proof::judge(&new).map_err(too_many)?;
+        let judged = proof::judge(&new);
         refuse(&judged, &new, first)?;
         if first == First::InTheStack {
-            let compared = proof::compare(old, &new).map_err(too_many)?;
+            let compared = proof::compare(old, &new);
             if compared.lets_in {
                 return Err("it would let in somebody who was not let in before".into());
             }
@@ -666,5 +665,39 @@ mod tests {
             planned[0].replaced,
             ["auth sufficient pam_unix.so", "auth required pam_deny.so"]
         );
+    }
+
+    /// authselect's profile sssd, with faillock, fingerprints and a smart card.
+    #[test]
+    fn a_large_stack_is_proved_too() {
+        let auth = "auth required pam_env.so\nauth required pam_faildelay.so delay=2000000\n\
+            auth required pam_faillock.so preauth silent\n\
+            auth [success=1 default=ignore] pam_succeed_if.so service notin login:gdm\n\
+            auth sufficient pam_sss.so require_cert_auth\n\
+            auth [default=1 ignore=ignore success=ok] pam_usertype.so isregular\n\
+            auth [default=1 ignore=ignore success=ok] pam_localuser.so\n\
+            auth sufficient pam_fprintd.so\nauth sufficient pam_unix.so nullok\n\
+            auth [default=1 ignore=ignore success=ok] pam_usertype.so isregular\n\
+            auth sufficient pam_sss.so forward_pass\nauth required pam_faillock.so authfail\n\
+            auth required pam_deny.so\n";
+        let tree = Tree::with(&[
+            ("etc/pam.d/large-auth", auth),
+            ("etc/pam.d/postlogin", "auth optional pam_lastlog.so\n"),
+            ("etc/pam.d/sudo", "auth include large-auth\n"),
+            (
+                "etc/pam.d/sshd",
+                "auth substack large-auth\nauth include postlogin\n",
+            ),
+        ]);
+        assert_eq!(
+            tree.ours(&["sudo"], First::InTheStack).unwrap(),
+            [
+                "# login_duo: was: auth include large-auth",
+                "auth substack large-auth",
+                "auth required pam_duo.so"
+            ]
+        );
+        let sshd = tree.ours(&["sshd"], First::InTheStack).unwrap();
+        assert_eq!(sshd, ["auth required pam_duo.so"]);
     }
 }

@@ -2,6 +2,8 @@
 //! comes of it: Linux-PAM's own rules (pam.conf(5)) over lines of text. Nothing
 //! here looks at a machine; files come from whoever calls.
 
+use std::ops::Range;
+
 use super::control::{Action, Control, Value};
 use super::file::{Facility, Says, base_name, lines};
 
@@ -130,7 +132,7 @@ fn add(
 }
 
 /// What the modules before have made of the stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Impression {
     /// Nothing yet.
     Undefined,
@@ -140,128 +142,120 @@ pub enum Impression {
     Negative,
 }
 
-/// A step that was asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    /// Which.
-    pub step: usize,
-    /// What it said.
-    pub value: Value,
-    /// What the modules before had made of the stack.
-    pub before: Impression,
-}
-
-/// One way through a stack.
-#[derive(Debug)]
-pub struct Run {
-    /// Whether the application hears `PAM_SUCCESS`.
-    pub succeeds: bool,
-    /// The modules that were asked, in their order.
-    pub asked: Vec<Asked>,
-    /// For each step that ended the stack, or jumped: which, and the steps that
-    /// were left out because of it.
-    pub left_out: Vec<(usize, std::ops::Range<usize>)>,
-}
-
-#[derive(Clone, Copy)]
+/// What has been made of the stack so far, or of what is around a substack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct State {
     impression: Impression,
-    status: Value,
+    /// Whether `PAM_SUCCESS` would be told.
+    is_success: bool,
 }
 
-/// Goes through the stack as `_pam_dispatch_aux` of Linux-PAM does. `say` is
-/// what the module of a step says.
-pub fn run(stack: &[Step], mut say: impl FnMut(usize, &Step) -> Value) -> Run {
-    let mut state = State {
-        impression: Impression::Undefined,
-        status: Value::MUST_FAIL,
-    };
-    let mut entered: Vec<State> = vec![state];
-    let mut run = Run {
-        succeeds: false,
-        asked: Vec::new(),
-        left_out: Vec::new(),
-    };
-    let mut level = 0;
-    let mut at = 0;
-    while let Some(step) = stack.get(at) {
-        if level < step.level {
-            entered.resize(step.level + 1, state);
-            entered.truncate(step.level);
-            entered.push(state);
-        }
-        level = step.level;
-        let next = at + 1;
-        if step.does == Does::Enter {
-            at = next;
-            continue;
-        }
-        let value = match step.does {
-            Does::Fail => Value::MUST_FAIL,
-            _ => say(at, step),
+/// A stack on its way, as `_pam_dispatch_aux` of Linux-PAM goes through it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    at: usize,
+    level: usize,
+    state: State,
+    /// What was before each substack that is around the step.
+    entered: Vec<State>,
+}
+
+impl Way {
+    /// At the beginning.
+    pub fn new() -> Way {
+        let state = State {
+            impression: Impression::Undefined,
+            is_success: false,
         };
-        run.asked.push(Asked {
-            step: at,
-            value,
-            before: state.impression,
-        });
-        let end = end_of(stack, next, level);
-        let to = match step.control.action(value) {
+        Way {
+            at: 0,
+            level: 0,
+            state,
+            entered: vec![state],
+        }
+    }
+
+    /// The step that is asked next; none at the end.
+    pub fn next(&mut self, stack: &[Step]) -> Option<usize> {
+        loop {
+            let step = stack.get(self.at)?;
+            if self.level < step.level {
+                self.entered.truncate(step.level);
+                self.entered.resize(step.level + 1, self.state);
+            }
+            self.level = step.level;
+            if step.does != Does::Enter {
+                return Some(self.at);
+            }
+            self.at += 1;
+        }
+    }
+
+    /// What the modules before have made of the stack.
+    pub fn impression(&self) -> Impression {
+        self.state.impression
+    }
+
+    /// Whether the application hears `PAM_SUCCESS`, at the end.
+    pub fn succeeds(&self) -> bool {
+        self.state.impression == Impression::Positive && self.state.is_success
+    }
+
+    /// Takes the answer of the step that was asked; returns the steps that are left
+    /// out because of it.
+    pub fn take(&mut self, stack: &[Step], value: Value) -> Range<usize> {
+        let next = self.at + 1;
+        let end = end_of(stack, next, self.level);
+        let control = stack.get(self.at).map(|step| &step.control);
+        let action = control.map_or(Action::Bad, |control| control.action(value));
+        self.at = match action {
+            Action::Ignore => next,
             Action::Reset => {
-                state = entered.get(level).copied().unwrap_or(state);
+                self.state = self.entered.get(self.level).copied().unwrap_or(self.state);
                 next
             }
-            action @ (Action::Ok | Action::Done) => {
-                let is_done = action == Action::Done && state.impression != Impression::Negative;
-                state.takes(value);
-                if is_done { end } else { next }
+            Action::Ok => {
+                self.counts(value);
+                next
+            }
+            Action::Done => {
+                let is_over = self.state.impression != Impression::Negative;
+                self.counts(value);
+                if is_over { end } else { next }
             }
             Action::Bad => {
-                state.fails(value);
+                self.fails();
                 next
             }
             Action::Die => {
-                state.fails(value);
+                self.fails();
                 end
             }
-            Action::Ignore => next,
-            Action::Jump(lines) => match behind(stack, next, level, lines) {
-                Some(to) => to,
+            Action::Jump(lines) => behind(stack, next, self.level, lines).unwrap_or_else(|| {
                 // Linux-PAM's "bad jump in stack": nothing is left to jump over.
-                None => {
-                    state.impression = Impression::Negative;
-                    state.status = Value::MUST_FAIL;
-                    end
-                }
-            },
+                self.fails();
+                end
+            }),
         };
-        if to > next {
-            run.left_out.push((at, next..to));
-        }
-        at = to;
+        next..self.at
     }
-    run.succeeds = state.status == Value::SUCCESS && state.impression == Impression::Positive;
-    run
-}
 
-impl State {
     /// What counts first stays, unless it was a success.
-    fn takes(&mut self, value: Value) {
-        let is_good = self.impression == Impression::Positive && self.status == Value::SUCCESS;
-        if self.impression == Impression::Undefined || is_good {
-            self.impression = Impression::Positive;
-            self.status = value;
-        }
-    }
-
-    fn fails(&mut self, value: Value) {
-        if self.impression != Impression::Negative {
-            self.impression = Impression::Negative;
-            self.status = match value {
-                Value::IGNORE => Value::MUST_FAIL,
-                value => value,
+    fn counts(&mut self, value: Value) {
+        let is_good = self.state.impression == Impression::Positive && self.state.is_success;
+        if self.state.impression == Impression::Undefined || is_good {
+            self.state = State {
+                impression: Impression::Positive,
+                is_success: value == Value::SUCCESS,
             };
         }
+    }
+
+    fn fails(&mut self) {
+        self.state = State {
+            impression: Impression::Negative,
+            is_success: false,
+        };
     }
 }
 
@@ -301,16 +295,30 @@ pub mod tests {
         }
     }
 
+    /// Goes one way through a stack; whether it succeeds, and the steps that were asked.
+    fn run(stack: &[Step], say: impl Fn(&Step) -> Value) -> (bool, Vec<usize>) {
+        let (mut way, mut asked) = (Way::new(), Vec::new());
+        while let Some(at) = way.next(stack) {
+            asked.push(at);
+            let value = match stack[at].does {
+                Does::Fail => Value::MUST_FAIL,
+                _ => say(&stack[at]),
+            };
+            way.take(stack, value);
+        }
+        (way.succeeds(), asked)
+    }
+
     /// What comes of a stack in which `good` succeed, and the modules that were asked.
     fn of(files: &[(&'static str, &'static str)], good: &[&str]) -> (bool, String) {
         let made = Made(files.iter().copied().collect());
         let stack = steps(&made, "main");
-        let run = run(&stack, |_, step| match good.contains(&step.module()) {
+        let (succeeds, asked) = run(&stack, |step| match good.contains(&step.module()) {
             true => Value::SUCCESS,
             false => Value::AUTH_ERR,
         });
-        let names = run.asked.iter().map(|asked| stack[asked.step].module());
-        (run.succeeds, names.collect::<Vec<_>>().join(" "))
+        let names: Vec<&str> = asked.iter().map(|at| stack[*at].module()).collect();
+        (succeeds, names.join(" "))
     }
 
     #[test]
@@ -491,8 +499,8 @@ pub mod tests {
                 std::fs::write(folder.path().join(name), text).unwrap();
             }
             let made = Written(names.iter().cloned().zip(texts).collect());
-            let run = run(&steps(&made, &names[0]), |_, step| said(step));
-            expected += &format!("{number} {}\n", u8::from(!run.succeeds));
+            let (succeeds, _) = run(&steps(&made, &names[0]), said);
+            expected += &format!("{number} {}\n", u8::from(!succeeds));
         }
         let script = format!(
             "mount --bind {} /etc/pam.d || exit 77; n=0; while [ $n -lt {STACKS} ]; do\n\
