@@ -339,6 +339,7 @@ fn everything() -> Vec<machine::Test> {
         }
         (pam::check): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {
             what_is_enabled_is_proved_and_what_has_vanished_is_missed,
+            one_attempt_is_made_as_in_a_service,
             stacks_by_hand_are_judged,
         }
         (confirm): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {

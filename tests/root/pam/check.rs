@@ -97,6 +97,24 @@ pub fn what_is_enabled_is_proved_and_what_has_vanished_is_missed() {
     );
 }
 
+pub fn one_attempt_is_made_as_in_a_service() {
+    let pam = Pam::new();
+    let try_it = || duoctl(&["test", ALICE, "--service", "sudo"]);
+    let refused = try_it().fails();
+    assert!(
+        refused.contains("'sudo' does not ask Duo: duoctl enable pam sudo"),
+        "{refused}"
+    );
+    duoctl(&["enable", "pam", "sudo"]).succeeds();
+    let said = try_it().succeeds();
+    assert!(
+        said.contains(PAM_CONFIG) && said.contains("Duo says yes"),
+        "{said}"
+    );
+    pam.configure("secure", Duo::No, Selected::Yes);
+    try_it().fails();
+}
+
 pub fn stacks_by_hand_are_judged() {
     let _pam = Pam::new();
     let own = |text: &str| {

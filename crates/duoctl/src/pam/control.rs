@@ -44,8 +44,6 @@ pub struct Value(u8);
 impl Value {
     /// `PAM_SUCCESS`.
     pub const SUCCESS: Value = Value(0);
-    /// `PAM_PERM_DENIED`, which Linux-PAM takes where it must fail.
-    pub const MUST_FAIL: Value = Value(6);
     /// `PAM_AUTH_ERR`.
     pub const AUTH_ERR: Value = Value(7);
     /// `PAM_NEW_AUTHTOK_REQD`.

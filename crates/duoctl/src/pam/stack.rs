@@ -301,7 +301,7 @@ pub mod tests {
         while let Some(at) = way.next(stack) {
             asked.push(at);
             let value = match stack[at].does {
-                Does::Fail => Value::MUST_FAIL,
+                Does::Fail => Value::AUTH_ERR,
                 _ => say(&stack[at]),
             };
             way.take(stack, value);
