@@ -459,7 +459,7 @@ pub fn packets(bytes: &[u8]) {
         (Item::Service, b's'),
         (Item::RemoteHost, b'h'),
         (Item::SshConnection, b'c'),
-        (Item::SshAuthentication, b'a'),
+        (Item::PublicKey, b'k'),
         (Item::SudoCommand, b'x'),
         (Item::RealUser, b'r'),
         (Item::Silent, b'q'),
