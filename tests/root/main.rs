@@ -314,7 +314,9 @@ fn everything() -> Vec<machine::Test> {
             sudo_lets_in_whoever_has_both_factors,
             su_lets_in_whoever_has_both_factors,
             login_lets_in_whoever_has_both_factors,
+            login_itself_asks_for_both_factors,
             sshd_with_keys_lets_in_whoever_has_both_factors,
+            nobody_without_a_key_gets_in_while_it_changes,
             sshd_with_passwords_lets_in_whoever_has_both_factors,
         }
         (pam::enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use fake_duo::Script;
 
 use crate::host::*;
-use crate::support::{Ended, RefusedPort, ended, pam_module, run_with};
+use crate::support::{Ended, RefusedPort, Terminal, TerminalSize, ended, pam_module, run_with};
 
 /// The configuration that the module reads.
 pub const PAM_CONFIG: &str = "/etc/duo/pam_duo.conf";
@@ -86,7 +86,7 @@ impl Pam {
         let sandbox = &self.machine.sandbox;
         let groups = match selected {
             Selected::Yes => "",
-            Selected::No => "groups = nobody-is-in-it\n",
+            Selected::No => "groups = root\n",
         };
         sandbox.configure(&format!(
             "failmode = {failmode}\nautopush = yes\nprompts = 1\n{groups}"
@@ -248,8 +248,13 @@ pub fn ssh(pam: &Pam, has_key: bool, factor: Factor) -> bool {
 
 /// The same for any user.
 pub fn ssh_as(pam: &Pam, user: &str, has_key: bool, factor: Factor) -> bool {
+    pam.machine.wait_for_sshd();
+    ssh_once(pam, user, has_key, factor)
+}
+
+/// The same while sshd may be away for a moment.
+pub fn ssh_once(pam: &Pam, user: &str, has_key: bool, factor: Factor) -> bool {
     let machine = &pam.machine;
-    machine.wait_for_sshd();
     let mut command = machine.ssh(user);
     let askpass = machine.path("askpass");
     let answer = match factor {

@@ -131,7 +131,7 @@ pub fn run(wanted: &Check, started: &Start) -> ExitCode {
     if let Some(what) = wanted.unused {
         return unused::run(what, &program, started);
     }
-    let asking = pam::asking();
+    let asking = pam::seen_by(started.standing);
     let (mut findings, known) = front_ends(wanted, &asking, started.standing, start);
     // From here on Ctrl-C ends the check.
     let _ = started.inherited.restore_signals();

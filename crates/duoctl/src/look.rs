@@ -31,7 +31,7 @@ pub struct Seen {
 pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
     let begun = Instant::now();
     let wanted = Check::of(config, common);
-    let asking = check::pam::asking();
+    let asking = check::pam::seen_by(start.standing);
     let (mut findings, known) = check::front_ends(&wanted, &asking, start.standing, begun);
     let facts = known.facts_with(check::pam::with(&asking));
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());

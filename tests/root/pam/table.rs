@@ -2,6 +2,8 @@
 //! is down; safe and secure; selected by `groups` or not. Before, enabled, and
 //! after disabling.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 /// Every case, and whether it is let in where Duo is asked after the first factor.
@@ -91,6 +93,74 @@ pub fn login_lets_in_whoever_has_both_factors() {
     let pam = Pam::new();
     let (on, off) = (["enable", "pam", "login"], ["disable", "pam", "login"]);
     table(&pam, &on, &off, |factor| pamtester("login", factor));
+}
+
+/// The program that getty starts, on a terminal.
+pub fn login_itself_asks_for_both_factors() {
+    let pam = Pam::new();
+    duoctl(&["enable", "pam", "login"]).succeeds();
+    for (duo, password, is_in) in [
+        (Duo::Yes, RIGHT, true),
+        (Duo::No, RIGHT, false),
+        (Duo::Yes, "wrong", false),
+    ] {
+        pam.configure("secure", duo, Selected::Yes);
+        let rung = pam.rung();
+        // Without this right it cannot hang the terminal up, whose reader is this test;
+        // and it wants the terminal as its stderr too.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--bounding-set", "-sys_tty_config", "sh", "-c"])
+            .arg(format!("exec login -p {ALICE} 2>&1"))
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("TERM", "xterm");
+        let mut terminal = Terminal::start(&command, TerminalSize::USUAL);
+        terminal.wait_for_text("Password:");
+        terminal.send(&format!("{password}\n"));
+        match is_in {
+            true => {
+                terminal.wait_for(|screen| screen.ends_with('$'));
+                terminal.send("exit\n");
+            }
+            false => drop(terminal.wait_for(|screen| {
+                screen.contains("Login incorrect") || screen.contains("Maximum number of tries")
+            })),
+        }
+        assert_eq!(pam.rung() > rung, password == RIGHT, "{duo:?}");
+        terminal.hang_up();
+    }
+}
+
+/// Whoever has no key gets in at no moment of enabling and disabling.
+pub fn nobody_without_a_key_gets_in_while_it_changes() {
+    let pam = Pam::new();
+    pam.sshd(KEYS);
+    pam.configure("safe", Duo::Yes, Selected::No);
+    let is_over = AtomicBool::new(false);
+    let ran = std::thread::scope(|scope| {
+        let tries = scope.spawn(|| {
+            let mut got_in = 0;
+            for tries in 0.. {
+                if tries > 1 && is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                got_in += usize::from(ssh_once(&pam, BOB, false, Factor::Right));
+            }
+            got_in
+        });
+        let mut ran = Vec::new();
+        for _ in 0..3 {
+            ran.push(duoctl(&["enable", "pam", "sshd", "--accept", "no-way-in"]));
+            ran.push(duoctl(&["disable", "pam", "sshd"]));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(tries.join().expect("its end"), 0, "without a key");
+        ran
+    });
+    for ended in ran {
+        ended.succeeds();
+    }
 }
 
 /// A wrong first factor is a wrong key here, and none at all.

@@ -56,12 +56,13 @@ pub fn run(wanted: &EnablePam, start: &Start, report: &mut Report) -> Outcome {
         Effect::DryRun => None,
     };
     let plan = plan_of(wanted)?;
+    let names: Vec<&str> = plan
+        .files
+        .iter()
+        .map(|file| file.service.as_str())
+        .collect();
+    report.put("services", names.clone().into());
     if plan.is_done() {
-        let names: Vec<&str> = plan
-            .files
-            .iter()
-            .map(|file| file.service.as_str())
-            .collect();
         report.say(format!("{}: enabled like this already", names.join(", ")));
         super::say_what_waits(report)?;
         return Ok(Done::Unchanged);

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use duo_policy::config::Failmode;
+use duo_system::privsep::Standing;
 
-use super::sshd::Case;
 use super::sshd::rules::{Forced, forced};
+use super::sshd::{Case, Users};
 use crate::cli::{With, pam_configuration};
 use crate::finding::{Finding, Level};
 use crate::pam::module::{self, Module};
@@ -69,6 +70,14 @@ impl Asking {
             true => With::Keys,
             false => With::Passwords,
         })
+    }
+}
+
+/// Every service that asks Duo. PAM is the machine's, and so root's to look at.
+pub fn seen_by(standing: Standing) -> Vec<Asking> {
+    match standing {
+        Standing::Root => asking(),
+        Standing::Setuid | Standing::Own => Vec::new(),
     }
 }
 
@@ -206,6 +215,9 @@ pub fn sshd_findings(cases: &[Case], asking: &[Asking], program: &std::path::Pat
         return Vec::new();
     };
     let mut findings = Vec::new();
+    let mut everybody = cases.iter().filter(|case| case.users == Users::Everybody);
+    let others_are_asked =
+        everybody.all(|case| sshd::meets(&case.options, with) == sshd::Meets::Duo);
     for case in cases {
         let who = case.users.label();
         let is_forced = forced(&case.options, program) == Forced::LoginDuo;
@@ -224,7 +236,16 @@ pub fn sshd_findings(cases: &[Case], asking: &[Asking], program: &std::path::Pat
             }
             // Whom login_duo asks, PAM need not.
             (_, true) => {}
-            (_, false) => findings.extend(sshd::method_findings(&who, &case.options, with)),
+            (_, false) => {
+                let mut found = sshd::method_findings(&who, &case.options, with);
+                // Whom a Match block leaves out is left out on purpose.
+                if meets == sshd::Meets::NoDuo && others_are_asked {
+                    found
+                        .iter_mut()
+                        .for_each(|finding| finding.level = Level::Warn);
+                }
+                findings.extend(found);
+            }
         }
     }
     findings
