@@ -2,6 +2,7 @@
 //! is asked. Whatever sshd shall run is proved before a line of sshd's names it: this program by the
 //! check, Duo's by an ordinary user, since it lets everybody in where it cannot read its file.
 
+mod pam;
 mod proof;
 mod switch;
 mod theirs;
@@ -25,6 +26,52 @@ use theirs::Theirs;
 pub fn run(wanted: &Adopt, start: &Start, report: &mut Report) -> Outcome {
     crate::needs_root(start)?;
     let _lock = lock(Patience::None)?;
+    let pam = pam::Plan::of(wanted.way)?;
+    let outcome = match (&pam, is_for_pam_alone(wanted)) {
+        (Some(_), true) => Done::Unchanged,
+        _ => ssh(wanted, start, report)?,
+    };
+    match pam.map(|plan| plan.carry_out(wanted, start, report)) {
+        Some(Ok(Done::Changed)) => Ok(Done::Changed),
+        Some(Err(failure)) if outcome == Done::Changed => Err(half_way(wanted, &failure)),
+        Some(Err(failure)) => Err(failure),
+        _ => Ok(outcome),
+    }
+}
+
+/// Whether sshd runs neither program, so that PAM alone is to be switched.
+fn is_for_pam_alone(wanted: &Adopt) -> bool {
+    let ours = check::program();
+    let Ok(sshd) = Sshd::find(&wanted.common) else {
+        return wanted.theirs.is_none();
+    };
+    let lines = Lines::read(&sshd.config);
+    // What `enable ssh` wrote was never Duo's.
+    let was_never_theirs = wanted.way == Way::Back
+        && !theirs::record().exists()
+        && !theirs::kept_by_installer(&ours).is_file();
+    if wanted.theirs.is_none() && was_never_theirs {
+        return true;
+    }
+    wanted.theirs.is_none()
+        && switch::others(&lines, &ours).is_empty()
+        && switch::naming(&lines, &ours).is_empty()
+}
+
+/// sshd's lines are switched, and PAM's are not.
+fn half_way(wanted: &Adopt, failure: &Failure) -> Failure {
+    let (Failure::Refused(why) | Failure::Usage(why) | Failure::HalfWay { why, .. }) = failure;
+    Failure::HalfWay {
+        why: format!("sshd's lines are switched, those of PAM are not: {why}"),
+        way_back: match wanted.way {
+            Way::Here => "duoctl adopt --back".to_owned(),
+            Way::Back => "duoctl adopt".to_owned(),
+        },
+    }
+}
+
+/// The lines of sshd.
+fn ssh(wanted: &Adopt, start: &Start, report: &mut Report) -> Outcome {
     let ours = check::program();
     let sshd = Sshd::find(&wanted.common)?;
     let lines = Lines::read(&sshd.config);

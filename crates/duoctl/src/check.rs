@@ -8,11 +8,13 @@ mod configuration;
 mod installation;
 pub mod local;
 mod network;
+pub mod pam;
 mod probe;
 pub mod sshd;
 mod unused;
 mod user;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
@@ -30,7 +32,7 @@ use duo_system::system_words;
 use serde::{Deserialize, Serialize};
 
 use crate::Start;
-use crate::cli::{Check, Format};
+use crate::cli::{Check, Format, With};
 use crate::finding::{Colour, Finding, Findings, Level};
 use installation::Install;
 pub(crate) use probe::reach;
@@ -94,9 +96,18 @@ pub struct Known {
 }
 
 impl Known {
-    /// What judging sshd's answers needs.
+    /// What judging sshd's answers needs, where PAM's stack for sshd asks Duo like this.
+    pub fn facts_with(&self, pam: Option<With>) -> Facts<'_> {
+        Facts {
+            pam,
+            ..self.facts()
+        }
+    }
+
+    /// The same without PAM.
     pub fn facts(&self) -> Facts<'_> {
         Facts {
+            pam: None,
             program: &self.program,
             failmode: self.options.map(|(failmode, _)| failmode),
             takes_passcode: self.options.map(|(_, taken)| taken),
@@ -120,7 +131,8 @@ pub fn run(wanted: &Check, started: &Start) -> ExitCode {
     if let Some(what) = wanted.unused {
         return unused::run(what, &program, started);
     }
-    let (mut findings, known) = login_duo(wanted, started.standing, start);
+    let asking = pam::seen_by(started.standing);
+    let (mut findings, known) = front_ends(wanted, &asking, started.standing, start);
     // From here on Ctrl-C ends the check.
     let _ = started.inherited.restore_signals();
     // sshd is started in another folder, so it needs the absolute path.
@@ -134,14 +146,101 @@ pub fn run(wanted: &Check, started: &Start) -> ExitCode {
         user: wanted.user.as_deref(),
         client: wanted.client.as_deref(),
     };
-    let looked = sshd::look(&scope, &known.facts(), started.standing, start + CHECK_TIME);
+    let facts = known.facts_with(pam::with(&asking));
+    let looked = sshd::look(&scope, &facts, started.standing, start + CHECK_TIME);
     findings.extend(looked.findings);
+    findings.extend(pam::sshd_findings(&looked.cases, &asking, facts.program));
     print(&Findings(findings), wanted)
+}
+
+/// Checks what reads a configuration: login_duo, unless PAM's module alone is in
+/// use, and that module.
+pub fn front_ends(
+    wanted: &Check,
+    asking: &[pam::Asking],
+    standing: Standing,
+    start: Instant,
+) -> (Vec<Finding>, Known) {
+    let is_usual = wanted.config == duo_system::configuration::default_path();
+    let (mut findings, known) = match !asking.is_empty() && is_usual && !is_forced(wanted) {
+        false => login_duo(wanted, standing, start),
+        true => {
+            let program = program();
+            (
+                Vec::new(),
+                Known {
+                    program,
+                    options: None,
+                },
+            )
+        }
+    };
+    let mut failmodes = BTreeMap::new();
+    for config in asking
+        .iter()
+        .map(pam::Asking::config)
+        .collect::<BTreeSet<_>>()
+    {
+        let own = Check {
+            user: wanted.user.clone().filter(|_| known.options.is_none()),
+            duo_user: wanted.duo_user.clone(),
+            client: wanted.client.clone(),
+            ..Check::of(&config, &wanted.common)
+        };
+        let (found, failmode) = pam_duo(&own, standing, start);
+        failmodes.extend(failmode.map(|failmode| (config, failmode)));
+        findings.extend(
+            found
+                .into_iter()
+                .filter(|finding| !findings.contains(finding))
+                .collect::<Vec<_>>(),
+        );
+    }
+    findings.extend(pam::findings(asking, &failmodes));
+    (findings, known)
+}
+
+/// Whether a line of sshd's configuration names login_duo.
+fn is_forced(wanted: &Check) -> bool {
+    let path = wanted.common.sshd_config.as_deref();
+    let lines = sshd::lines::Lines::read(path.unwrap_or(Path::new(sshd::CONFIGURATION)));
+    let mut forced = lines.lines.iter().filter(|line| line.is("forcecommand"));
+    forced.any(|line| line.rest().iter().any(|word| word.ends_with("/login_duo")))
 }
 
 /// Checks everything but sshd. The signals that end a login are blocked.
 pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Finding>, Known) {
+    let (findings, options) = front_end(FrontEnd::LoginDuo, wanted, standing, start);
     let program = program();
+    (findings, Known { program, options })
+}
+
+/// Checks what pam_duo.so reads and needs, but for the module itself. Returns the
+/// failmode too, if the configuration can be used.
+pub fn pam_duo(
+    wanted: &Check,
+    standing: Standing,
+    start: Instant,
+) -> (Vec<Finding>, Option<Failmode>) {
+    let (findings, options) = front_end(FrontEnd::Pam, wanted, standing, start);
+    (findings, options.map(|(failmode, _)| failmode))
+}
+
+/// What a configuration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrontEnd {
+    /// The setuid program.
+    LoginDuo,
+    /// The PAM module.
+    Pam,
+}
+
+fn front_end(
+    front_end: FrontEnd,
+    wanted: &Check,
+    standing: Standing,
+    start: Instant,
+) -> (Vec<Finding>, Option<(Failmode, bool)>) {
     let caller = Caller::of_this_process();
     let install = Install { standing, caller };
     // If there is no such user, the child reports that.
@@ -152,25 +251,33 @@ pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Fin
         Err(problem) => (None, Err(problem)),
     };
 
-    let mut findings = installation_findings(&program, &wanted.config, &opened, install);
+    let mut findings = match front_end {
+        FrontEnd::LoginDuo => program_findings(&program(), install),
+        FrontEnd::Pam => Vec::new(),
+    };
+    findings.extend(installation_findings(&wanted.config, &opened, install));
     let report = run_child(install, user.as_ref(), file, |file, ends| {
-        child_half(wanted, file, &opened, start + CHILD_TIME, ends)
+        child_half(front_end, wanted, file, &opened, start + CHILD_TIME, ends)
     });
     let options = take_report(report, &mut findings);
-    (findings, Known { program, options })
+    (findings, options)
 }
 
-/// The findings about files and accounts of the installation.
-fn installation_findings(
-    program: &Path,
-    config: &Path,
-    opened: &OpenResult,
-    install: Install,
-) -> Vec<Finding> {
-    const PROGRAM_FOLDER: &str = "installation.program_folder";
-    const CONFIGURATION_FOLDER: &str = "installation.configuration_folder";
+/// The findings about the setuid program.
+fn program_findings(program: &Path, install: Install) -> Vec<Finding> {
     let mut findings = installation::program(program, install);
-    findings.extend(installation::folders(PROGRAM_FOLDER, program, install));
+    findings.extend(installation::folders(
+        "installation.program_folder",
+        program,
+        install,
+    ));
+    findings
+}
+
+/// The findings about the configuration file and the accounts of the installation.
+fn installation_findings(config: &Path, opened: &OpenResult, install: Install) -> Vec<Finding> {
+    const CONFIGURATION_FOLDER: &str = "installation.configuration_folder";
+    let mut findings = Vec::new();
     if install.standing == Standing::Root {
         findings.extend(installation::privsep_user(privsep::PRIVSEP_USER));
     }
@@ -268,14 +375,15 @@ fn run_child(
 
 /// The child's half. Returns its exit status.
 fn child_half(
+    front_end: FrontEnd,
     wanted: &Check,
     file: Option<File>,
     opened: &OpenResult,
     until: Instant,
     mut ends: ChildEnds,
 ) -> i32 {
-    let sent =
-        exit_at(until + GRACE).and_then(|()| send_all(wanted, file, opened, until, &mut ends));
+    let sent = exit_at(until + GRACE)
+        .and_then(|()| send_all(front_end, wanted, file, opened, until, &mut ends));
     exit_status(sent, &mut ends)
 }
 
@@ -307,6 +415,7 @@ fn exit_at(deadline: Instant) -> Result<(), Error> {
 /// Checks the configuration, the network and the user, and sends the findings of
 /// each as soon as they are known.
 fn send_all(
+    front_end: FrontEnd,
     wanted: &Check,
     file: Option<File>,
     opened: &OpenResult,
@@ -321,6 +430,9 @@ fn send_all(
     let config = match config {
         Ok((config, found)) => {
             send_findings(ends, found)?;
+            if front_end == FrontEnd::Pam {
+                send_findings(ends, configuration::not_for_pam(&wanted.config, &config))?;
+            }
             send(
                 ends,
                 &ChildLine::Options {

@@ -21,7 +21,9 @@ pub use adopt::{Adopt, Way};
 pub use check::{Check, Used};
 pub use completions::Completions;
 pub use configure::{Configure, NewConfiguration};
-pub use enable::{Answer, Confirm, Disable, Enable, What, Whom};
+pub use enable::{
+    Answer, Confirm, Disable, Enable, EnablePam, What, Whom, With, pam_configuration,
+};
 pub use status::Status;
 pub use support::Support;
 pub use test::Test;
@@ -30,8 +32,10 @@ pub use test::Test;
 pub enum Request {
     /// `check`.
     Check(Box<Check>),
-    /// `enable`.
+    /// `enable ssh`.
     Enable(Box<Enable>),
+    /// `enable pam`.
+    EnablePam(Box<EnablePam>),
     /// `confirm`.
     Confirm(Box<Confirm>),
     /// `disable`.
@@ -165,9 +169,9 @@ fn request(name: &str, given: &ArgMatches, terminal: Terminal) -> Result<Request
     let common = common(given, terminal);
     Ok(match name {
         "check" => Request::Check(Box::new(check::read(given, common))),
-        "enable" => Request::Enable(Box::new(enable::read_enable(given, common)?)),
+        "enable" => enable::read_enable(given, common)?,
         "confirm" => Request::Confirm(Box::new(enable::read_confirm(given, common)?)),
-        "disable" => Request::Disable(Box::new(enable::read_disable(given, common))),
+        "disable" => Request::Disable(Box::new(enable::read_disable(given, common)?)),
         "configure" => Request::Configure(Box::new(configure::read(given, common)?)),
         "adopt" => Request::Adopt(Box::new(adopt::read(given, common)?)),
         "status" => Request::Status(Box::new(status::read(given, common)?)),

@@ -72,10 +72,9 @@ fn no(wanted: &Confirm, report: &mut Report, patience: Patience) -> Outcome {
         return Ok(Done::Unchanged);
     };
     if wanted.common.effect == Effect::DryRun {
-        report.say(format!(
-            "would take {} back",
-            pending.place.path().display()
-        ));
+        for path in pending.paths() {
+            report.say(format!("would take {} back", path.display()));
+        }
         return Ok(Done::Unchanged);
     }
     // Half of it would be worse than either.

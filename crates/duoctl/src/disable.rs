@@ -1,18 +1,29 @@
 //! `disable`: takes exactly our lines away, byte for byte.
 
+use std::path::PathBuf;
+
 use crate::check;
 use crate::check::sshd::lines::Lines;
 use crate::cli::{Disable, Effect, What};
 use crate::outcome::{Done, Failure, Outcome, Report};
+use crate::pam::services::Services;
+use crate::pam::{self, edit};
 use crate::pending::{self, Pending};
 use crate::signals::{Patience, Signals, lock};
-use crate::ssh::Sshd;
 use crate::ssh::accept::accepts;
-use crate::ssh::place::Place;
-use crate::ssh::record;
+use crate::ssh::place::{Place, content};
 use crate::ssh::reload::reload;
-use crate::ssh::replace::{Replaced, replace};
+use crate::ssh::replace::{Replaced, put_all_back, replace};
+use crate::ssh::{Sshd, Style, record};
 use crate::{Start, needs_root};
+
+/// A file without our lines.
+struct Cleaned {
+    path: PathBuf,
+    bytes: Option<Vec<u8>>,
+    /// What is done to it, for people.
+    what: String,
+}
 
 /// Runs it.
 pub fn run(wanted: &Disable, start: &Start, report: &mut Report) -> Outcome {
@@ -21,14 +32,31 @@ pub fn run(wanted: &Disable, start: &Start, report: &mut Report) -> Outcome {
         Effect::Real => Some(lock(Patience::None)?),
         Effect::DryRun => None,
     };
-    let sshd = Sshd::find(&wanted.common)?;
-    if wanted.what == What::Ssh {
-        return one(&sshd, wanted, report);
+    match &wanted.what {
+        What::Ssh => ssh(&Sshd::find(&wanted.common)?, wanted, report),
+        What::Pam(services) => services_of(services, wanted, report),
+        What::All => all(wanted, report),
     }
+}
+
+/// Whatever is enabled.
+fn all(wanted: &Disable, report: &mut Report) -> Outcome {
     let mut outcome = Done::Unchanged;
-    let all = std::iter::once(sshd.clone()).chain(record::elsewhere(&sshd));
-    for sshd in all.filter(|sshd| Place::with_lines(sshd).is_ok_and(|it| !it.is_empty())) {
-        outcome = one(&sshd, wanted, report)?;
+    // A machine without an sshd may still have services of PAM.
+    let here = Sshd::find(&wanted.common);
+    if let (Err(failure), Some(_)) = (&here, &wanted.common.sshd_config) {
+        return Err(failure.clone());
+    }
+    for sshd in every(here.ok(), Style::Forced) {
+        outcome = ssh(&sshd, wanted, report)?;
+    }
+    let all: Vec<String> = pam::services::all().map(str::to_owned).collect();
+    if !ours(&all)?.is_empty()
+        || every(Sshd::find(&wanted.common).ok(), Style::Pam)
+            .next()
+            .is_some()
+    {
+        outcome = services_of(&all, wanted, report)?;
     }
     if outcome == Done::Unchanged && wanted.common.effect == Effect::Real {
         report.say("nothing is enabled");
@@ -36,65 +64,152 @@ pub fn run(wanted: &Disable, start: &Start, report: &mut Report) -> Outcome {
     Ok(outcome)
 }
 
+/// Each sshd that has lines of ours of this style.
+fn every(here: Option<Sshd>, style: Style) -> impl Iterator<Item = Sshd> {
+    let has = move |sshd: &Sshd| Place::with_lines(sshd, style).is_ok_and(|it| !it.is_empty());
+    here.into_iter().flat_map(move |sshd| {
+        let elsewhere: Vec<Sshd> = record::elsewhere(&sshd, style).collect();
+        std::iter::once(sshd).filter(has).chain(elsewhere)
+    })
+}
+
 /// Takes our lines out of what one sshd reads.
-fn one(sshd: &Sshd, wanted: &Disable, report: &mut Report) -> Outcome {
-    let places = Place::with_lines(sshd)?;
+fn ssh(sshd: &Sshd, wanted: &Disable, report: &mut Report) -> Outcome {
+    let places = Place::with_lines(sshd, Style::Forced)?;
     if places.is_empty() {
         return nothing_here(sshd, report);
     }
-    for place in &places {
-        let path = place.path().display();
-        let word = match wanted.common.effect {
-            Effect::Real => "removing",
-            Effect::DryRun => "would remove",
-        };
-        report.say(match place {
-            Place::OwnFile(_) => format!("{word} {path}"),
-            Place::Block(_) => format!("{word} our lines from {path}"),
-        });
+    let files = places.iter().map(cleaned).collect::<Result<Vec<_>, _>>()?;
+    let outcome = take_away(&files, std::slice::from_ref(sshd), wanted, report)?;
+    if outcome == Done::Changed {
+        say_who_is_asked(sshd, report);
+    }
+    Ok(outcome)
+}
+
+/// Takes our line out of the files of PAM's services, and with that of sshd what
+/// its configuration needed for it.
+fn services_of(services: &[String], wanted: &Disable, report: &mut Report) -> Outcome {
+    let mut files = Vec::new();
+    let mut sshds = Vec::new();
+    // sshd first: whoever logs in meanwhile meets the stack that was there before,
+    // or one that asks for more.
+    if services.iter().any(|service| service == "sshd") {
+        sshds.extend(every(Sshd::find(&wanted.common).ok(), Style::Pam));
+        for place in sshds.iter().map(|sshd| Place::with_lines(sshd, Style::Pam)) {
+            for place in place? {
+                files.push(cleaned(&place)?);
+            }
+        }
+    }
+    files.extend(ours(services)?);
+    if files.is_empty() {
+        report.say(format!(
+            "not enabled: no line of ours in {}",
+            services.join(", ")
+        ));
+        return Ok(Done::Unchanged);
+    }
+    let outcome = take_away(&files, &sshds, wanted, report)?;
+    if outcome == Done::Changed {
+        report.say("disabled");
+        say_what_still_asks(services, report);
+    }
+    Ok(outcome)
+}
+
+/// The files of these services that have lines of ours.
+fn ours(services: &[String]) -> Result<Vec<Cleaned>, Failure> {
+    let known = Services::of_this_machine();
+    let mut found = Vec::new();
+    for service in services {
+        let path = known.own_file(service);
+        let now = content(&path)?.unwrap_or_default();
+        let parts = edit::take_out(&now)
+            .map_err(|why| Failure::refused(format!("'{}': {why}", path.display())))?;
+        if parts.has_ours {
+            let bytes = pam::without_ours(&path, &now)?;
+            let shown = path.display();
+            let what = match &bytes {
+                Some(_) => format!("our lines from {shown}"),
+                None => format!("{shown}, the copy of the distribution's file"),
+            };
+            found.push(Cleaned { path, bytes, what });
+        }
+    }
+    Ok(found)
+}
+
+fn cleaned(place: &Place) -> Result<Cleaned, Failure> {
+    let path = place.path().display();
+    Ok(Cleaned {
+        path: place.path().to_owned(),
+        bytes: place.file_with(None)?,
+        what: match place {
+            Place::OwnFile(_) => format!("{path}"),
+            Place::Block(_) | Place::PamBlock(_) => format!("our lines from {path}"),
+        },
+    })
+}
+
+/// All of them or none.
+fn take_away(files: &[Cleaned], sshds: &[Sshd], wanted: &Disable, report: &mut Report) -> Outcome {
+    let word = match wanted.common.effect {
+        Effect::Real => "removing",
+        Effect::DryRun => "would remove",
+    };
+    for file in files {
+        report.say(format!("{word} {}", file.what));
     }
     if wanted.common.effect == Effect::DryRun {
         return Ok(Done::Unchanged);
     }
     let _signals = Signals::block()?;
-    take_away(&places)?;
-    let _ = record::forget(sshd);
-    let waits = pending::read()?.filter(|pending| pending.sshd_config == sshd.config);
-    waits.into_iter().for_each(Pending::end);
-    let undone =
-        accepts(&sshd.program, &sshd.config, Effect::Real).and_then(|()| reload(sshd, report));
-    undone.map_err(|why| Failure::HalfWay {
-        why: format!("disabled, but sshd was not reloaded: {why}"),
-        way_back: "mend sshd's configuration, and have sshd reload it".to_owned(),
-    })?;
-    say_who_is_asked(sshd, report);
-    Ok(Done::Changed)
-}
-
-/// All of them or none.
-fn take_away(places: &[Place]) -> Result<(), Failure> {
     let mut done = Vec::new();
-    for place in places {
-        let file = place.file_with(None)?;
-        match replace(place.path(), file.as_deref()) {
+    for file in files {
+        match replace(&file.path, file.bytes.as_deref()) {
             Ok(replaced) => done.push(replaced),
             Err(error) => {
-                for replaced in done {
-                    let _ = replaced.put_back();
-                }
-                let path = place.path().display();
+                let _ = put_all_back(done);
+                let path = file.path.display();
                 let text = format!("{path} cannot be written, and is as it was: {error}");
                 return Err(Failure::Refused(text));
             }
         }
     }
     done.into_iter().for_each(Replaced::keep);
-    Ok(())
+    pam::record::refresh();
+    sshds.iter().for_each(|sshd| {
+        let _ = record::forget(sshd);
+    });
+    let waits = pending::read()?.filter(Pending::is_void);
+    waits.into_iter().for_each(Pending::end);
+    for sshd in sshds {
+        let undone =
+            accepts(&sshd.program, &sshd.config, Effect::Real).and_then(|()| reload(sshd, report));
+        undone.map_err(|why| Failure::HalfWay {
+            why: format!("disabled, but sshd was not reloaded: {why}"),
+            way_back: "mend sshd's configuration, and have sshd reload it".to_owned(),
+        })?;
+    }
+    Ok(Done::Changed)
+}
+
+/// A line that somebody wrote by hand is theirs.
+fn say_what_still_asks(services: &[String], report: &mut Report) {
+    let known = Services::of_this_machine();
+    for service in services {
+        let steps = known.steps(service).unwrap_or_default();
+        if let Some(step) = steps.iter().find(|step| pam::proof::is_duo(step)) {
+            let place = step.shown();
+            report.warn(format!("{service} still asks Duo, by {place}"));
+        }
+    }
 }
 
 fn nothing_here(sshd: &Sshd, report: &mut Report) -> Outcome {
     let config = sshd.config.display();
-    if let Some(other) = record::elsewhere(sshd).next() {
+    if let Some(other) = record::elsewhere(sshd, Style::Forced).next() {
         return Err(Failure::Refused(format!(
             "'{config}' has no lines of ours, but '{}' has: {}",
             other.config.display(),

@@ -69,11 +69,12 @@ impl Finding {
 }
 
 /// The groups in which findings are told: the first part of the id, and the heading.
-const GROUPS: [(&str, &str); 5] = [
+const GROUPS: [(&str, &str); 6] = [
     ("installation", "Installation"),
     ("configuration", "Configuration"),
     ("network", "Network"),
     ("sshd", "sshd"),
+    ("pam", "PAM"),
     ("user", "User"),
 ];
 

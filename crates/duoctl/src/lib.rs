@@ -15,6 +15,7 @@ mod finding;
 mod journal;
 mod look;
 mod outcome;
+mod pam;
 mod pending;
 mod signals;
 mod ssh;
@@ -85,6 +86,7 @@ pub fn run(converse: Converse) -> ExitCode {
         }
         Request::Check(wanted) => check::run(&wanted, &start),
         Request::Enable(it) => command(&it.common, |to| enable::run(&it, &start, to)),
+        Request::EnablePam(it) => command(&it.common, |to| enable::pam::run(&it, &start, to)),
         Request::Confirm(it) => command(&it.common, |to| confirm::run(&it, &start, to)),
         Request::Disable(it) => command(&it.common, |to| disable::run(&it, &start, to)),
         Request::Configure(it) => command(&it.common, |to| configure::run(&it, &start, to)),

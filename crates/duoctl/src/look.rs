@@ -21,6 +21,8 @@ pub struct Seen {
     pub failmode: Option<Failmode>,
     /// What applies to everybody, then to root, where sshd could be asked.
     pub cases: Vec<(&'static str, SshdOptions)>,
+    /// The services of PAM that ask Duo.
+    pub asking: Vec<check::pam::Asking>,
     /// How many accounts of this machine are sent to login_duo, and how many are not.
     pub accounts: [usize; 2],
 }
@@ -29,8 +31,9 @@ pub struct Seen {
 pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
     let begun = Instant::now();
     let wanted = Check::of(config, common);
-    let (mut findings, known) = check::login_duo(&wanted, start.standing, begun);
-    let facts = known.facts();
+    let asking = check::pam::seen_by(start.standing);
+    let (mut findings, known) = check::front_ends(&wanted, &asking, start.standing, begun);
+    let facts = known.facts_with(check::pam::with(&asking));
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let sshd_config = common.sshd_config.as_ref().map(absolute);
     let about = Scope {
@@ -44,6 +47,11 @@ pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
     let until = begun + CHECK_TIME;
     let looked = sshd::look(&about, &facts, start.standing, until);
     findings.extend(looked.findings);
+    findings.extend(check::pam::sshd_findings(
+        &looked.cases,
+        &asking,
+        facts.program,
+    ));
     let asked = looked.accounts.iter();
     let asked = asked.filter(|account| forced(&account.options, facts.program) == Forced::LoginDuo);
     let asked = asked.count();
@@ -57,6 +65,7 @@ pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
         });
     Seen {
         failmode: facts.failmode,
+        asking,
         cases: cases.collect(),
         accounts: [asked, looked.accounts.len().saturating_sub(asked)],
         findings,

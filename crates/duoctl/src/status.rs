@@ -14,8 +14,8 @@ use crate::journal::{self, Source};
 use crate::look::{self, Seen};
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pending;
-use crate::ssh::Sshd;
 use crate::ssh::place::Place;
+use crate::ssh::{Sshd, Style};
 
 /// Logins that are told.
 const MOST_LOGINS: usize = 5;
@@ -47,6 +47,7 @@ pub fn run(wanted: &Status, start: &Start, report: &mut Report) -> Outcome {
     duo(&seen, report);
     sshd(&seen, &program, report);
     lines(&wanted.common, report);
+    pam(&seen, report);
     waiting(report);
     logins(&program, report);
     let count = |level| {
@@ -130,7 +131,7 @@ fn sshd(seen: &Seen, program: &std::path::Path, report: &mut Report) {
 
 /// Where the lines are that `enable` wrote.
 fn lines(common: &Common, report: &mut Report) {
-    let places = Sshd::find(common).and_then(|sshd| Place::with_lines(&sshd));
+    let places = Sshd::find(common).and_then(|sshd| Place::with_lines(&sshd, Style::Forced));
     let places = places.unwrap_or_default();
     let paths: Vec<_> = places
         .iter()
@@ -142,6 +143,17 @@ fn lines(common: &Common, report: &mut Report) {
     };
     report.say(row("Lines of ours", &text));
     report.put("enabled_in", json!(paths));
+}
+
+/// The services that ask Duo, whoever wrote their lines.
+fn pam(seen: &Seen, report: &mut Report) {
+    let names: Vec<&str> = seen.asking.iter().map(|it| it.service.as_str()).collect();
+    let text = match names.is_empty() {
+        true => "no service asks Duo (duoctl enable pam SERVICE)".to_owned(),
+        false => names.join(", "),
+    };
+    report.say(row("PAM", &text));
+    report.put("pam_services", json!(names));
 }
 
 /// What is taken back unless it is confirmed.

@@ -5,6 +5,7 @@
 mod steps;
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,32 @@ pub fn run(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
             "only root may try another user's login: run it with sudo",
         ));
     }
+    match &wanted.service {
+        Some(service) => {
+            let config = config_of(service)?;
+            report.say(format!("{service}: {}; no stack is run", config.display()));
+            let wanted = Test {
+                config,
+                ..wanted.clone()
+            };
+            separated(&wanted, start, report)
+        }
+        None => separated(wanted, start, report),
+    }
+}
+
+/// The configuration of the line of pam_duo.so in a service of PAM.
+fn config_of(service: &str) -> Result<PathBuf, Failure> {
+    let mut asking = check::pam::asking().into_iter();
+    let found = asking.find(|it| it.service == service);
+    found.map(|it| it.config()).ok_or_else(|| {
+        let text = format!("'{service}' does not ask Duo: duoctl enable pam {service}");
+        Failure::Refused(text)
+    })
+}
+
+/// The attempt, in a process without privileges.
+fn separated(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
     let caller = Caller::of_this_process();
     let failed = |error: Error| Failure::refused(error.to_string());
     let user = privsep::privsep_user(start.standing).map_err(failed)?;

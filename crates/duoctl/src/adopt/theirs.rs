@@ -15,9 +15,6 @@ use crate::ssh::replace::{remove, replace};
 /// More than the program has, in bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
-/// The name of its configuration, with the folder before it in the program.
-const CONFIG: &[u8] = b"/login_duo.conf\0";
-
 /// The user that it runs as, and to whom its file must belong.
 const USER: &str = "sshd";
 
@@ -187,17 +184,27 @@ fn put(path: &Path, uid: u32, gid: u32, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-fn content(path: &Path) -> io::Result<Vec<u8>> {
+/// A program's bytes.
+///
+/// # Errors
+/// The system's.
+pub fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The path of a configuration that stands in a program.
+/// The path of login_duo's configuration that stands in a program.
 fn configuration_in(program: &[u8]) -> Option<PathBuf> {
+    path_in(program, "login_duo.conf")
+}
+
+/// The path of a file of this name that stands in a program.
+pub fn path_in(program: &[u8], name: &str) -> Option<PathBuf> {
+    let text = format!("/{name}\0");
     let at = program
-        .windows(CONFIG.len())
-        .position(|window| window == CONFIG)?;
+        .windows(text.len())
+        .position(|window| window == text.as_bytes())?;
     let before = program.get(..at)?;
     let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
     let length = before.iter().rev().take_while(|byte| is_path(byte)).count();
@@ -205,7 +212,7 @@ fn configuration_in(program: &[u8]) -> Option<PathBuf> {
     let folder = std::str::from_utf8(folder).ok()?;
     folder
         .starts_with('/')
-        .then(|| Path::new(folder).join("login_duo.conf"))
+        .then(|| Path::new(folder).join(name))
 }
 
 #[cfg(test)]

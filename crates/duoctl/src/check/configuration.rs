@@ -129,6 +129,21 @@ fn no_effect(path: &Path, config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Options that mean nothing to the PAM module.
+pub fn not_for_pam(path: &Path, config: &Config) -> Vec<Finding> {
+    let options = [
+        ("accept_env_factor", config.accept_env_factor),
+        ("motd", config.motd),
+        ("prompt_for_commands", config.prompt_for_commands),
+    ];
+    let set = options.into_iter().filter(|(_, is_set)| *is_set);
+    set.map(|(name, _)| {
+        let text = format!("{name} does nothing in PAM");
+        Finding::warn("configuration.no_effect", text).mend(edit(path))
+    })
+    .collect()
+}
+
 fn all_groups(path: &Path, config: &Config, groups: &Groups, until: Instant) -> Vec<Finding> {
     let local = Local::read();
     let mut findings = Vec::new();

@@ -13,9 +13,11 @@ use super::sshd::keys;
 use super::sshd::lines::Lines;
 use crate::Start;
 use crate::cli::Used;
-use crate::ssh::Sshd;
+use crate::pam::module::is_ours;
+use crate::pam::services;
 use crate::ssh::place::Place;
 use crate::ssh::record;
+use crate::ssh::{Sshd, Style};
 
 /// 0 if nobody does; else 1, with each place.
 pub fn run(what: Used, program: &Path, started: &Start) -> ExitCode {
@@ -28,6 +30,7 @@ pub fn run(what: Used, program: &Path, started: &Start) -> ExitCode {
     if standing == Standing::Root {
         let known = record::known().into_iter();
         found.extend(known.flat_map(|sshd| in_sshds_files(&sshd, &name)));
+        found.extend(in_pams_files());
     }
     let mut stdout = std::io::stdout();
     for place in &found {
@@ -76,10 +79,26 @@ fn home(started: &Start) -> Option<LocalUser> {
     })
 }
 
+/// A line whose module is gone denies everybody.
+fn in_pams_files() -> Vec<String> {
+    let asking = super::pam::asking().into_iter();
+    let ours = asking.filter(|it| it.module().is_some_and(|module| is_ours(&module.path)));
+    let told = ours.map(|it| {
+        let (place, service) = (it.place(), &it.service);
+        match services::family(service) {
+            Some(_) => {
+                format!("{place} asks Duo: duoctl disable pam {service}, or remove that line")
+            }
+            None => format!("{place} asks Duo, for {service}: remove that line"),
+        }
+    });
+    told.collect()
+}
+
 /// Our own lines are no less ours where they name a program elsewhere.
 fn in_sshds_files(sshd: &Sshd, name: &str) -> Vec<String> {
     let back = sshd.again("disable ssh");
-    let ours = Place::with_lines(sshd).unwrap_or_default();
+    let ours = Place::with_lines(sshd, Style::Forced).unwrap_or_default();
     let mut found: Vec<String> = ours
         .iter()
         .map(|place| {

@@ -1,10 +1,13 @@
 //! `enable`, `confirm` and `disable`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
+use duo_system::configuration;
 
-use super::{Common, everywhere, flag, subcommand, text, value};
+use super::{Common, Request, everywhere, flag, path, subcommand, text, value};
+use crate::pam::services;
 
 /// What to enable.
 pub struct Enable {
@@ -52,35 +55,93 @@ pub enum Answer {
 
 /// What to take away.
 pub struct Disable {
-    /// `ssh` or `all`.
+    /// `ssh`, services of PAM, or `all`.
     pub what: What,
     /// What every command takes.
     pub common: Common,
 }
 
 /// What duoctl enables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// The lines in sshd's configuration.
     Ssh,
+    /// The line in the files of these PAM services, whole families of them.
+    Pam(Vec<String>),
     /// Whatever is enabled.
     All,
+}
+
+/// What `enable pam` shall do.
+pub struct EnablePam {
+    /// The families of services.
+    pub families: Vec<&'static [&'static str]>,
+    /// `--with`: what sshd asks for before Duo.
+    pub with: Option<With>,
+    /// `-c`: the configuration of pam_duo.so, where it is not the usual one.
+    pub config: Option<PathBuf>,
+    /// `--confirm`: taken back after this time, unless somebody confirms.
+    pub confirm: Option<Duration>,
+    /// What every command takes.
+    pub common: Common,
+}
+
+/// What sshd asks for before Duo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum With {
+    /// A key.
+    Keys,
+    /// The password, by PAM.
+    Passwords,
 }
 
 /// The table of the options of `enable`.
 pub fn enable_command() -> Command {
     let command = subcommand("enable")
-        .about("Have sshd run login_duo")
+        .about("Have sshd run login_duo, or services of PAM ask Duo")
         .override_usage(
             "duoctl enable ssh [--group GROUP | --user-list NAME,...]\n              \
-             [--exempt USER]... [--confirm SPAN] [--test-user NAME] [OPTION]...",
+             [--exempt USER]... [--confirm SPAN] [--test-user NAME] [OPTION]...\n       \
+             duoctl enable pam SERVICE... [--with keys|passwords] [-c FILE]\n              \
+             [--confirm SPAN] [OPTION]...",
         )
         .after_help(
             "Without --group and --user-list, everybody is asked, root included. With\n\
              --confirm, everything is taken back unless 'duoctl confirm' is run in time\n\
-             in another session than this one.",
+             in another session than this one.\n\n\
+             SERVICE is sshd, sudo (with sudo-i), su (with su-l) or login. Whom pam_duo.so\n\
+             asks is said by 'groups' in its configuration.",
         )
-        .arg(what(&["ssh"]))
+        .arg(what(&["ssh", "pam"]))
+        .arg(services());
+    let command = for_ssh(command)
+        .arg(
+            value("confirm")
+                .long("confirm")
+                .value_name("SPAN")
+                .help("Take it back after this time (90s, 10m, 1h)"),
+        )
+        .arg(
+            Arg::new("with")
+                .long("with")
+                .value_name("WHAT")
+                .value_parser(["keys", "passwords"])
+                .hide_possible_values(true)
+                .help("For pam sshd: Duo comes after keys, or passwords"),
+        )
+        .arg(
+            value("config")
+                .short('c')
+                .long("config")
+                .value_name("FILE")
+                .help("For pam: another configuration than the usual one"),
+        );
+    everywhere(command)
+}
+
+/// Whom `enable ssh` is for.
+fn for_ssh(command: Command) -> Command {
+    command
         .arg(
             value("group")
                 .long("group")
@@ -102,18 +163,23 @@ pub fn enable_command() -> Command {
                 .help("Leave this account out; may come several times"),
         )
         .arg(
-            value("confirm")
-                .long("confirm")
-                .value_name("SPAN")
-                .help("Take it back after this time (90s, 10m, 1h)"),
-        )
-        .arg(
             value("test-user")
                 .long("test-user")
                 .value_name("NAME")
                 .help("First make a login as this account (rings a phone)"),
-        );
-    everywhere(command)
+        )
+}
+
+/// The configuration that pam_duo.so reads where no `conf=` names another.
+pub fn pam_configuration() -> PathBuf {
+    Path::new(configuration::FOLDER).join("pam_duo.conf")
+}
+
+fn services() -> Arg {
+    Arg::new("service")
+        .action(clap::ArgAction::Append)
+        .num_args(0..)
+        .hide(true)
 }
 
 /// The table of the options of `confirm`.
@@ -138,8 +204,12 @@ pub fn disable_command() -> Command {
     everywhere(
         subcommand("disable")
             .about("Take away what 'enable' did")
-            .override_usage("duoctl disable ssh|all [OPTION]...")
-            .arg(what(&["ssh", "all"])),
+            .override_usage(
+                "duoctl disable ssh|all [OPTION]...\n       \
+                 duoctl disable pam SERVICE...|all [OPTION]...",
+            )
+            .arg(what(&["ssh", "pam", "all"]))
+            .arg(services()),
     )
 }
 
@@ -150,11 +220,68 @@ fn what(names: &[&'static str]) -> Arg {
         .value_parser(clap::builder::PossibleValuesParser::new(names.to_vec()))
 }
 
-/// The options of `enable` as they were given.
+/// `enable` as it was asked for.
 ///
 /// # Errors
 /// What does not make sense.
-pub fn read_enable(matches: &ArgMatches, common: Common) -> Result<Enable, String> {
+pub fn read_enable(matches: &ArgMatches, common: Common) -> Result<Request, String> {
+    if matches.get_one::<String>("what").map(String::as_str) != Some("pam") {
+        if matches.contains_id("service")
+            || matches.contains_id("with")
+            || matches.contains_id("config")
+        {
+            return Err("services, --with and -c go with 'enable pam'".to_owned());
+        }
+        return Ok(Request::Enable(Box::new(read_enable_ssh(matches, common)?)));
+    }
+    for option in ["group", "user-list", "exempt", "test-user"] {
+        if matches.contains_id(option) {
+            let text = "goes with 'enable ssh': 'groups' in pam_duo.conf says who is asked";
+            return Err(format!("--{option} {text}"));
+        }
+    }
+    let mut families: Vec<&'static [&'static str]> = Vec::new();
+    for name in service_names(matches) {
+        let family = services::family(&name)
+            .ok_or_else(|| format!("'{name}' is none of sshd, sudo, su and login"))?;
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    if families.is_empty() {
+        return Err("no service is given: sshd, sudo, su or login".to_owned());
+    }
+    let with = matches
+        .get_one::<String>("with")
+        .map(|with| match with.as_str() {
+            "keys" => With::Keys,
+            _ => With::Passwords,
+        });
+    if with.is_some() && !families.contains(&["sshd"].as_slice()) {
+        return Err("--with goes with 'enable pam sshd'".to_owned());
+    }
+    let config = path(matches, "config").filter(|path| *path != pam_configuration());
+    Ok(Request::EnablePam(Box::new(EnablePam {
+        families,
+        with,
+        config,
+        confirm: text(matches, "confirm")
+            .map(|text| span(&text))
+            .transpose()?,
+        common,
+    })))
+}
+
+fn service_names(matches: &ArgMatches) -> Vec<String> {
+    let given = matches.get_many::<String>("service");
+    given.into_iter().flatten().cloned().collect()
+}
+
+/// The options of `enable ssh` as they were given.
+///
+/// # Errors
+/// What does not make sense.
+fn read_enable_ssh(matches: &ArgMatches, common: Common) -> Result<Enable, String> {
     let whom = match (text(matches, "group"), text(matches, "user-list")) {
         (Some(group), _) => Whom::Group(name(group)?),
         (None, Some(users)) => Whom::Users(name(users)?),
@@ -189,15 +316,43 @@ pub fn read_confirm(matches: &ArgMatches, common: Common) -> Result<Confirm, Str
 }
 
 /// The options of `disable` as they were given.
-pub fn read_disable(matches: &ArgMatches, common: Common) -> Disable {
+///
+/// # Errors
+/// What does not make sense.
+pub fn read_disable(matches: &ArgMatches, common: Common) -> Result<Disable, String> {
     let what = matches.get_one::<String>("what").map(String::as_str);
-    Disable {
+    let names = service_names(matches);
+    if what != Some("pam") && !names.is_empty() {
+        return Err("services go with 'disable pam'".to_owned());
+    }
+    Ok(Disable {
         what: match what {
             Some("all") => What::All,
+            Some("pam") => What::Pam(families(&names)?),
             _ => What::Ssh,
         },
         common,
+    })
+}
+
+/// Every service of the families of these.
+fn families(names: &[String]) -> Result<Vec<String>, String> {
+    if names.is_empty() {
+        return Err("no service is given: sshd, sudo, su, login or all".to_owned());
     }
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        let family: Vec<&str> = match name.as_str() {
+            "all" => services::all().collect(),
+            name => services::family(name)
+                .ok_or_else(|| format!("'{name}' is none of sshd, sudo, su and login"))?
+                .to_vec(),
+        };
+        all.extend(family.into_iter().map(str::to_owned));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|name| seen.insert(name.clone()));
+    Ok(all)
 }
 
 /// These go into sshd's configuration: nothing that could be a second word or

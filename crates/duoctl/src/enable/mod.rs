@@ -6,7 +6,11 @@ mod apply;
 mod exempt;
 mod login;
 mod named;
+pub mod pam;
+pub mod transaction;
 mod way_in;
+
+pub use exempt::has_locked_password;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -21,12 +25,12 @@ use crate::finding::{Finding, Level};
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pending;
 use crate::signals::{Patience, lock};
-use crate::ssh::Sshd;
 use crate::ssh::accept::accepts;
 use crate::ssh::block;
 use crate::ssh::candidate::Candidate;
 use crate::ssh::effect::{somebody, takes_effect};
 use crate::ssh::place::Place;
+use crate::ssh::{Sshd, Style};
 use crate::{Start, needs_root};
 
 /// What shall be enabled, where.
@@ -54,12 +58,7 @@ pub fn run(wanted: &Enable, start: &Start, report: &mut Report) -> Outcome {
             "{} has these lines already",
             plan.place.path().display()
         ));
-        if let Some(pending) = pending::read()? {
-            let left = pending.left().as_secs();
-            report.warn(format!(
-                "it is taken back in {left} s, unless: duoctl confirm"
-            ));
-        }
+        say_what_waits(report)?;
         return Ok(Done::Unchanged);
     }
     if pending::read()?.is_some() {
@@ -79,6 +78,16 @@ pub fn run(wanted: &Enable, start: &Start, report: &mut Report) -> Outcome {
     let _ = start.inherited.restore_signals();
     login::test(wanted, &plan.program, report)?;
     apply::apply(&plan, &known, start, report)
+}
+
+fn say_what_waits(report: &mut Report) -> Result<(), Failure> {
+    if let Some(pending) = pending::read()? {
+        let left = pending.left().as_secs();
+        report.warn(format!(
+            "it is taken back in {left} s, unless: duoctl confirm"
+        ));
+    }
+    Ok(())
 }
 
 /// Where the lines go, and what they are.
@@ -102,7 +111,7 @@ fn plan(wanted: &Enable) -> Result<Plan<'_>, Failure> {
             "sshd does not accept its configuration as it is; nothing has changed: {why}"
         ))
     })?;
-    let place = Place::choose(&sshd)?;
+    let place = Place::choose(&sshd, Style::Forced)?;
     Ok(Plan {
         wanted,
         lines: block::lines(&wanted.whom, &wanted.exempt, &program),

@@ -9,18 +9,26 @@ use super::exempt::has_locked_password;
 use crate::check::sshd::{Account, Forced, forced, keys};
 use crate::finding::Finding;
 
+const ID: &str = "no-way-in";
+
+const TEXT: &str = "everybody would be asked, and nobody could log in to mend what is wrong";
+
+/// Where PAM asks everybody.
+pub fn missing() -> Finding {
+    let mend = "a console, or before: Match User NAME, AuthenticationMethods publickey";
+    Finding::fail(ID, TEXT).mend(mend)
+}
+
 /// Fails unless an account gets a shell without login_duo.
 pub fn look(accounts: &[Account], program: &Path, standing: Standing) -> Option<Finding> {
-    const ID: &str = "no-way-in";
     let mut left = accounts
         .iter()
         .filter(|account| forced(&account.options, program) == Forced::Nothing);
     match left.any(|account| gets_in(account, standing)) {
         true => None,
         false => {
-            let text = "everybody would be asked, and nobody could log in to mend what is wrong";
             let mend = "a console, or before: Match User NAME, ForceCommand none; or --group GROUP";
-            Some(Finding::fail(ID, text).mend(mend))
+            Some(Finding::fail(ID, TEXT).mend(mend))
         }
     }
 }

@@ -15,29 +15,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::Effect;
 use crate::outcome::{Failure, Report};
-use crate::ssh::Sshd;
+use crate::pam::{self, edit};
 use crate::ssh::accept::accepts;
-use crate::ssh::place::Place;
-use crate::ssh::record;
+use crate::ssh::place::{Place, content};
 use crate::ssh::reload::reload;
-use crate::ssh::replace::{remove, replace};
+use crate::ssh::replace::{Replaced, put_all_back, remove, replace};
+use crate::ssh::{Sshd, record};
 use session::Session;
 use timer::Timer;
 
 /// Root's alone.
 const FOLDER: &str = "/var/lib/login_duo";
 
+/// What is taken back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Waiting {
+    /// Our lines in sshd's configuration.
+    Sshd {
+        /// sshd's configuration.
+        config: PathBuf,
+        /// Where our lines are.
+        place: Place,
+        /// Our lines before, if there were any.
+        before: Option<Vec<u8>>,
+    },
+    /// Our lines in the file of a PAM service.
+    Pam {
+        /// The service.
+        service: String,
+        /// Its file.
+        path: PathBuf,
+        /// What was in it, if it was there.
+        before: Option<Vec<u8>>,
+        /// What is in it, if nobody has changed it since.
+        after: Option<Vec<u8>>,
+    },
+}
+
 /// What is waited for.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Pending {
-    /// sshd's configuration.
-    pub sshd_config: PathBuf,
-    /// Where our lines are.
-    pub place: Place,
-    /// Our lines before, if there were any.
-    pub before: Option<Vec<u8>>,
-    /// Whether the configuration was noted for this.
-    pub remembered: bool,
+    /// What is taken back.
+    pub what: Vec<Waiting>,
     /// Who enabled it.
     pub session: Session,
     /// When it is taken back, in seconds since 1970.
@@ -129,31 +148,92 @@ impl Pending {
         self.timer.stop();
     }
 
+    /// The files that are waited for.
+    pub fn paths(&self) -> Vec<&Path> {
+        self.what.iter().map(Waiting::path).collect()
+    }
+
+    /// Whether nothing that waits is enabled any more.
+    pub fn is_void(&self) -> bool {
+        !self.what.iter().any(Waiting::is_enabled)
+    }
+
     /// Puts back what was there before, and has sshd read it.
     ///
     /// # Errors
     /// It is as it was then, or half-way back.
     pub fn take_back(self, report: &mut Report) -> Result<(), Failure> {
-        let sshd = Sshd::with(&self.sshd_config)?;
-        if self.place.ours()?.is_some() {
-            let file = self.place.file_with(self.before.as_deref())?;
-            let place = self.place.path().display();
-            let replaced = replace(self.place.path(), file.as_deref());
-            replaced
-                .map_err(|error| Failure::refused(format!("{place} cannot be written: {error}")))?
-                .keep();
-            report.say(format!("{place} is as it was"));
+        let mut replaced = Vec::new();
+        for one in &self.what {
+            match one.put_back(report) {
+                Ok(done) => replaced.extend(done),
+                Err(failure) => {
+                    let _ = put_all_back(replaced);
+                    return Err(failure);
+                }
+            }
         }
-        if self.remembered {
-            let _ = record::forget(&sshd);
+        replaced.into_iter().for_each(Replaced::keep);
+        pam::record::refresh();
+        let mut reloaded = Ok(());
+        for one in &self.what {
+            if let Waiting::Sshd { config, .. } = one {
+                let sshd = Sshd::with(config)?;
+                let _ = record::forget(&sshd);
+                reloaded = accepts(&sshd.program, &sshd.config, Effect::Real)
+                    .and_then(|()| reload(&sshd, report));
+            }
         }
-        let reloaded =
-            accepts(&sshd.program, &sshd.config, Effect::Real).and_then(|()| reload(&sshd, report));
         self.end();
         reloaded.map_err(|why| Failure::HalfWay {
             why: format!("taken back, but sshd was not reloaded: {why}"),
             way_back: "have sshd reload its configuration".to_owned(),
         })
+    }
+}
+
+impl Waiting {
+    fn path(&self) -> &Path {
+        match self {
+            Waiting::Sshd { place, .. } => place.path(),
+            Waiting::Pam { path, .. } => path,
+        }
+    }
+
+    fn is_enabled(&self) -> bool {
+        match self {
+            Waiting::Sshd { place, .. } => place.ours().is_ok_and(|ours| ours.is_some()),
+            Waiting::Pam { path, .. } => {
+                let now = content(path).ok().flatten().unwrap_or_default();
+                edit::take_out(&now).is_ok_and(|parts| parts.has_ours)
+            }
+        }
+    }
+
+    /// Puts back what was there before, unless our lines are gone.
+    fn put_back(&self, report: &mut Report) -> Result<Option<Replaced>, Failure> {
+        if !self.is_enabled() {
+            return Ok(None);
+        }
+        let file = match self {
+            Waiting::Sshd { place, before, .. } => place.file_with(before.as_deref())?,
+            Waiting::Pam {
+                path,
+                before,
+                after,
+                ..
+            } => match content(path)? {
+                now if now == *after => before.clone(),
+                // Somebody has changed the file: what they wrote stays.
+                now => pam::without_ours(path, &now.unwrap_or_default())?,
+            },
+        };
+        let path = self.path();
+        let shown = path.display();
+        let replaced = replace(path, file.as_deref())
+            .map_err(|error| Failure::refused(format!("{shown} cannot be written: {error}")))?;
+        report.say(format!("{shown} is as it was"));
+        Ok(Some(replaced))
     }
 }
 

@@ -5,13 +5,36 @@ use std::path::Path;
 
 use crate::cli::Whom;
 
-/// What every first line of ours begins with.
-const BEGINS: &[u8] = b"# login_duo: begin.";
+use super::Style;
 
-const BEGIN: &str =
-    "# login_duo: begin. Written by duoctl enable; duoctl disable removes these lines.";
+/// The first and the last of our lines.
+struct Marks {
+    /// What every first line of ours begins with.
+    begins: &'static [u8],
+    begin: &'static str,
+    end: &'static str,
+}
 
-const END: &str = "# login_duo: end.";
+const FORCED: Marks = Marks {
+    begins: b"# login_duo: begin.",
+    begin: "# login_duo: begin. Written by duoctl enable; duoctl disable removes these lines.",
+    end: "# login_duo: end.",
+};
+
+const PAM: Marks = Marks {
+    begins: b"# login_duo, PAM: begin.",
+    begin: "# login_duo, PAM: begin. Written by duoctl enable; duoctl disable removes these lines.",
+    end: "# login_duo, PAM: end.",
+};
+
+impl Style {
+    fn marks(self) -> &'static Marks {
+        match self {
+            Style::Forced => &FORCED,
+            Style::Pam => &PAM,
+        }
+    }
+}
 
 /// Whatever a login could do beside or before the forced command.
 const BESIDE: [&str; 5] = [
@@ -31,11 +54,17 @@ pub fn settings(program: &Path) -> Vec<(&'static str, String)> {
 
 /// Our lines, marks included.
 pub fn lines(whom: &Whom, exempt: &[String], program: &Path) -> Vec<u8> {
-    let mut lines = vec![BEGIN.to_owned()];
-    lines.extend(criteria(whom, exempt));
+    let mut lines: Vec<String> = criteria(whom, exempt).into_iter().collect();
     let settings = settings(program);
     lines.extend(settings.iter().map(|(key, value)| format!("{key} {value}")));
-    lines.push(END.to_owned());
+    marked(Style::Forced, lines)
+}
+
+/// Lines between the marks of a style.
+pub fn marked(style: Style, mut lines: Vec<String>) -> Vec<u8> {
+    let marks = style.marks();
+    lines.insert(0, marks.begin.to_owned());
+    lines.push(marks.end.to_owned());
     (lines.join("\n") + "\n").into_bytes()
 }
 
@@ -59,19 +88,20 @@ pub struct Parts {
     pub ours: Option<Vec<u8>>,
 }
 
-/// Takes our lines out of a file.
+/// Takes our lines of one style out of a file.
 ///
 /// # Errors
 /// The block has no end.
-pub fn split(file: &[u8]) -> Result<Parts, &'static str> {
+pub fn split(file: &[u8], style: Style) -> Result<Parts, &'static str> {
+    let marks = style.marks();
     let (mut others, mut ours) = (Vec::new(), Vec::new());
     let mut is_inside = false;
     for line in file.split_inclusive(|byte| *byte == b'\n') {
         let bare = line.trim_ascii_end();
-        is_inside |= bare.starts_with(BEGINS);
+        is_inside |= bare.starts_with(marks.begins);
         let part = if is_inside { &mut ours } else { &mut others };
         part.extend_from_slice(line);
-        if is_inside && bare == END.as_bytes() {
+        if is_inside && bare == marks.end.as_bytes() {
             is_inside = false;
         }
     }
@@ -79,7 +109,7 @@ pub fn split(file: &[u8]) -> Result<Parts, &'static str> {
         return Err("our lines have no end: remove them by hand");
     }
     // The file had no line end before our lines gave it one: see `join`.
-    if file.ends_with(END.as_bytes()) && others.ends_with(b"\n") {
+    if file.ends_with(marks.end.as_bytes()) && others.ends_with(b"\n") {
         others.pop();
     }
     let ours = (!ours.is_empty()).then(|| with_line_end(ours));
@@ -163,15 +193,15 @@ mod tests {
         ] {
             for ours in all() {
                 let joined = join(file, &ours);
-                let parts = split(&joined).unwrap();
+                let parts = split(&joined, Style::Forced).unwrap();
                 assert_eq!(parts.others, file);
                 assert_eq!(parts.ours, Some(ours.clone()));
                 // An editor that gives every file a line end.
                 let edited = with_line_end(joined);
-                assert_eq!(split(&edited).unwrap().ours, Some(ours));
+                assert_eq!(split(&edited, Style::Forced).unwrap().ours, Some(ours));
             }
         }
-        let untouched = split(b"Port 22").unwrap();
+        let untouched = split(b"Port 22", Style::Forced).unwrap();
         assert_eq!(
             (untouched.others.as_slice(), untouched.ours),
             (&b"Port 22"[..], None)
@@ -179,9 +209,24 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_of_both_styles_stand_in_one_file_and_go_in_any_order() {
+        let file = b"Port 22\nMatch User x\n  PermitTTY no";
+        let pam = marked(Style::Pam, vec!["UsePAM yes".to_owned()]);
+        for forced in all() {
+            let both = join(&join(file, &forced), &pam);
+            let one = split(&both, Style::Forced).unwrap();
+            assert_eq!(one.ours, Some(forced.clone()));
+            assert_eq!(split(&one.others, Style::Pam).unwrap().others, file);
+            let other = split(&both, Style::Pam).unwrap();
+            assert_eq!(other.ours, Some(pam.clone()));
+            assert_eq!(split(&other.others, Style::Forced).unwrap().others, file);
+        }
+    }
+
+    #[test]
     fn marks_that_an_editor_gave_carriage_returns_are_still_marks() {
         let file = b"# login_duo: begin. x\r\nForceCommand y\r\n# login_duo: end.\r\nPort 22\r\n";
-        assert_eq!(split(file).unwrap().others, b"Port 22\r\n");
-        assert!(split(b"# login_duo: begin. x\nForceCommand y\n").is_err());
+        assert_eq!(split(file, Style::Forced).unwrap().others, b"Port 22\r\n");
+        assert!(split(b"# login_duo: begin. x\nForceCommand y\n", Style::Forced).is_err());
     }
 }

@@ -43,9 +43,11 @@ impl Candidate {
             folder,
         };
         let main = match place {
-            Place::Block(_) => place.file_with(Some(lines))?.unwrap_or_default(),
+            Place::Block(_) | Place::PamBlock(_) => {
+                place.file_with(Some(lines))?.unwrap_or_default()
+            }
             Place::OwnFile(path) => {
-                let own = candidate.folder.join("00-login_duo.conf");
+                let own = candidate.folder.join(path.file_name().unwrap_or_default());
                 fs::write(&own, lines).map_err(failed)?;
                 let text = fs::read(&sshd.config).map_err(failed)?;
                 with_file(&text, path, &own)

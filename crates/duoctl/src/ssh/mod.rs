@@ -18,6 +18,15 @@ use crate::cli::Common;
 use crate::finding::quoted;
 use crate::outcome::Failure;
 
+/// By which of our styles a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// sshd runs login_duo.
+    Forced,
+    /// sshd asks PAM, which asks Duo.
+    Pam,
+}
+
 /// The sshd that is configured, and by which files.
 #[derive(Debug, Clone)]
 pub struct Sshd {
@@ -25,8 +34,6 @@ pub struct Sshd {
     pub program: PathBuf,
     /// Its configuration: the file itself, so that a link to it stays a link.
     pub config: PathBuf,
-    /// The file of our own, where its folder is included.
-    pub drop_in: PathBuf,
 }
 
 impl Sshd {
@@ -55,11 +62,18 @@ impl Sshd {
             );
             return Err(Failure::refused(text));
         };
-        let folder = config.with_file_name("sshd_config.d");
         Ok(Sshd {
             program: program.to_owned(),
             config,
-            drop_in: folder.join("00-login_duo.conf"),
+        })
+    }
+
+    /// The file of our own, where its folder is included.
+    pub fn drop_in(&self, style: Style) -> PathBuf {
+        let folder = self.config.with_file_name("sshd_config.d");
+        folder.join(match style {
+            Style::Forced => "00-login_duo.conf",
+            Style::Pam => "00-login_duo-pam.conf",
         })
     }
 

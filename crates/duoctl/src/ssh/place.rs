@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Sshd;
 use super::block;
+use super::{Sshd, Style};
 use crate::check::sshd::lines::{includes, words};
 use crate::outcome::Failure;
 
@@ -19,38 +19,51 @@ pub enum Place {
     OwnFile(PathBuf),
     /// A file of the administrator's, in which they stand between marks.
     Block(PathBuf),
+    /// The same, for the lines that the PAM style needs.
+    PamBlock(PathBuf),
 }
 
 impl Place {
+    fn block(sshd: &Sshd, style: Style) -> Place {
+        match style {
+            Style::Forced => Place::Block(sshd.config.clone()),
+            Style::Pam => Place::PamBlock(sshd.config.clone()),
+        }
+    }
+
     /// The place for new lines.
     ///
     /// # Errors
     /// Lines of ours stand in the other place.
-    pub fn choose(sshd: &Sshd) -> Result<Place, Failure> {
-        let block = Place::Block(sshd.config.clone());
-        if !includes_our_file(sshd)? {
+    pub fn choose(sshd: &Sshd, style: Style) -> Result<Place, Failure> {
+        let block = Place::block(sshd, style);
+        let drop_in = sshd.drop_in(style);
+        if !includes_our_file(sshd, &drop_in)? {
             return Ok(block);
         }
         if block.ours()?.is_some() {
             let text = format!(
                 "'{}' has lines of ours, and now includes '{}' too: {} first",
                 sshd.config.display(),
-                sshd.drop_in.display(),
-                sshd.again("disable ssh")
+                drop_in.display(),
+                sshd.again(match style {
+                    Style::Forced => "disable ssh",
+                    Style::Pam => "disable pam sshd",
+                })
             );
             return Err(Failure::refused(text));
         }
-        Ok(Place::OwnFile(sshd.drop_in.clone()))
+        Ok(Place::OwnFile(drop_in))
     }
 
-    /// Every place that has lines of ours.
+    /// Every place that has lines of ours, of one style.
     ///
     /// # Errors
     /// A file cannot be read, or its lines have no end.
-    pub fn with_lines(sshd: &Sshd) -> Result<Vec<Place>, Failure> {
+    pub fn with_lines(sshd: &Sshd, style: Style) -> Result<Vec<Place>, Failure> {
         let both = [
-            Place::OwnFile(sshd.drop_in.clone()),
-            Place::Block(sshd.config.clone()),
+            Place::OwnFile(sshd.drop_in(style)),
+            Place::block(sshd, style),
         ];
         let mut found = Vec::new();
         for place in both {
@@ -64,7 +77,7 @@ impl Place {
     /// The file.
     pub fn path(&self) -> &Path {
         match self {
-            Place::OwnFile(path) | Place::Block(path) => path,
+            Place::OwnFile(path) | Place::Block(path) | Place::PamBlock(path) => path,
         }
     }
 
@@ -78,7 +91,8 @@ impl Place {
         };
         match self {
             Place::OwnFile(_) => Ok(Some(file)),
-            Place::Block(path) => Ok(parts(path, &file)?.ours),
+            Place::Block(path) => Ok(parts(path, &file, Style::Forced)?.ours),
+            Place::PamBlock(path) => Ok(parts(path, &file, Style::Pam)?.ours),
         }
     }
 
@@ -87,12 +101,13 @@ impl Place {
     /// # Errors
     /// The file cannot be read, or our lines have no end.
     pub fn file_with(&self, lines: Option<&[u8]>) -> Result<Option<Vec<u8>>, Failure> {
-        let path = match self {
+        let (path, style) = match self {
             Place::OwnFile(_) => return Ok(lines.map(<[u8]>::to_vec)),
-            Place::Block(path) => path,
+            Place::Block(path) => (path, Style::Forced),
+            Place::PamBlock(path) => (path, Style::Pam),
         };
         let file = content(path)?.unwrap_or_default();
-        let others = parts(path, &file)?.others;
+        let others = parts(path, &file, style)?.others;
         Ok(Some(match lines {
             Some(lines) => block::join(&others, lines),
             None => others,
@@ -100,8 +115,9 @@ impl Place {
     }
 }
 
-fn parts(path: &Path, file: &[u8]) -> Result<block::Parts, Failure> {
-    block::split(file).map_err(|why| Failure::refused(format!("'{}': {why}", path.display())))
+fn parts(path: &Path, file: &[u8], style: Style) -> Result<block::Parts, Failure> {
+    block::split(file, style)
+        .map_err(|why| Failure::refused(format!("'{}': {why}", path.display())))
 }
 
 /// A file's bytes, if it is there.
@@ -118,8 +134,8 @@ pub fn content(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
 
 /// Whether sshd reads our file for everybody: included before any Match, by
 /// sshd_config itself.
-fn includes_our_file(sshd: &Sshd) -> Result<bool, Failure> {
-    if !sshd.drop_in.parent().is_some_and(Path::is_dir) {
+fn includes_our_file(sshd: &Sshd, drop_in: &Path) -> Result<bool, Failure> {
+    if !drop_in.parent().is_some_and(Path::is_dir) {
         return Ok(false);
     }
     let file = content(&sshd.config)?.unwrap_or_default();
@@ -132,7 +148,6 @@ fn includes_our_file(sshd: &Sshd) -> Result<bool, Failure> {
         .lines()
         .map(words)
         .take_while(|words| !is(words, "match"));
-    Ok(before_match.any(|words| {
-        is(&words, "include") && words.iter().skip(1).any(|it| includes(it, &sshd.drop_in))
-    }))
+    Ok(before_match
+        .any(|words| is(&words, "include") && words.iter().skip(1).any(|it| includes(it, drop_in))))
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use duo_system::configuration;
 
-use super::Sshd;
 use super::place::Place;
 use super::replace::replace;
+use super::{Sshd, Style};
 use crate::check::sshd::CONFIGURATION;
 
 fn path() -> PathBuf {
@@ -35,14 +35,14 @@ pub fn remember(sshd: &Sshd) -> std::io::Result<()> {
     write(&all)
 }
 
-/// Forgets it again.
+/// Forgets it again, unless it has lines of ours still.
 ///
 /// # Errors
 /// The system's.
 pub fn forget(sshd: &Sshd) -> std::io::Result<()> {
     let name = sshd.config.display().to_string();
     let mut all = recorded();
-    if !all.contains(&name) {
+    if !all.contains(&name) || has_lines(sshd) {
         return Ok(());
     }
     all.retain(|other| *other != name);
@@ -74,11 +74,18 @@ pub fn known() -> Vec<Sshd> {
     found
 }
 
-/// The others that have our lines.
-pub fn elsewhere(sshd: &Sshd) -> impl Iterator<Item = Sshd> {
-    let has_lines = |sshd: &Sshd| Place::with_lines(sshd).is_ok_and(|places| !places.is_empty());
+/// The others that have our lines of a style.
+pub fn elsewhere(sshd: &Sshd, style: Style) -> impl Iterator<Item = Sshd> {
     let others = known().into_iter();
-    others.filter(move |other| other.config != sshd.config && has_lines(other))
+    others.filter(move |other| other.config != sshd.config && has(other, style))
+}
+
+fn has(sshd: &Sshd, style: Style) -> bool {
+    Place::with_lines(sshd, style).is_ok_and(|places| !places.is_empty())
+}
+
+fn has_lines(sshd: &Sshd) -> bool {
+    has(sshd, Style::Forced) || has(sshd, Style::Pam)
 }
 
 /// The `-f` of the sshds that run: of root's only, since nobody else's process

@@ -23,6 +23,14 @@ pub struct Replaced {
 /// # Errors
 /// The system's; the file is as it was then.
 pub fn replace(path: &Path, bytes: Option<&[u8]>) -> io::Result<Replaced> {
+    replace_like(path, bytes, path)
+}
+
+/// As `replace`, with owner and mode of the file `like`.
+///
+/// # Errors
+/// The system's; the file is as it was then.
+pub fn replace_like(path: &Path, bytes: Option<&[u8]>, like: &Path) -> io::Result<Replaced> {
     let before = beside(path, ".before");
     remove(&before)?;
     let was_there = path.try_exists()?;
@@ -34,7 +42,7 @@ pub fn replace(path: &Path, bytes: Option<&[u8]>) -> io::Result<Replaced> {
         before: was_there.then_some(before),
     };
     let done = match bytes {
-        Some(bytes) => write(path, bytes),
+        Some(bytes) => write(path, bytes, like),
         None => remove(path),
     };
     match done.and_then(|()| settle(path)) {
@@ -67,10 +75,10 @@ impl Replaced {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], like: &Path) -> io::Result<()> {
     let new = beside(path, ".new");
     remove(&new)?;
-    let written = fill(&new, path, bytes).and_then(|()| fs::rename(&new, path));
+    let written = fill(&new, like, bytes).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         let _ = remove(&new);
     }
@@ -86,6 +94,19 @@ fn fill(new: &Path, like: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Puts all of them back.
+///
+/// # Errors
+/// The first that could not be; the others are tried all the same.
+pub fn put_all_back(replaced: Vec<Replaced>) -> io::Result<()> {
+    let mut outcome = Ok(());
+    // The last one first, so that nothing is named that is not there any more.
+    for one in replaced.into_iter().rev() {
+        outcome = outcome.and(one.put_back());
+    }
+    outcome
 }
 
 /// Makes what was done to the folder last.

@@ -7,7 +7,7 @@ mod forced;
 pub mod keys;
 pub mod lines;
 mod matches;
-mod rules;
+pub mod rules;
 pub mod run;
 mod shells;
 
@@ -81,6 +81,8 @@ pub struct Looked {
     pub accounts: Vec<Account>,
     /// The lines of the configuration.
     pub lines: Lines,
+    /// What sshd said of a login of each kind.
+    pub cases: Vec<Case>,
 }
 
 impl Looked {
@@ -92,11 +94,29 @@ impl Looked {
     }
 }
 
-/// Asks sshd, and judges what it says. `facts` come from elsewhere in the check.
-pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: Instant) -> Looked {
+/// What sshd said.
+pub struct AskedSshd {
+    /// A login of each kind.
+    pub cases: Vec<Case>,
+    /// The accounts of this machine, with what would apply to each.
+    pub accounts: Vec<Account>,
+    /// The lines of the configuration.
+    pub lines: Lines,
+    /// What could not be asked.
+    findings: Vec<Finding>,
+    blocks: Vec<matches::Block>,
+    unseen: Vec<String>,
+    untried: usize,
+}
+
+/// Asks sshd about a login of each kind, and about each account.
+///
+/// # Errors
+/// The finding that says why it could not be asked.
+pub fn ask(wanted: &Scope<'_>, until: Instant) -> Result<AskedSshd, Finding> {
     let Some(program) = find() else {
         let text = "there is no sshd in /usr/sbin or /usr/local/sbin: what it does cannot be seen";
-        return Looked::only(Finding::warn("sshd.program", text));
+        return Err(Finding::warn("sshd.program", text));
     };
     let told = Finding::ok("sshd.program", format!("{} is asked", program.display()));
     let mut findings = vec![told];
@@ -120,28 +140,62 @@ pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: In
     for (users, spec) in specs {
         match options(program, wanted.configuration, &spec.to_string(), until) {
             Ok(options) => cases.push(Case { users, options }),
-            Err(finding) if users == Users::Everybody => return Looked::only(finding),
+            Err(finding) if users == Users::Everybody => return Err(finding),
             Err(finding) => findings.push(finding),
         }
     }
-    findings.extend(rules::findings(&cases, facts, wanted.shown));
     let (accounts, unasked) = accounts(program, wanted, &local, until);
     findings.extend(unasked);
+    Ok(AskedSshd {
+        cases,
+        accounts,
+        lines,
+        findings,
+        blocks: found,
+        unseen,
+        untried,
+    })
+}
+
+/// Asks sshd, and judges what it says. `facts` come from elsewhere in the check.
+pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: Instant) -> Looked {
+    let asked = match ask(wanted, until) {
+        Ok(asked) => asked,
+        Err(finding) => return Looked::only(finding),
+    };
+    let mut findings = asked.findings;
+    findings.extend(rules::findings(&asked.cases, facts, wanted.shown));
+    let is_forced = |options| rules::forced(options, facts.program) == Forced::LoginDuo;
+    let nobody_is = !asked.cases.iter().any(|case| is_forced(&case.options))
+        && !asked
+            .accounts
+            .iter()
+            .any(|account| is_forced(&account.options));
+    if facts.pam.is_some() && nobody_is {
+        findings.push(untried_blocks(&asked.unseen, asked.untried));
+        return Looked {
+            findings,
+            accounts: asked.accounts,
+            lines: asked.lines,
+            cases: asked.cases,
+        };
+    }
     let seen = forced::Seen {
         program: facts.program,
         standing,
-        cases: &cases,
-        accounts: &accounts,
-        blocks: &found,
-        lines: &lines,
+        cases: &asked.cases,
+        accounts: &asked.accounts,
+        blocks: &asked.blocks,
+        lines: &asked.lines,
     };
     findings.extend(forced::look(&seen, until));
-    findings.push(untried_blocks(&unseen, untried));
+    findings.push(untried_blocks(&asked.unseen, asked.untried));
     findings.extend(directory());
     Looked {
         findings,
-        accounts,
-        lines,
+        accounts: asked.accounts,
+        lines: asked.lines,
+        cases: asked.cases,
     }
 }
 

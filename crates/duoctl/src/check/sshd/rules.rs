@@ -10,7 +10,9 @@ use duo_policy::groups::Groups;
 
 use super::run::SshdOptions;
 use super::{Case, Users};
+use crate::cli::With;
 use crate::finding::{Finding, Level, quoted};
+use crate::pam::sshd::{Meets, meets};
 
 /// What the rest of the check has found.
 pub struct Facts<'a> {
@@ -22,6 +24,8 @@ pub struct Facts<'a> {
     pub takes_passcode: Option<bool>,
     /// The path of sftp-server, which is run in place of `internal-sftp`.
     pub sftp_server: Option<&'a str>,
+    /// What sshd asks for before PAM's module, if its stack has one.
+    pub pam: Option<With>,
 }
 
 /// The forced command of a case.
@@ -48,6 +52,11 @@ pub fn findings(cases: &[Case], facts: &Facts<'_>, path: &Path) -> Vec<Finding> 
         .filter(|(_, forced)| *forced == Forced::LoginDuo)
         .map(|(case, _)| *case)
         .collect();
+    // PAM asks before there is a session, or any forwarding.
+    if asked.is_empty() && facts.pam.is_some() {
+        findings.extend(cases.first().and_then(|case| grace(&case.options)));
+        return findings;
+    }
     let asked = if asked.is_empty() {
         cases.iter().collect()
     } else {
@@ -88,7 +97,8 @@ pub fn forced(options: &SshdOptions, program: &Path) -> Forced {
 }
 
 impl Users {
-    fn label(&self) -> String {
+    /// For people.
+    pub fn label(&self) -> String {
         match self {
             Users::Everybody => "everybody whom no Match block names".to_owned(),
             Users::Root => "root".to_owned(),
@@ -116,11 +126,19 @@ fn force_command(forced: &[(&Case, Forced)], facts: &Facts<'_>, path: &Path) -> 
         let text = match forced {
             Forced::LoginDuo => return login_duo_finding(&case.options, facts.program, &who),
             Forced::Other(command) => format!("sshd runs another program for {who}: {command}"),
+            Forced::Nothing if is_asked_by_pam(&case.options, facts) => {
+                return Finding::ok(ID, format!("no ForceCommand for {who}, whom PAM asks"));
+            }
             Forced::Nothing => format!("no ForceCommand for {who}: not asked"),
         };
         Finding::new(level, ID, text).mend(&*line)
     };
     forced.iter().map(finding).collect()
+}
+
+fn is_asked_by_pam(options: &SshdOptions, facts: &Facts<'_>) -> bool {
+    let met = facts.pam.map(|with| meets(options, with));
+    met == Some(Meets::Duo)
 }
 
 /// The finding about a case that runs login_duo. sshd changes its root directory before it runs a
@@ -378,6 +396,7 @@ mod tests {
             failmode: Some(Failmode::Secure),
             takes_passcode: Some(false),
             sftp_server: Some("/usr/lib/sftp-server"),
+            pam: None,
         }
     }
 
