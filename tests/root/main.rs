@@ -45,6 +45,9 @@ use std::process::ExitCode;
 const SIDE_BY_SIDE: usize = 16;
 
 fn main() -> ExitCode {
+    if !machine::namespaces::inside() {
+        support::build_pam_module();
+    }
     machine::run_tests(everything(), SIDE_BY_SIDE)
 }
 

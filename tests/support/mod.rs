@@ -21,7 +21,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, gets
 
 pub use findings::Found;
 pub use install_sh::{install_sh, tree};
-pub use pam::pam_module;
+pub use pam::{build_pam_module, pam_module};
 pub use run::{Ended, ended, run, run_with, start};
 pub use terminal::{Terminal, TerminalSize};
 

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 /// Where both are.
 #[derive(Debug, Clone)]
@@ -13,20 +12,30 @@ pub struct PamModule {
     pub helper: PathBuf,
 }
 
-/// Both, built if they are not yet: cargo builds no cdylib for a test by itself.
+/// Both. See `build_pam_module`.
 pub fn pam_module() -> PamModule {
-    static BUILT: OnceLock<PamModule> = OnceLock::new();
-    let of = || {
-        let helper = PathBuf::from(env!("CARGO_BIN_EXE_pam-duo-helper"));
-        let module = helper.with_file_name("libpam_duo.so");
-        if !module.is_file() {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--package", "pam-duo"]);
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-            let built = cargo.current_dir(folder).status().expect("cargo starts");
-            assert!(built.success(), "pam-duo is not built");
-        }
-        PamModule { module, helper }
-    };
-    BUILT.get_or_init(of).clone()
+    let helper = PathBuf::from(env!("CARGO_BIN_EXE_pam-duo-helper"));
+    PamModule {
+        module: helper.with_file_name("libpam_duo.so"),
+        helper,
+    }
+}
+
+/// Builds the module: cargo builds no cdylib of another package for a test, and one
+/// of yesterday does not fit today's helper.
+pub fn build_pam_module() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "pam-duo"]);
+    let folder = pam_module().module;
+    if folder
+        .parent()
+        .is_some_and(|folder| folder.ends_with("release"))
+    {
+        cargo.arg("--release");
+    }
+    let built = cargo
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .status()
+        .expect("cargo starts");
+    assert!(built.success(), "pam-duo is not built");
 }
