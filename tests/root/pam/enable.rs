@@ -277,6 +277,15 @@ pub fn a_match_block_that_goes_past_duo_is_refused_unless_it_is_accepted() {
     let keys = ["sshd", "--with", "keys", "--accept", "no-way-in"];
     refused(&keys, "[sshd.password_authentication]");
 
+    // Whom an address is for, only sshd knows.
+    pam.sshd(&format!(
+        "{KEYS}Match Address 10.0.0.0/8\n  AuthenticationMethods publickey\n"
+    ));
+    refused(
+        &keys,
+        "for 'Match Address 10.0.0.0/8' stands AuthenticationMethods publickey",
+    );
+
     // What stands before our lines wins.
     pam.sshd(KEYS);
     pam.machine

@@ -9,7 +9,7 @@ use duo_policy::config::Failmode;
 
 use super::transaction::{Transaction, Written};
 use super::{refuse_failures, say_lines};
-use crate::check::sshd::{Account, Case, Forced, Scope, forced};
+use crate::check::sshd::{AskedSshd, Case, Forced, Scope, forced};
 use crate::check::{self, CHECK_TIME};
 use crate::cli::{Check, Effect, EnablePam, With, pam_configuration};
 use crate::finding::Finding;
@@ -137,7 +137,7 @@ fn ssh_of(wanted: &EnablePam) -> Result<Ssh, Failure> {
     let place = Place::choose(&sshd, Style::Pam)?;
     let before = place.ours()?;
     let scope = scope(&sshd, None);
-    let (cases, _) = logins(&scope)?;
+    let cases = logins(&scope)?.cases;
     let is_ours = |with: &With| {
         let ours = String::from_utf8_lossy(before.as_deref().unwrap_or_default()).into_owned();
         let line = format!("AuthenticationMethods {}", with.methods());
@@ -176,10 +176,9 @@ fn scope<'a>(sshd: &'a Sshd, tried: Option<&'a std::path::Path>) -> Scope<'a> {
 }
 
 /// What sshd does with a login of each kind, and with each account.
-fn logins(scope: &Scope<'_>) -> Result<(Vec<Case>, Vec<Account>), Failure> {
-    let asked = check::sshd::ask(scope, Instant::now() + CHECK_TIME)
-        .map_err(|finding| Failure::Refused(format!("{}; nothing has changed", finding.text)))?;
-    Ok((asked.cases, asked.accounts))
+fn logins(scope: &Scope<'_>) -> Result<AskedSshd, Failure> {
+    check::sshd::ask(scope, Instant::now() + CHECK_TIME)
+        .map_err(|finding| Failure::Refused(format!("{}; nothing has changed", finding.text)))
 }
 
 impl Plan<'_> {
@@ -251,16 +250,18 @@ fn judge(plan: &Plan<'_>, start: &Start, report: &mut Report) -> Result<(), Fail
             plan.wanted.common.effect,
         )
         .map_err(|why| Failure::Refused(format!("nothing has changed: {why}")))?;
-        let (cases, accounts) = logins(&scope(&ssh.sshd, Some(&candidate.path)))?;
-        pam::sshd::must_hold(&cases, ssh.with).map_err(unchanged)?;
-        warn(ssh, &cases, report);
+        let asked = logins(&scope(&ssh.sshd, Some(&candidate.path)))?;
+        let (cases, accounts) = (&asked.cases, &asked.accounts);
+        findings.extend(pam::sshd::unseen_findings(asked.unseen_lines(), ssh.with));
+        pam::sshd::must_hold(cases, ssh.with).map_err(unchanged)?;
+        warn(ssh, cases, report);
         findings.extend(pam::sshd::findings(
-            &cases,
-            &accounts,
+            cases,
+            accounts,
             ssh.with,
             start.standing,
         ));
-        if !pam::sshd::has_way_in(&accounts, ssh.with) {
+        if !pam::sshd::has_way_in(accounts, ssh.with) {
             findings.push(super::way_in::missing());
         }
     }

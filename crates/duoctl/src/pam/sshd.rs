@@ -1,6 +1,7 @@
 //! What sshd must do for PAM's line: ask PAM at all, and take nobody in by a way
 //! that does not come by it. `sshd -T` says what it does.
 
+use crate::check::sshd::lines::Line;
 use crate::check::sshd::run::SshdOptions;
 use crate::check::sshd::{Account, Case, Users, keys};
 use crate::cli::With;
@@ -185,6 +186,38 @@ pub fn method_findings(who: &str, options: &SshdOptions, with: With) -> Vec<Find
         findings.push(Finding::fail("sshd.password_authentication", text).mend(mend));
     }
     findings
+}
+
+/// What Match blocks say that sshd was not asked about: whom they are for, only it
+/// knows.
+pub fn unseen_findings<'a>(lines: impl Iterator<Item = &'a Line>, with: With) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for line in lines {
+        let says = line.words.join(" ");
+        let value = line.rest().join(" ");
+        let criteria = line.below.as_ref().map(|words| words.join(" "));
+        let criteria = criteria.unwrap_or_default();
+        let leads = SshdOptions::of(&format!(
+            "usepam yes\nkbdinteractiveauthentication yes\nauthenticationmethods {value}"
+        ));
+        let id = match () {
+            () if line.is("authenticationmethods") && meets(&leads, with) != Meets::Duo => {
+                "sshd.authentication_methods"
+            }
+            () if with == With::Keys && line.is("passwordauthentication") && value != "no" => {
+                "sshd.password_authentication"
+            }
+            () if is_keyboard(line) && value == "no" => "sshd.authentication_methods",
+            () => continue,
+        };
+        let text = format!("{}: for 'Match {criteria}' stands {says}", line.place());
+        findings.push(Finding::fail(id, text).mend("take that line out of the Match block"));
+    }
+    findings
+}
+
+fn is_keyboard(line: &Line) -> bool {
+    line.is("kbdinteractiveauthentication") || line.is("challengeresponseauthentication")
 }
 
 /// An account that gets in by a key today, and would not any more.

@@ -21,7 +21,7 @@ use crate::finding::Finding;
 
 pub use accounts::Account;
 use accounts::accounts;
-use lines::Lines;
+use lines::{Line, Lines};
 use matches::blocks;
 pub use rules::{Facts, Forced, forced};
 use run::{SshdOptions, find, options};
@@ -107,6 +107,20 @@ pub struct AskedSshd {
     blocks: Vec<matches::Block>,
     unseen: Vec<String>,
     untried: usize,
+}
+
+impl AskedSshd {
+    /// The lines of Match blocks for which no login could be made up, so that sshd
+    /// was not asked what they do.
+    pub fn unseen_lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.lines.iter().filter(|line| {
+            let is_it = |criteria: &Vec<String>| {
+                let begins = format!("Match {} (", criteria.join(" "));
+                self.unseen.iter().any(|label| label.starts_with(&begins))
+            };
+            line.below.as_ref().is_some_and(is_it)
+        })
+    }
 }
 
 /// Asks sshd about a login of each kind, and about each account.
