@@ -79,6 +79,7 @@ impl PamWorld {
             "pam.conf",
             "sudoers",
             "sudoers.d",
+            "sudoers-rs",
             "sudo.conf",
             "login.defs",
         ] {
