@@ -199,7 +199,7 @@ fn the_pam_module_is_400_kib_at_most() {
 fn a_thousand_authentications_grow_the_host_by_less_than_200_kib() {
     const BUDGET: i64 = 200;
     let world = machine::PamWorld::new("");
-    let (growth, asked) = world.growth_beyond_pams_own(1_000, &["-r"], "allow");
+    let (growth, asked) = world.growth_of_a_host(1_000, &["-r"], "allow");
     println!("{growth} KiB");
     asked.is_unchanged();
     assert_eq!(asked.codes(), vec![machine::code::SUCCESS; 1_000]);

@@ -79,6 +79,7 @@ impl PamWorld {
             "pam.conf",
             "sudoers",
             "sudoers.d",
+            "sudoers-rs",
             "sudo.conf",
             "login.defs",
         ] {
@@ -196,30 +197,14 @@ impl PamWorld {
         self.host(&words)
     }
 
-    /// By how many KiB so many authentications grow the host, the first one and the
-    /// module itself included, beyond what a module that does nothing costs it.
-    pub fn growth_beyond_pams_own(
-        &self,
-        times: usize,
-        options: &[&str],
-        user: &str,
-    ) -> (i64, Asked) {
+    /// By how many KiB so many authentications grow a host that has used PAM before,
+    /// the first one and the module itself included.
+    pub fn growth_of_a_host(&self, times: usize, options: &[&str], user: &str) -> (i64, Asked) {
         self.write("pam.d/nothing", "auth required pam_permit.so\n", 0o644);
         let times = times.to_string();
-        let grown = |service| {
-            let words = [&["-q", "-n", &times], options, &[service, user]].concat();
-            self.host(&words)
-        };
-        // What the kernel maps around a page that is touched differs from run to run by as
-        // much as the bound, so the smallest of three counts.
-        let smallest = |service| {
-            let runs = [(); 3].map(|()| grown(service));
-            let growth = runs.iter().map(Asked::resident_growth).min();
-            let [asked, ..] = runs;
-            (growth.expect("three runs"), asked)
-        };
-        let ((base, _), (growth, asked)) = (smallest("nothing"), smallest("duo"));
-        (growth - base, asked)
+        let start = ["-q", "-n", &times, "-W", "nothing"];
+        let asked = self.host(&[&start, options, &["duo", user]].concat());
+        (asked.resident_growth(), asked)
     }
 
     /// `sudo -S …`, as that user, with these lines as its input.

@@ -9,7 +9,7 @@
  * `changed WHAT: BEFORE -> AFTER` for each thing that is not as it was. The exit
  * status is 0 unless something changed.
  *
- *     -n N  so many authentications       -w N  so many before that are not compared
+ *     -n N  so many authentications       -W SERVICE  20 others first, by this stack
  *     -a TEXT  an answer (\\xNN: a byte)   -c HOW  fails, no-array, garbage, no-text, absent
  *     -s  PAM_SILENT                      -e NAME=VALUE  in PAM's environment
  *     -h, -t, -u TEXT  PAM_RHOST, PAM_TTY, PAM_RUSER
@@ -83,7 +83,8 @@ static enum manner manner = ANSWERS;
 static const char *environment[MOST];
 static int environment_count;
 static const char *rhost, *tty, *ruser;
-static int times = 1, flags, busy_threads, whole, no_user, warm_ups, quiet, stays, logs;
+static const char *warm_up;
+static int times = 1, flags, busy_threads, whole, no_user, quiet, stays, logs;
 static FILE *report;
 static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int changes, handled, reaped, ending, readable;
@@ -370,15 +371,18 @@ static void compare(char *before, char *after)
     }
 }
 
+/* Page by page: what statm says may be off by 256 KiB. */
 static long resident_kib(void)
 {
-    long pages = 0, resident = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    if (!statm || fscanf(statm, "%ld %ld", &pages, &resident) != 2)
-        resident = -1;
-    if (statm)
-        fclose(statm);
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
+    long resident = -1;
+    char line[256];
+    FILE *rollup = fopen("/proc/self/smaps_rollup", "r");
+    while (rollup && fgets(line, sizeof line, rollup))
+        if (sscanf(line, "Rss: %ld kB", &resident) == 1)
+            break;
+    if (rollup)
+        fclose(rollup);
+    return resident;
 }
 
 static void on_child(int number)
@@ -437,18 +441,15 @@ static int load_and_unload(const char *path)
 
 static int run(const char *service, const char *user)
 {
-    char *before = NULL;
-    long resident = 0;
-    size_t heap = 0;
-    for (int i = 0; i < warm_ups + times; i++) {
-        if (i == warm_ups) {
-            before = portrait();
-            resident = resident_kib();
-            heap = mallinfo2().uordblks;
-        }
+    for (int i = 0; warm_up && i < 20; i++) {
+        authenticate(warm_up, user);
+        free(portrait());
+    }
+    char *before = portrait();
+    long resident = resident_kib();
+    size_t heap = mallinfo2().uordblks;
+    for (int i = 0; i < times; i++) {
         int code = authenticate(service, user);
-        if (i < warm_ups)
-            continue;
         say("code %d", code);
         char *copy = strdup(before), *after = portrait();
         compare(copy, after);
@@ -512,7 +513,7 @@ static int option(int letter, const char *value)
 {
     switch (letter) {
     case 'n': times = atoi(value); break;
-    case 'w': warm_ups = atoi(value); break;
+    case 'W': warm_up = value; break;
     case 'a':
         if (answer_count < MOST)
             answers[answer_count++] = unescaped(value);
@@ -552,7 +553,7 @@ int main(int count, char **words)
     if (!report)
         return 2;
     int letter;
-    while ((letter = getopt(count, words, "n:w:a:e:h:t:u:c:sS:rb:x:oNpqlk:")) != -1)
+    while ((letter = getopt(count, words, "n:W:a:e:h:t:u:c:sS:rb:x:oNpqlk:")) != -1)
         if (option(letter, optarg))
             return 2;
     const char *const *rest = (const char *const *)words + optind;

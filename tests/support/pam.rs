@@ -41,13 +41,17 @@ pub fn pam_module() -> &'static PamModule {
 fn build() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "pam-duo", "--manifest-path"])
-        .arg(manifest)
-        .status()
-        .expect("cargo starts");
-    assert!(built.success(), "the PAM module could not be built");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "-p", "pam-duo", "--manifest-path"]);
+    build.arg(manifest);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let built = build.status().expect("cargo starts");
     // Beside the programs, wherever the target folder is.
     let folder = Path::new(env!("CARGO_BIN_EXE_login_duo")).parent();
-    folder.expect("a folder").join("libpam_duo.so")
+    let module = folder.expect("a folder").join("libpam_duo.so");
+    let is_there = built.success() && module.is_file();
+    assert!(is_there, "the PAM module could not be built");
+    module
 }

@@ -125,7 +125,7 @@ pub fn an_endless_answer_does_not_grow_the_host() {
             .sandbox
             .duo
             .fault(Endpoint::Preauth, fault.clone(), Times::Always);
-        let (growth, asked) = world.growth_beyond_pams_own(3, &["-a", "1"], "push");
+        let (growth, asked) = world.growth_of_a_host(3, &["-a", "1"], "push");
         assert_eq!(
             asked.codes(),
             [code::SERVICE_ERR; 3],

@@ -61,11 +61,11 @@ pub fn nor_where_duo_is_down_or_the_configuration_is_broken() {
     });
 }
 
-/// Beside a module that does nothing, with all that PAM itself keeps.
+/// In a host that has used PAM before, with the module itself and the first of them.
 pub fn many_authentications_leave_nothing_behind() {
     let world = PamWorld::new("");
     for (user, expected) in [("allow", code::SUCCESS), ("deny", code::ABORT)] {
-        let (growth, asked) = world.growth_beyond_pams_own(50, &["-r"], user);
+        let (growth, asked) = world.growth_of_a_host(50, &["-r"], user);
         asked.is_unchanged();
         assert_eq!(asked.codes(), [expected; 50]);
         assert!(growth < GROWTH, "{growth} KiB");
