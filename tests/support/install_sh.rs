@@ -37,7 +37,7 @@ pub fn release(folder: &Path, helper: &str) -> String {
         symlink(program, folder.join(name)).expect("a link");
     }
     let header = fs::read(programs[0].1).expect("a program")[..64].to_vec();
-    let text = format!("Error in Duo login: couldn't run '{helper}'");
+    let text = format!("couldn't run '{helper}'");
     let module = [header, text.into_bytes()].concat();
     fs::write(folder.join("libpam_duo.so"), module).expect("a module");
     folder.join("login_duo").display().to_string()

@@ -76,7 +76,8 @@ pub fn run(
         }
         Err(error) => {
             let verdict = Verdict::new(Outcome::Error, error.to_string());
-            return child.finish(verdict, &child.who("?"), &mut ends);
+            let who = child.who(start.claim.subject.name());
+            return child.finish(verdict, &who, &mut ends);
         }
     };
     let verdict = match start.claim.objection {

@@ -42,8 +42,9 @@ pub unsafe extern "C" fn pam_sm_authenticate(
 }
 
 fn authenticate(handle: *mut Handle, flags: c_int, arguments: &[*const c_char]) -> Code {
+    let failed = |why: &[u8]| log::error(pam::user(handle), why);
     if !pam::is_root() {
-        log::line(b"Error in Duo login: the program that asks does not run as root");
+        failed(b"the program that asks does not run as root");
         return Code::AuthInfoUnavailable;
     }
     let mut packet = Packet::new();
@@ -51,7 +52,7 @@ fn authenticate(handle: *mut Handle, flags: c_int, arguments: &[*const c_char]) 
     let started = match start::start(arguments) {
         Ok(started) => started,
         Err(why) => {
-            log::line(why.as_bytes());
+            failed(why.as_bytes());
             return Code::ServiceError;
         }
     };
@@ -64,11 +65,11 @@ fn authenticate(handle: *mut Handle, flags: c_int, arguments: &[*const c_char]) 
         Ended::Ruled(Ruling::UserUnknown) => Code::UserUnknown,
         Ended::Ruled(Ruling::Failed) => Code::ServiceError,
         Ended::NotStarted => {
-            log::line(concat_helper!("Error in Duo login: couldn't run '", "'"));
+            failed(concat_helper!("couldn't run '", "'"));
             Code::ServiceError
         }
         Ended::Silent => {
-            log::line(b"Error in Duo login: the helper ended without a verdict");
+            failed(b"the helper ended without a verdict");
             Code::ServiceError
         }
     }

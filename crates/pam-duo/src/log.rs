@@ -29,9 +29,13 @@ impl Line {
     }
 }
 
-/// Writes a line with the identity `pam_duo` and the host's pid. Without a syslog it
-/// is lost.
-pub fn line(text: &[u8]) {
+/// The most bytes of a name.
+const LONGEST_NAME: usize = 200;
+
+/// Writes the line of a login that ends in an error, with the identity `pam_duo` and the
+/// host's pid. Without a syslog it is lost. The name may come from the network, so each
+/// byte of it that could end it, or the line, becomes `?`.
+pub fn error(user: Option<&[u8]>, why: &[u8]) {
     let mut line = Line {
         bytes: [0; LONGEST],
         length: 0,
@@ -41,11 +45,16 @@ pub fn line(text: &[u8]) {
         PRIORITY,
         b"pam_duo[",
         decimal(own_pid(), &mut digits),
-        b"]: ",
-        text,
+        b"]: Error in Duo login for '",
     ] {
         line.append(part);
     }
+    for byte in user.unwrap_or(b"?").iter().take(LONGEST_NAME) {
+        let is_harmless = matches!(byte, b' '..=b'~') && !matches!(byte, b'\'' | b'\\');
+        line.append(&[if is_harmless { *byte } else { b'?' }]);
+    }
+    line.append(b"': ");
+    line.append(why);
     send(line.bytes.get(..line.length).unwrap_or_default());
 }
 

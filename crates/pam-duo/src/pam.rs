@@ -116,6 +116,11 @@ pub fn conversation(handle: *mut Handle) -> Option<(ConversationFunction, *mut c
     Some((conversation.function?, conversation.data))
 }
 
+/// PAM_USER, if it is set.
+pub fn user<'a>(handle: *mut Handle) -> Option<&'a [u8]> {
+    text(item(handle, PAM_USER)?.cast())
+}
+
 /// Writes what is known of this login.
 pub fn write_claim(handle: *mut Handle, flags: c_int, packet: &mut Packet) {
     let text_item = |kind| text(item(handle, kind)?.cast());
@@ -123,7 +128,7 @@ pub fn write_claim(handle: *mut Handle, flags: c_int, packet: &mut Packet) {
     let variable = |name: &CStr| text(unsafe { pam_getenv(handle, name.as_ptr()) });
     let service = text_item(PAM_SERVICE);
     for (item, value) in [
-        (Item::User, text_item(PAM_USER)),
+        (Item::User, user(handle)),
         (Item::Service, service),
         (Item::RemoteHost, text_item(PAM_RHOST)),
         (Item::SshConnection, variable(c"SSH_CONNECTION")),

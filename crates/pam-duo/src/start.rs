@@ -50,7 +50,7 @@ pub struct Started {
 /// Starts the helper, with this process's id and `arguments` as its arguments.
 ///
 /// # Errors
-/// The line for the log.
+/// Why not, for the log.
 pub fn start(arguments: &[*const c_char]) -> Result<Started, &'static str> {
     let mut digits = [0; 10];
     let mut pid = [0_u8; 11];
@@ -63,20 +63,20 @@ pub fn start(arguments: &[*const c_char]) -> Result<Started, &'static str> {
     // The helper's name, the pid, the arguments, and a null pointer at the end.
     let mut argv = [core::ptr::null::<c_char>(); MOST_ARGUMENTS + 3];
     if arguments.len() > MOST_ARGUMENTS {
-        return Err("Error in Duo login: too many arguments in the line of the PAM stack");
+        return Err("too many arguments in the line of the PAM stack");
     }
     let first = [HELPER.as_ptr().cast(), pid.as_ptr().cast()];
     for (to, from) in argv.iter_mut().zip(first.iter().chain(arguments)) {
         *to = *from;
     }
 
-    const NO_PIPE: &str = "Error in Duo login: couldn't make a pipe or a socket";
+    const NO_PIPE: &str = "couldn't make a pipe or a socket";
     let (socket, socket_of_helper) = socket_pair().ok_or(NO_PIPE)?;
     let (pipe, pipe_of_helper) = pipe().ok_or(NO_PIPE)?;
     let ends = [socket_of_helper.number(), pipe_of_helper.number()];
     match run(&argv, ends) {
         true => Ok(Started { socket, pipe }),
-        false => Err("Error in Duo login: couldn't start a process"),
+        false => Err("couldn't start a process"),
     }
 }
 

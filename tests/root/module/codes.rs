@@ -418,7 +418,8 @@ pub fn without_its_helper_it_never_opens() {
     assert!(hide.status().unwrap().success());
     let asked = world.asks("duo", "allow", &["1"]);
     assert_eq!(asked.is_unchanged().code(), code::SERVICE_ERR);
-    let line = "Error in Duo login: couldn't run '/usr/libexec/login_duo/pam-duo-helper'";
+    let line = "Error in Duo login for 'allow': couldn't run \
+                '/usr/libexec/login_duo/pam-duo-helper'";
     world.wait_for_log(|text| text == line);
     // One that ends without a verdict.
     for script in ["exit 0", "exit 1", "kill -9 $$", "echo N >&3; echo N >&4"] {
@@ -429,7 +430,7 @@ pub fn without_its_helper_it_never_opens() {
         fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
         let asked = world.asks("duo", "allow", &["1"]);
         assert_eq!(asked.is_unchanged().code(), code::SERVICE_ERR, "{script}");
-        let line = "Error in Duo login: the helper ended without a verdict";
+        let line = "Error in Duo login for 'allow': the helper ended without a verdict";
         world.wait_for_log(|text| text == line);
     }
     assert!(world.sandbox.duo.paths().is_empty());
