@@ -1,9 +1,10 @@
 #!/bin/sh
-# Builds login_duo and duoctl, copies them to their places, and takes them away
-# again. sshd's configuration is duoctl's business: see duoctl(8).
+# Builds login_duo, pam_duo.so with its helper, and duoctl, copies them to their
+# places, and takes them away again. The configurations of sshd and PAM are
+# duoctl's business: see duoctl(8).
 #
-# Two rules: a configuration that is there is never touched, and a program that
-# an sshd still names is never removed. See --help.
+# Two rules: a configuration that is there is never touched, and what an sshd or a
+# stack of PAM still names is never removed. See --help.
 set -eu
 umask 022
 # So that what is set to happen at the exit happens then too.
@@ -12,6 +13,7 @@ trap 'exit 1' HUP INT TERM
 PREFIX=${PREFIX:-/usr}
 DESTDIR=${DESTDIR:-}
 CONFDIR=${CONFDIR:-/etc/duo}
+PAMDIR=${PAMDIR:-}
 USER_NAME=duo
 # By this the account is known as ours when it is to be removed.
 USER_COMMENT='login_duo privilege separation'
@@ -25,19 +27,22 @@ usage: install.sh [--binary FILE]                install, as root
        install.sh --user [--binary FILE]         install for yourself, without root
        install.sh [--user] --uninstall [--purge]
 
-  --binary FILE   install this login_duo and the duoctl beside it [built with cargo]
-  --user          into ~/.local and ~/.config/duo, not setuid
-  --uninstall     remove programs, man pages and the user 'duo'
-    --purge         the configuration too
+  --binary FILE   install this login_duo and what is beside it: duoctl,
+                  libpam_duo.so and pam-duo-helper [built with cargo]
+  --user          into ~/.local and ~/.config/duo, not setuid, no PAM module
+  --uninstall     remove programs, PAM module, man pages and the user 'duo'
+    --purge         the configurations too
   --dry-run       say what would be done, and do nothing
   -h, --help      print this
 
-sshd is not touched: 'duoctl enable ssh' has sshd run login_duo, and 'duoctl
-disable ssh' takes that back. See duoctl(8).
+sshd and PAM are not touched: 'duoctl enable ssh' has sshd run login_duo, and
+'duoctl disable ssh' takes that back. See duoctl(8), and pam_duo(8) for PAM.
 
 Environment: PREFIX [/usr], DESTDIR [none], CONFDIR [/etc/duo; compiled into the
-programs], CARGO [cargo]. With DESTDIR, nothing is changed outside it: no user
-is created, nothing is given to one.
+programs], PAMDIR [where pam_unix.so is; none: without the PAM module], CARGO
+[cargo]. The path of the helper, PREFIX/libexec/login_duo/pam-duo-helper, is
+compiled into the module. With DESTDIR, nothing is changed outside it: no user is
+created, nothing is given to one.
 TEXT
 }
 
@@ -74,15 +79,18 @@ read_options() {
     if [ "$scope" = user ]; then
         system_confdir=/etc/duo
         plain_folder HOME "$HOME"
-        PREFIX=$HOME/.local CONFDIR=$HOME/.config/duo
+        PREFIX=$HOME/.local CONFDIR=$HOME/.config/duo PAMDIR=none
     else
         plain_folder PREFIX "$PREFIX"
         plain_folder CONFDIR "$CONFDIR"
+        case $PAMDIR in '' | none) ;; *) plain_folder PAMDIR "$PAMDIR" ;; esac
         if [ -z "$DESTDIR" ] && [ -z "$dry" ] && [ "$(id -u)" -ne 0 ]; then
             die "this needs root: run it with sudo, or with --user for an install of your own"
         fi
     fi
     program=$PREFIX/sbin/login_duo duoctl=$PREFIX/sbin/duoctl config=$CONFDIR/login_duo.conf
+    helper=$PREFIX/libexec/login_duo/pam-duo-helper own_module=$PREFIX/lib/login_duo/pam_duo.so
+    pam_config=$CONFDIR/pam_duo.conf
 }
 
 # What earlier versions of this script did to sshd.
@@ -109,7 +117,8 @@ build() {
         [ "$scope" = system ] || die "there is no cargo in PATH: install Rust (rustup), or give --binary FILE"
         die "there is no cargo here (root may not have yours): build as yourself with 'cargo build --release', then use --binary target/release/login_duo"
     fi
-    run env LOGIN_DUO_CONF_DIR="$system_confdir" "$cargo" build --release --locked --manifest-path "$here/Cargo.toml" --bin login_duo --bin duoctl
+    run env LOGIN_DUO_CONF_DIR="$system_confdir" LOGIN_DUO_HELPER="$helper" "$cargo" build --release --locked \
+        --manifest-path "$here/Cargo.toml" -p login_duo -p pam-duo --lib --bin login_duo --bin duoctl --bin pam-duo-helper
     binary=${CARGO_TARGET_DIR:-$here/target}/release/login_duo
 }
 
@@ -126,6 +135,65 @@ check_binary() {
 
 is_ours() {
     "$1" --help 2>/dev/null </dev/null | grep -q '^Asks Duo for a second factor, then becomes'
+}
+
+# PAM's folders of modules. There may be one for each architecture.
+pam_folders() {
+    case $PAMDIR in
+    none) ;;
+    ?*) printf '%s\n' "$PAMDIR" ;;
+    *)
+        for folder in /usr/lib/*/security /lib/*/security /usr/lib64/security /lib64/security /usr/lib/security /lib/security; do
+            if [ -f "$folder/pam_unix.so" ]; then printf '%s\n' "$folder"; fi
+        done
+        ;;
+    esac
+}
+
+# Word size and processor, from the header of an ELF file.
+architecture() {
+    for place in "4 1" "18 2"; do
+        dd if="$1" bs=1 skip="${place% *}" count="${place#* }" 2>/dev/null | od -An -tx1
+    done
+}
+
+# Whether a module holds this text. busybox's grep reads a line up to a NUL.
+holds() {
+    [ -f "$1" ] && tr '\000' '\n' <"$1" | grep -qF -- "$2"
+}
+
+# Decides where the module goes, and says so where that is not the usual place.
+# A login may load it at any moment, so a module that starts another helper, or a
+# file that is not ours, is found before anything changes.
+place_module() {
+    module='' built=${binary%/*}
+    [ "$PAMDIR" != none ] || return 0
+    if [ -z "$dry" ] && { [ ! -f "$built/libpam_duo.so" ] || [ ! -f "$built/pam-duo-helper" ]; }; then
+        say "there is no libpam_duo.so with pam-duo-helper beside '$binary': no PAM module is installed"
+        return 0
+    fi
+    # The text in which the module names its helper.
+    [ -n "$dry" ] || holds "$built/libpam_duo.so" "'$helper'" ||
+        die "'$built/libpam_duo.so' starts another helper than '$helper': build it with LOGIN_DUO_HELPER=$helper, or set PAMDIR=none"
+    for folder in $(pam_folders); do
+        [ -z "$PAMDIR" ] && [ -f "$built/libpam_duo.so" ] &&
+            [ "$(architecture "$folder/pam_unix.so")" != "$(architecture "$built/libpam_duo.so")" ] && continue
+        module=$folder/pam_duo.so && break
+    done
+    if [ -z "$module" ]; then
+        say "PAM's modules are nowhere here (no pam_unix.so): no PAM module is installed; PAMDIR says where"
+    elif is_anothers_module "$DESTDIR$module"; then
+        say "$module is $owner and stays: ours is $own_module, and a stack names it by that path"
+        module=$own_module
+    fi
+}
+
+# Of Duo's own C module, most likely.
+is_anothers_module() {
+    if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 1; fi
+    owner='another module'
+    holds "$1" pam-duo-helper || return 0
+    [ -z "$DESTDIR" ] && package=$(package_of "$1") && owner="a package's (${package%%:*})"
 }
 
 create_user() {
@@ -171,17 +239,26 @@ install_file() {
     if [ -z "$DESTDIR" ] && command -v restorecon >/dev/null 2>&1; then restorecon "$2" || :; fi
 }
 
+# What the package that a file belongs to is called. It may know the file by the name
+# that this had before /lib went into /usr.
+package_of() {
+    for name in "$1" "${1#/usr}" "/usr$1"; do
+        for asked in "dpkg -S" "rpm -qf"; do
+            # shellcheck disable=SC2086 # two words
+            if command -v ${asked% *} >/dev/null 2>&1 && $asked "$name" 2>/dev/null; then return 0; fi
+        done
+    done
+    return 1
+}
+
 # Duo's C program, most likely, and sshd may run it now: it stays in its place until ours
 # takes that, by a second link, and beside ours without its setuid bit.
 keep_a_strangers_program() {
     kept=''
     if [ -n "$DESTDIR" ] || [ ! -f "$1" ] || is_ours "$1"; then return 0; fi
-    for owner in "dpkg -S" "rpm -qf"; do
-        # shellcheck disable=SC2086 # two words
-        if command -v ${owner% *} >/dev/null 2>&1 && package=$($owner "$1" 2>/dev/null); then
-            die "'$1' belongs to a package (${package%%:*}): install beside it with PREFIX=/usr/local, or remove that first, once no sshd names it"
-        fi
-    done
+    if package=$(package_of "$1"); then
+        die "'$1' belongs to a package (${package%%:*}): install beside it with PREFIX=/usr/local, or remove that first, once no sshd names it"
+    fi
     if [ -e "$1.before" ]; then die "'$1' is another program, and so is '$1.before': move one of them away"; fi
     say "'$1' is another program: it is kept as $1.before, without setuid"
     run ln "$1" "$1.before"
@@ -193,14 +270,31 @@ install_all() {
     install_file "$binary" "$DESTDIR$program" "$1"
     install_file "${binary%/*}/duoctl" "$DESTDIR$duoctl" 755
     make_folder "$2" "$DESTDIR$CONFDIR"
-    if [ -e "$DESTDIR$config" ] || [ -L "$DESTDIR$config" ]; then
-        say "$DESTDIR$config is there and stays as it is"
-    else
-        install_file "$here/login_duo.conf" "$DESTDIR$config" 600
-    fi
-    for page in login_duo.8 duoctl.8 login_duo.conf.5; do
+    install_config "$config"
+    install_module
+    for page in login_duo.8 duoctl.8 login_duo.conf.5 ${module:+pam_duo.8}; do
         install_file "$here/man/$page" "$DESTDIR$PREFIX/share/man/man${page##*.}/$page" 644
     done
+}
+
+install_config() {
+    if [ -e "$DESTDIR$1" ] || [ -L "$DESTDIR$1" ]; then
+        say "$DESTDIR$1 is there and stays as it is"
+    else
+        install_file "$here/${1##*/}" "$DESTDIR$1" 600
+    fi
+}
+
+# The helper first: from then on the module is of use. No stack names it yet.
+install_module() {
+    [ -n "$module" ] || return 0
+    install_file "$built/pam-duo-helper" "$DESTDIR$helper" 755
+    install_file "$built/libpam_duo.so" "$DESTDIR$module" 644
+    # Stacks may still name this one, which was installed beside another module.
+    if [ "$module" != "$own_module" ] && [ -f "$DESTDIR$own_module" ]; then
+        install_file "$built/libpam_duo.so" "$DESTDIR$own_module" 644
+    fi
+    install_config "$pam_config"
 }
 
 # What is left to do before anything else; nothing, if it is done.
@@ -215,6 +309,7 @@ fill_in() {
 do_install() {
     [ -n "$binary" ] || build
     check_binary
+    place_module
     if [ -z "$DESTDIR" ] && [ "$scope" = system ]; then create_user; fi
     if [ "$scope" = user ]; then
         install_all 755 700
@@ -224,6 +319,7 @@ do_install() {
         return 0
     fi
     install_all 4755 755
+    if [ -n "$module" ]; then say "no stack of PAM was changed, and $pam_config is for the module: see pam_duo(8)"; fi
     [ -n "$DESTDIR" ] || say "$(fill_in)then: $duoctl check, and for a group at first: $duoctl enable ssh --group GROUP --confirm 10m"
     [ -z "$DESTDIR" ] || say "the package must create the system user '$USER_NAME', and own these files as root:root"
 }
@@ -238,6 +334,35 @@ check_unused() {
         "$asked" check --unused "$what" >&2 && return 0
         die "its users would be locked out; nothing has changed"
     done
+}
+
+# The modules that start this install's helper.
+our_modules() {
+    for folder in $(pam_folders) "${own_module%/*}"; do
+        found=$DESTDIR$folder/pam_duo.so
+        if holds "$found" "'$helper'"; then printf '%s\n' "$found"; fi
+    done
+}
+
+# The stacks in which this text stands, but for comments.
+stacks_with() {
+    for stack in "$DESTDIR"/etc/pam.d/* "$DESTDIR"/usr/etc/pam.d/* "$DESTDIR"/usr/lib/pam.d/* "$DESTDIR"/etc/pam.conf; do
+        if [ -f "$stack" ] && sed 's/#.*//' "$stack" | grep -qF -- "$1"; then printf ' %s' "$stack"; fi
+    done
+}
+
+# Whoever a stack sends to a module that is gone is locked out. Without its configuration
+# the module lets nobody in, and Duo's C module everybody.
+check_unused_in_pam() {
+    modules=''
+    [ "$scope" = system ] || return 0
+    modules=$(our_modules)
+    text=pam_duo.so
+    # Then a stack without a path means another module.
+    if [ -z "$purge" ] && [ "$modules" = "$DESTDIR$own_module" ]; then text=$own_module; fi
+    stacks=''
+    if [ -n "$purge$modules" ]; then stacks=$(stacks_with "$text"); fi
+    [ -z "$stacks" ] || die "pam_duo.so stands in$stacks: its users would be locked out; nothing has changed"
 }
 
 remove() {
@@ -265,32 +390,57 @@ remove_user() {
     esac
 }
 
+# The module first: from then on nobody starts the helper.
+remove_pam() {
+    for found in $modules; do remove "$found"; done
+    [ "$scope" = system ] || return 0
+    remove "$DESTDIR$helper"
+    for folder in "${helper%/*}" "${own_module%/*}"; do
+        [ -n "$dry" ] || rmdir "$DESTDIR$folder" 2>/dev/null || :
+    done
+}
+
+# Removes a configuration if that is wanted. $2 is another's program or module that may
+# read it too: Duo's own let everybody in without it.
+remove_config() {
+    if [ ! -e "$DESTDIR$1" ]; then return 0; fi
+    if [ -z "$purge" ]; then
+        say "$DESTDIR$1 stays: --purge removes it"
+    elif [ -n "$2" ]; then
+        say "$1 stays too: remove it yourself, if $2 does not read it"
+    else
+        remove "$DESTDIR$1"
+    fi
+}
+
+anothers_module() {
+    for folder in $(pam_folders); do
+        if is_anothers_module "$DESTDIR$folder/pam_duo.so"; then printf '%s' "$folder/pam_duo.so" && return 0; fi
+    done
+}
+
 do_uninstall() {
     check_unused
+    check_unused_in_pam
     was_there='' stranger=''
     if [ -z "$DESTDIR" ] && [ -f "$program" ] && ! is_ours "$program"; then
-        say "$program is another program and stays" && stranger=yes
+        say "$program is another program and stays" && stranger=$program
     else
         remove "$DESTDIR$program"
         was_there=$removed
     fi
     remove "$DESTDIR$duoctl"
     if [ -z "$DESTDIR$dry" ] && [ -f "$program.before" ]; then say "$program.before is still there, not setuid"; fi
-    for page in man8/login_duo.8 man8/duoctl.8 man5/login_duo.conf.5; do remove "$DESTDIR$PREFIX/share/man/$page"; done
+    remove_pam
+    for page in man8/login_duo.8 man8/pam_duo.8 man8/duoctl.8 man5/login_duo.conf.5; do remove "$DESTDIR$PREFIX/share/man/$page"; done
     if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then
         remove "$CONFDIR/enabled-in"
         remove_user
     fi
-    if [ -n "$purge" ] && [ -n "$stranger" ]; then
-        # Duo's C program reads this file too, and lets everybody in without it.
-        say "$config stays too: remove it yourself, if $program does not read it"
-    elif [ -n "$purge" ]; then
-        remove "$DESTDIR$config"
-        if [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ] && ! rmdir "$DESTDIR$CONFDIR" 2>/dev/null; then
-            say "$DESTDIR$CONFDIR is not empty and stays"
-        fi
-    elif [ -e "$DESTDIR$config" ]; then
-        say "$DESTDIR$config stays: --purge removes it"
+    remove_config "$config" "$stranger"
+    if [ "$scope" = system ]; then remove_config "$pam_config" "$(anothers_module)"; fi
+    if [ -n "$purge" ] && [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ] && ! rmdir "$DESTDIR$CONFDIR" 2>/dev/null; then
+        say "$DESTDIR$CONFDIR is not empty and stays"
     fi
     if [ -z "$removed" ]; then say "nothing was installed"; elif [ -z "$dry" ]; then say "uninstalled"; fi
 }

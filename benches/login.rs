@@ -10,6 +10,8 @@
 mod crowd;
 #[path = "login/floor.rs"]
 mod floor;
+#[path = "login/pam.rs"]
+mod pam;
 #[path = "login/process.rs"]
 mod process;
 #[path = "login/relay.rs"]
@@ -65,6 +67,7 @@ fn bench() -> io::Result<bool> {
     let place = Place::new()?;
     let mut table = Table::new();
     one_login(&place, &mut table)?;
+    through_pam(&place, &mut table)?;
     round_trips(&place, &mut table)?;
 
     let waiting = crowd::waiting(&place.duo, &place.config)?;
@@ -199,6 +202,42 @@ fn one_login(place: &Place, table: &mut Table) -> io::Result<()> {
     table.row("login to C program", share(login.wall, c.wall), 0.07);
     let busy = share(login.cpu, c.cpu);
     table.row("login to C program, processor", busy, 0.35);
+    Ok(())
+}
+
+/// The same passcode by turns through pamtester and through login_duo.
+fn through_pam(place: &Place, table: &mut Table) -> io::Result<()> {
+    let size = std::fs::metadata(pam::module()?)?.len();
+    table.row("the PAM module, KiB", size as f64 / 1_024.0, 400.0);
+    let folder = tempfile::tempdir()?;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open)?;
+    let config = place.duo.write_config(folder.path(), "")?;
+    let Some(stacks) = pam::Stacks::new(&config)? else {
+        print_row("through PAM: root and pamtester", "not here", "");
+        return Ok(());
+    };
+    let (mut with, mut without, mut logins) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..WARM_UPS + RUNS {
+        let times = (
+            stacks.passcode()?,
+            stacks.nothing()?,
+            place.login(&place.config)?,
+        );
+        if run >= WARM_UPS {
+            with.push(times.0);
+            without.push(times.1);
+            logins.push(times.2);
+        }
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let passcode = median(&mut with).saturating_sub(median(&mut without));
+    let login = Cost::median(&logins).without(place.shell()?);
+    table.note("a passcode through PAM, ms", milliseconds(passcode));
+    table.row("PAM to login_duo", share(passcode, login.wall), 1.2);
     Ok(())
 }
 

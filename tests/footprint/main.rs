@@ -28,7 +28,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use fake_duo::{FakeDuo, Script};
 
-use support::{Ended, PATIENCE, Sandbox};
+use support::{Ended, PATIENCE, Sandbox, pam_module};
 
 fn main() -> ExitCode {
     // Beside others, a login's threads wait for each other more often.
@@ -43,6 +43,13 @@ fn everything() -> Vec<machine::Test> {
         (): ["shipped"] {
             neither_process_ever_holds_more_than_8_mib,
             the_stripped_binary_is_2_1_mib_at_most,
+            the_pam_module_is_400_kib_at_most,
+        }
+        (): ["root", "shipped", "PAM"] {
+            a_thousand_authentications_grow_the_host_by_less_than_200_kib,
+        }
+        (): ["objdump"] {
+            the_pam_module_is_linked_to_libc_and_libpam,
         }
         (): [] {
             it_is_linked_to_libc_libm_and_libgcc_s_at_most,
@@ -179,6 +186,34 @@ fn high_water_mark(pid: u32) -> u64 {
     let field = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = field.unwrap().trim().trim_end_matches("kB").trim();
     kilobytes.parse().unwrap()
+}
+
+fn the_pam_module_is_400_kib_at_most() {
+    const BUDGET: u64 = 400 * 1024;
+    let size = fs::metadata(&pam_module().module).unwrap().len();
+    println!("{size} bytes");
+    assert!(size <= BUDGET, "{size} bytes, not {BUDGET}");
+}
+
+/// With the module itself and the first of them.
+fn a_thousand_authentications_grow_the_host_by_less_than_200_kib() {
+    const BUDGET: i64 = 200;
+    let world = machine::PamWorld::new("");
+    let (growth, asked) = world.growth_beyond_pams_own(1_000, &["-r"], "allow");
+    println!("{growth} KiB");
+    asked.is_unchanged();
+    assert_eq!(asked.codes(), vec![machine::code::SUCCESS; 1_000]);
+    assert!(growth < BUDGET, "{growth} KiB, not {BUDGET}");
+}
+
+/// What the module itself names: libpam has libraries of its own.
+fn the_pam_module_is_linked_to_libc_and_libpam() {
+    let listing = Ended::of(Command::new("objdump").arg("-p").arg(&pam_module().module)).stdout();
+    let needed = listing
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("NEEDED"));
+    let found: BTreeSet<&str> = needed.map(str::trim).collect();
+    assert_eq!(found, BTreeSet::from(["libc.so.6", "libpam.so.0"]));
 }
 
 fn it_is_linked_to_libc_libm_and_libgcc_s_at_most() {

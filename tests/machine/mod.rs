@@ -5,6 +5,7 @@
 mod accounts;
 pub mod namespaces;
 mod needs;
+mod pam;
 pub mod process;
 mod sshd;
 mod syslog;
@@ -23,6 +24,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use accounts::Accounts;
+pub use needs::sudo_rs;
+pub use pam::{Asked, MODULE, PASSWORD, PamWorld, code};
 pub use sshd::{DOCUMENTED, Sshd};
 pub use syslog::{Line, is_final};
 pub use trials::{Test, run_tests};
@@ -282,19 +285,24 @@ impl World {
 
     /// The two processes of the one login that runs.
     pub fn halves(&self) -> (i32, i32) {
+        let missing = || panic!("no login with two processes: {:?}", self.processes());
+        self.find_halves().unwrap_or_else(missing)
+    }
+
+    /// The same, if there are two.
+    pub fn find_halves(&self) -> Option<(i32, i32)> {
+        let programs = ["login_duo", "plain", "pam-duo-helper"];
         let logins: Vec<i32> = self
             .processes()
             .into_iter()
-            .filter(|(_, name)| name == "login_duo" || name == "plain")
+            .filter(|(_, name)| programs.contains(&name.as_str()))
             .map(|(pid, _)| pid)
             .collect();
-        for child in &logins {
-            let parent = process::stat(*child, 4).parse();
-            if let Some(parent) = parent.ok().filter(|parent| logins.contains(parent)) {
-                return (parent, *child);
-            }
-        }
-        panic!("no login with two processes: {:?}", self.processes());
+        logins.iter().find_map(|child| {
+            let parent = process::stat(*child, 4).parse().ok();
+            let parent = parent.filter(|parent| logins.contains(parent))?;
+            Some((parent, *child))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::needs::{find, succeeds};
-use crate::support::{Ended, check_command};
+use crate::support::{Ended, PREBUILT, check_command, pam_module};
 
 /// Set in the namespaces, to their kind.
 const KIND: &str = "LOGIN_DUO_TEST_NAMESPACES";
@@ -42,16 +42,21 @@ pub fn enter() {
         return;
     }
     let this = std::env::current_exe().expect("this program");
+    // Built here: within the namespaces there is no network.
+    let pam = pam_module();
     let error = Command::new("unshare")
         .args(OWN)
         .args(["sh", "-c", include_str!("shared.sh"), "shared"])
         .args([
             Path::new(env!("CARGO_BIN_EXE_login_duo")),
             check_command().0,
+            &pam.helper,
+            &pam.module,
         ])
         .arg(this)
         .args(std::env::args_os().skip(1))
         .env(KIND, "shared")
+        .env(PREBUILT, &pam.module)
         .exec();
     panic!("unshare: {error}");
 }

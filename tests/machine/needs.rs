@@ -8,14 +8,17 @@ use super::namespaces;
 /// Whether missing means failed. What is shipped is measured in a run of its own.
 pub fn required(needs: &[&str]) -> bool {
     let required = std::env::var("LOGIN_DUO_E2E").is_ok_and(|value| value == "required");
-    required && !needs.contains(&"shipped")
+    // Not every distribution has sudo-rs.
+    let optional = ["shipped", "sudo-rs"];
+    required && !needs.iter().any(|need| optional.contains(need))
 }
 
 /// The first thing that is missing, in words. Programs stand by name; `root` is
 /// a root who may make namespaces, `a copy` one whose file systems can be overlaid,
-/// `tracing` one who may trace, `user namespaces` those of an ordinary user,
-/// `paramiko` the library, `Duo's C program` the one of `LOGIN_DUO_C_PROGRAM`, and
-/// `Duo's C module` the one that is unpacked beside it;
+/// `tracing` one who may trace, `control groups` one who may make them, `user
+/// namespaces` those of an ordinary user, `PAM` is Linux-PAM with pam_unix,
+/// `sudo-rs` a sudo that is it, `paramiko` the library, `Duo's C program` the one of
+/// `LOGIN_DUO_C_PROGRAM`, and `Duo's C module` the one that is unpacked beside it;
 /// `shipped` is the binary as it is shipped.
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match *need {
@@ -32,6 +35,14 @@ pub fn missing(needs: &[&str]) -> Option<String> {
             .filter(|program| Path::new(program).is_file())
             .is_none()
             .then(|| "LOGIN_DUO_C_PROGRAM names no program".to_owned()),
+        "PAM" => find("cc")
+            .filter(|_| has_pam())
+            .is_none()
+            .then(|| "PAM, and cc for a program that asks it".to_owned()),
+        "control groups" => {
+            (!may_make_control_groups()).then(|| "control groups that root may make".to_owned())
+        }
+        "sudo-rs" => sudo_rs().is_none().then(|| "sudo-rs".to_owned()),
         "Duo's C module" => (!has_c_module())
             .then(|| "pam_duo.so beside the program of LOGIN_DUO_C_PROGRAM".to_owned()),
         "paramiko" => (!succeeds(Command::new("/usr/bin/python3").args(["-c", "import paramiko"])))
@@ -60,6 +71,30 @@ pub fn find(program: &str) -> Option<String> {
         .find(|path| Path::new(path).exists())
 }
 
+/// Where sudo-rs is, under its own name or sudo's.
+pub fn sudo_rs() -> Option<String> {
+    let named = std::env::var("LOGIN_DUO_SUDO_RS").ok();
+    let places = ["/usr/lib/cargo/bin/sudo", "/usr/bin/sudo-rs"];
+    let places = places.into_iter().map(str::to_owned);
+    named
+        .into_iter()
+        .chain(places)
+        .find(|path| Path::new(path).is_file())
+}
+
+/// Where Linux-PAM looks for modules, by distribution.
+fn has_pam() -> bool {
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu/security",
+        "/usr/lib/aarch64-linux-gnu/security",
+        "/usr/lib64/security",
+        "/usr/lib/security",
+    ];
+    folders
+        .iter()
+        .any(|folder| Path::new(folder).join("pam_unix.so").exists())
+}
+
 /// Whether a command succeeds, whatever it says.
 pub fn succeeds(command: &mut Command) -> bool {
     command
@@ -81,6 +116,20 @@ fn may_have_user_namespaces() -> bool {
         "true",
     ]);
     succeeds(&mut trial)
+}
+
+fn may_make_control_groups() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut places = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let place = fields.next()?;
+        (fields.next() == Some("cgroup2")).then(|| Path::new(place).join("login_duo-test-try"))
+    });
+    places.any(|path| {
+        let made = std::fs::create_dir(&path).is_ok();
+        let _ = std::fs::remove_dir(&path);
+        made
+    })
 }
 
 fn may_trace() -> bool {

@@ -1,6 +1,7 @@
 # Run by root in new mount, pid, net and uts namespaces, as process 1 of them:
 # what all machines of one test run share. $1 is the built login_duo, $2 the
-# program that checks; the rest is what then runs, and process 1 reaps for it.
+# program that checks, $3 the PAM module's helper and $4 the module; the rest is
+# what then runs, and process 1 reaps for it.
 set -e
 umask 022
 perl -e 'use Socket; socket(my $s, AF_INET, SOCK_DGRAM, 0) or die;
@@ -21,6 +22,21 @@ cp bin/login_duo bin/plain
 chmod 755 bin/*
 chmod 4755 bin/login_duo
 
+# The PAM module, and its helper where the module looks for it, in a /usr/libexec
+# that shows the real one.
+mkdir lib reallibexec
+strip -o lib/pam_duo.so "$4" 2>/dev/null || cp "$4" lib/pam_duo.so
+chmod 644 lib/pam_duo.so
+if [ -d /usr/libexec ] && [ -n "$3" ]; then
+    mount --bind /usr/libexec reallibexec
+    mount -t tmpfs -o mode=755 none /usr/libexec
+    ln -s /srv/reallibexec/* /usr/libexec/
+    rm -f /usr/libexec/login_duo
+    mkdir /usr/libexec/login_duo
+    strip -o /usr/libexec/login_duo/pam-duo-helper "$3"
+    chmod 755 /usr/libexec/login_duo/pam-duo-helper
+fi
+
 # A /dev with terminals of its own. Each machine has its log at the link's end.
 for node in null zero full random urandom tty; do
     touch dev/$node
@@ -34,7 +50,7 @@ ln -s /etc/duo/syslog dev/log
 mount --rbind dev /dev
 
 cd "$OLDPWD"
-shift 2
+shift 4
 status=0
 TMPDIR=/srv/tmp "$@" || status=$?
 exit $status

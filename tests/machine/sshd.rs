@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -31,7 +32,13 @@ impl Sshd {
 
     /// Without a forced command.
     pub fn start_with(world: &World, lines: &str) -> Sshd {
-        let folder = world.sandbox.path().join(format!("sshd-{}", lines.len()));
+        Sshd::start_behind(world, "", lines)
+    }
+
+    /// With these lines before all others, so that they win, and those after them.
+    pub fn start_behind(world: &World, first: &str, lines: &str) -> Sshd {
+        let name = format!("sshd-{}-{}", first.len(), lines.len());
+        let folder = world.sandbox.path().join(name);
         fs::create_dir(&folder).unwrap();
         for key in ["host_key", "user_key"] {
             let made = Command::new("ssh-keygen")
@@ -44,7 +51,7 @@ impl Sshd {
         let config = folder.join("sshd_config");
         let at = folder.display();
         let text = format!(
-            "HostKey {at}/host_key\nAuthorizedKeysFile {at}/user_key.pub\nStrictModes no\n\
+            "{first}HostKey {at}/host_key\nAuthorizedKeysFile {at}/user_key.pub\nStrictModes no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
              PrintMotd no\nPrintLastLog no\nAcceptEnv DUO_PASSCODE LANG\nMaxSessions 200\n\
              {lines}"
@@ -61,6 +68,8 @@ impl Sshd {
 
         let mut sshd = world.inside();
         sshd.args(["/usr/sbin/sshd", "-i", "-e", "-f"]).arg(&config);
+        // As a daemon starts it: at the end of its time sshd ends its own group.
+        sshd.process_group(0);
         let log = folder.join("log");
         let stop = stopped.clone();
         std::thread::spawn(move || {
@@ -114,6 +123,21 @@ impl Sshd {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.env("HOME", &self.folder).args(self.options());
+        command
+    }
+
+    /// A client for a person who answers what is asked.
+    pub fn asking_client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", &self.folder)
+            .env("TERM", "xterm")
+            .args(["-oBatchMode=no", "-oNumberOfPasswordPrompts=1"])
+            // After PAM_MAXTRIES sshd offers no method, and ssh would ask for a password.
+            .arg("-oPreferredAuthentications=publickey,keyboard-interactive")
+            .args(self.options());
         command
     }
 

@@ -21,6 +21,8 @@ use crate::support::PATIENCE;
 pub struct Line {
     /// Facility and severity, as syslog packs them.
     pub priority: u32,
+    /// Which of our programs: `login_duo`, `pam_duo`; empty for others.
+    pub program: String,
     pub pid: i32,
     pub text: String,
     /// The whole packet.
@@ -115,21 +117,26 @@ fn receive(socket: &UnixDatagram) -> Option<Line> {
     Some(parse(&text, sender.expect("the sender's credentials")))
 }
 
-/// `<N>Nov 21 18:00:00 login_duo[PID]: text`
+/// `<N>Nov 21 18:00:00 login_duo[PID]: text`, or `pam_duo[PID]`, with the
+/// time or without
 fn parse(packet: &str, sender: u32) -> Line {
     let packet = packet.trim_end_matches(['\0', '\n']);
     let fields = packet.strip_prefix('<').and_then(|rest| {
         let (priority, rest) = rest.split_once('>')?;
         let (head, text) = rest.split_once("]: ")?;
         let (head, pid) = head.rsplit_once('[')?;
-        head.ends_with(" login_duo").then_some(())?;
-        Some((priority.parse().ok()?, pid.parse().ok()?, text.to_owned()))
+        let program = ["login_duo", "pam_duo"]
+            .into_iter()
+            .find(|program| head.rsplit(' ').next() == Some(program))?;
+        let text = text.to_owned();
+        Some((priority.parse().ok()?, program, pid.parse().ok()?, text))
     });
-    // sshd logs here too; it is no line of ours.
-    let other = || (0, 0, format!("(not login_duo) {packet}"));
-    let (priority, pid, text) = fields.unwrap_or_else(other);
+    // sshd and sudo log here too; it is no line of ours.
+    let other = || (0, "", 0, format!("(not login_duo) {packet}"));
+    let (priority, program, pid, text) = fields.unwrap_or_else(other);
     Line {
         priority,
+        program: program.to_owned(),
         pid,
         text,
         packet: packet.to_owned(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::host::*;
-use crate::support::{Ended, install_sh};
+use crate::support::{Ended, install_sh, release};
 
 fn enable() -> Ended {
     Ended::of(Command::new("/usr/sbin/duoctl").args(["enable", "ssh", "--accept", "no-way-in"]))
@@ -131,8 +131,13 @@ pub fn uninstall_refuses_whoever_else_would_be_locked_out() {
 
 pub fn uninstall_refuses_while_an_install_elsewhere_is_enabled() {
     let machine = Machine::new(DropIns::Included);
-    let elsewhere =
-        |arguments: &[&str]| Ended::of(install_sh(arguments).env("PREFIX", "/usr/local"));
+    let elsewhere = |arguments: &[&str]| {
+        Ended::of(
+            install_sh(arguments)
+                .env("PREFIX", "/usr/local")
+                .env("PAMDIR", "none"),
+        )
+    };
     let duoctl = |arguments: &[&str]| {
         let mut command = Command::new("/usr/local/sbin/duoctl");
         Ended::of(command.args(arguments)).succeeds()
@@ -194,7 +199,9 @@ pub fn uninstall_keeps_the_user_while_an_install_elsewhere_is_there() {
     let machine = Machine::new(DropIns::Included);
     machine.install();
     let local = |arguments: &[&str]| {
-        Ended::of(install_sh(arguments).env("PREFIX", "/usr/local")).succeeds()
+        let mut command = install_sh(arguments);
+        command.env("PREFIX", "/usr/local").env("PAMDIR", "none");
+        Ended::of(&mut command).succeeds()
     };
     let has_user = || Ended::of(Command::new("getent").args(["passwd", "duo"])).code() == 0;
     local(&["--binary", PROGRAM]);
@@ -206,4 +213,79 @@ pub fn uninstall_keeps_the_user_while_an_install_elsewhere_is_there() {
     assert!(has_user());
     machine.uninstall();
     assert!(!has_user());
+}
+
+const HELPER: &str = "/usr/libexec/login_duo/pam-duo-helper";
+
+/// Where PAM's modules are on this machine.
+fn pam_folder() -> String {
+    let said = Ended::of(Command::new("sh").args([
+        "-c",
+        "for folder in /usr/lib/*/security /usr/lib64/security /usr/lib/security; do
+             [ ! -f $folder/pam_unix.so ] || { printf %s $folder; exit; }
+         done",
+    ]));
+    said.succeeds()
+}
+
+pub fn the_module_comes_to_the_others_of_pam_and_into_no_stack() {
+    let machine = Machine::new(DropIns::Included);
+    let stacks = state();
+    let binary = release(machine.sandbox.path(), HELPER);
+    let module = format!("{}/pam_duo.so", pam_folder());
+    let said = Ended::of(&mut install_sh(&["--binary", &binary])).succeeds();
+    assert!(
+        said.contains(&format!("installing {module}, mode 644")),
+        "{said}"
+    );
+    assert!(said.contains("no stack of PAM was changed"), "{said}");
+    assert_eq!(mode(&module), (0o644, 0, 0));
+    assert_eq!(mode(HELPER), (0o755, 0, 0));
+    assert_eq!(mode("/etc/duo/pam_duo.conf"), (0o600, 0, 0));
+
+    let usual = fs::read_to_string("/etc/pam.d/su").expect("read");
+    fs::write(
+        "/etc/pam.d/su",
+        format!("{usual}auth required pam_duo.so\n"),
+    )
+    .expect("written");
+    let before = state();
+    let refused = Ended::of(&mut install_sh(&["--uninstall"])).fails();
+    assert!(
+        refused.contains("asks Duo: duoctl disable pam su, or remove that line")
+            && refused.contains("its users would be locked out"),
+        "{refused}"
+    );
+    assert_same(&before);
+    assert!(Path::new(&module).exists() && Path::new(HELPER).exists());
+    fs::write("/etc/pam.d/su", usual).expect("written");
+    machine.uninstall();
+    assert!(!Path::new(&module).exists() && !Path::new(HELPER).exists());
+    assert_same(&stacks);
+}
+
+/// As Debian's package libpam-duo has it, which knows its files by the names from before
+/// /lib went into /usr.
+pub fn a_packages_module_is_never_overwritten() {
+    let machine = Machine::new(DropIns::Included);
+    let binary = release(machine.sandbox.path(), HELPER);
+    let module = format!("{}/pam_duo.so", pam_folder());
+    fs::write(&module, "made of this pam-duo-helper, by a package").expect("written");
+    let dpkg = machine.path("dpkg");
+    let known = module.trim_start_matches("/usr");
+    let script = format!("#!/bin/sh\n[ \"$2\" = {known} ] && echo \"libpam-duo:amd64: {known}\"\n");
+    fs::write(&dpkg, script).expect("written");
+    fs::set_permissions(&dpkg, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let path = std::env::var("PATH").expect("a path");
+    let path = format!("{}:{path}", machine.sandbox.path().display());
+    let said = Ended::of(install_sh(&["--binary", &binary]).env("PATH", path)).succeeds();
+    assert!(
+        said.contains(&format!(
+            "{module} is a package's (libpam-duo) and stays: ours is /usr/lib/login_duo/pam_duo.so"
+        )),
+        "{said}"
+    );
+    assert_eq!(mode("/usr/lib/login_duo/pam_duo.so"), (0o644, 0, 0));
+    machine.uninstall();
+    assert!(Path::new(&module).exists() && !Path::new("/usr/lib/login_duo").exists());
 }

@@ -32,6 +32,7 @@ mod host;
 mod inheritance;
 mod install;
 mod life;
+mod module;
 mod pam;
 mod programs;
 mod standstill;
@@ -45,9 +46,6 @@ use std::process::ExitCode;
 const SIDE_BY_SIDE: usize = 16;
 
 fn main() -> ExitCode {
-    if !machine::namespaces::inside() {
-        support::build_pam_module();
-    }
     machine::run_tests(everything(), SIDE_BY_SIDE)
 }
 
@@ -277,6 +275,8 @@ fn everything() -> Vec<machine::Test> {
             uninstall_refuses_while_an_install_elsewhere_is_enabled,
             another_program_of_that_name_is_kept,
             uninstall_keeps_the_user_while_an_install_elsewhere_is_there,
+            the_module_comes_to_the_others_of_pam_and_into_no_stack,
+            a_packages_module_is_never_overwritten,
         }
         (enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
             enabled_asks_disabled_does_not_and_nothing_is_left,
@@ -357,6 +357,170 @@ fn everything() -> Vec<machine::Test> {
             disabled_nothing_waits,
             with_systemd_a_restart_takes_it_back,
             without_a_timer_nothing_is_enabled,
+        }
+        (module::host): ["root", "PAM", "perl"] {
+            nothing_of_it_is_changed_whatever_comes_back,
+            nor_where_duo_is_down_or_the_configuration_is_broken,
+            many_authentications_leave_nothing_behind,
+            a_host_that_ignores_its_children_gets_the_verdict,
+            a_host_that_handles_its_children_hears_of_none,
+            a_host_that_reaps_whatever_ends_reaps_none,
+            a_host_with_eight_busy_threads_gets_the_verdict,
+            two_threads_get_each_their_own_verdict,
+            descriptors_0_to_2_closed_in_every_combination,
+            a_module_that_is_loaded_and_unloaded_stays_whole,
+            the_other_entry_points_say_nothing,
+            its_log_stays_the_hosts_and_ours_is_authpriv_with_its_pid,
+            a_host_that_is_not_root_is_told_so_and_never_succeeds,
+            conversations_of_every_kind,
+            an_answer_is_overwritten_before_it_is_freed,
+            a_small_stack_is_enough,
+            items_of_any_length_are_survived,
+            debug_into_a_full_pipe_does_not_hold_the_login,
+            a_host_killed_at_the_menu_ends_the_login,
+            a_host_killed_during_a_push_ends_the_login,
+            the_helper_has_descriptors_and_an_environment_of_its_own,
+            the_helper_hears_signals_that_the_host_has_blocked,
+            a_helper_or_child_that_is_killed_denies,
+            a_hundred_at_once_get_each_their_own_verdict,
+        }
+        (module::host): ["root", "PAM", "nm", "readelf"] {
+            the_module_exports_its_entry_points_alone,
+        }
+        (module::codes): ["root", "PAM"] {
+            each_outcome_has_its_code_and_its_line,
+            an_account_that_there_is_not_is_unknown_and_duo_is_not_asked,
+            whoever_groups_do_not_select_passes_and_it_is_logged,
+            failmode_decides_where_duo_could_not_be_asked,
+            failmode_decides_nothing_once_duo_has_answered,
+            a_rate_limit_followed_by_an_error_does_not_open,
+            a_service_that_says_nothing_does_not_hold_it_for_ever,
+            a_bad_argument_is_an_error_under_safe_too,
+            of_several_files_the_last_counts_and_without_one_it_is_the_default,
+            debug_writes_the_log_to_stderr_too,
+            a_broken_configuration_opens_only_by_its_own_plain_safe,
+            a_configuration_that_others_could_change_or_read_never_opens,
+            keys_of_the_login_program_do_nothing,
+            without_its_helper_it_never_opens,
+        }
+        (module::faults): ["root", "PAM"] {
+            an_answer_that_is_not_duos_is_decided_by_failmode,
+            the_same_later_is_an_error_and_rings_once,
+            a_4xx_of_any_shape_denies,
+            a_connection_that_breaks_is_decided_by_failmode_before_an_answer,
+            a_connection_that_stalls_ends_in_time,
+            what_is_not_due_may_be_wrong_or_there_twice,
+            an_endless_answer_does_not_grow_the_host,
+            a_hostile_server_is_not_duo,
+            a_clock_that_is_off_is_found_out,
+        }
+        (module::asked): ["root", "PAM"] {
+            another_service_to_root_asks_root,
+            the_client_is_an_address_or_what_sshd_knows,
+            no_client_forges_a_line_or_a_field,
+            the_gecos_field_names_whom_duo_is_asked_about,
+            after_a_key_only_whoever_came_with_one_is_looked_at,
+        }
+        (module::asked): ["root", "PAM", "sudo"] {
+            sudo_asks_the_invoking_user,
+            sudo_with_targetpw_asks_the_target,
+            sudos_command_is_in_the_push,
+        }
+        (module::asked): ["root", "PAM", "su"] {
+            su_to_root_asks_the_caller,
+            su_to_another_asks_the_other,
+            su_by_root_asks_whom_it_is_to_be,
+            the_variable_of_another_program_is_no_command,
+        }
+        (module::told): ["root", "PAM"] {
+            one_visible_prompt_has_the_menu,
+            an_empty_answer_takes_the_default,
+            a_slip_is_asked_again_and_is_no_attempt,
+            a_denial_is_an_error_and_says_why,
+            each_denied_attempt_says_so_and_shows_the_menu_again,
+            autopush_asks_nothing_first_and_shows_the_menu_after_a_denial,
+            without_a_conversation_autopush_sends_one_push,
+            without_a_conversation_and_without_autopush_nothing_is_sent,
+            the_code_of_a_verified_push_stands_in_a_prompt,
+            where_to_enrol_is_told_once,
+            silence_hides_progress_alone,
+            no_text_of_duos_reaches_the_person_raw,
+            a_rate_limit_is_told,
+        }
+        (module::programs): ["root", "PAM", "pamtester"] {
+            pamtester_asks_duo,
+        }
+        (module::programs): ["root", "PAM", "sudo", "su"] {
+            sudo_and_su_open_by_both_factors_alone,
+            sudo_ends_at_once_where_duo_denies,
+            sudo_starts_again_where_every_attempt_is_denied,
+            sudo_without_a_conversation_is_refused_at_the_menu,
+            sudo_with_its_input_gone_is_refused,
+            sudo_on_a_terminal_shows_the_menu_and_progress,
+            sudo_with_a_terminal_of_its_own_works,
+            a_command_of_100_kilobytes_is_asked_about,
+            ctrl_c_at_sudos_menu_and_during_its_push_ends_it,
+            ctrl_c_during_a_push_of_su_ends_it,
+            a_stack_with_success_and_die_in_brackets,
+        }
+        (module::programs): ["root", "PAM", "login"] {
+            login_on_a_terminal_asks_both_and_starts_the_shell,
+            login_on_a_terminal_that_duo_denies_starts_none,
+        }
+        (module::programs): ["root", "PAM", "sudo-rs"] {
+            sudo_rs_asks_the_password_and_duo,
+        }
+        (module::sshd): ["root", "PAM", "sshd", "ssh", "scp", "sftp", "setsid"] {
+            a_key_and_then_duo,
+            a_password_and_then_duo,
+            a_wrong_first_factor_asks_nobody,
+            password_authentication_alone_cannot_answer_the_menu,
+            the_clients_address_is_told_though_sshd_looks_up_its_name,
+            without_duos_yes_there_is_no_session,
+            in_batch_mode_nobody_is_asked_and_nobody_gets_in,
+            with_autopush_commands_and_copies_work_without_a_terminal,
+            a_denied_copy_copies_nothing,
+            a_copy_on_a_terminal_asks_there,
+            forwarding_waits_for_duos_yes,
+            one_connection_is_asked_once_for_all_its_sessions,
+            an_unknown_user_is_refused_and_duo_is_not_asked,
+            without_a_key_a_stack_of_duo_alone_opens_nothing,
+            a_client_that_goes_while_the_phone_rings_gets_no_session,
+            the_end_of_the_grace_time_ends_the_login,
+            a_verified_pushs_code_is_seen_in_time,
+            twenty_connections_at_once_are_each_asked,
+        }
+        (module::attacks): ["root", "PAM", "sudo", "su", "perl", "prlimit"] {
+            no_limit_at_start_lets_anyone_in_unasked,
+            a_low_limit_of_ones_own_does_not_lock_one_out,
+            signals_to_su_open_nothing_and_leave_a_line,
+            su_stopped_and_continued_gets_the_verdict_that_came,
+            a_caller_that_ignores_or_blocks_every_signal_gets_the_verdict,
+            no_variable_changes_the_outcome,
+            odd_descriptors_let_nobody_in,
+            the_helper_by_hand_does_nothing,
+            the_child_leaves_the_callers_session_for_the_scheduler,
+            personalities_and_timers_of_the_callers_let_nobody_in,
+            a_hundred_tries_let_nobody_in_and_leave_a_line_each,
+        }
+        (module::attacks): ["root", "PAM", "sudo", "su", "perl", "chrt", "taskset", "choom"] {
+            the_user_can_do_nothing_to_the_helper_and_its_child,
+            the_helper_takes_back_what_the_caller_made_slow,
+        }
+        (module::attacks): ["root", "PAM", "sudo", "su", "tracing"] {
+            the_user_traces_neither_the_helper_nor_its_host,
+        }
+        (module::attacks): ["root", "PAM", "sudo", "su", "user namespaces"] {
+            a_host_in_a_user_namespace_gets_nothing,
+        }
+        (module::cgroups): ["root", "PAM", "sudo", "su", "control groups"] {
+            the_helper_leaves_the_callers_control_groups,
+            a_frozen_host_does_not_hold_the_helper,
+            a_frozen_helper_does_not_take_its_own_silence_for_duos,
+            freezing_again_and_again_lets_nobody_in,
+            a_starved_host_gets_the_verdict_or_none,
+            where_the_group_cannot_be_left_safe_opens_only_for_roots_groups,
+            nor_where_only_a_part_of_the_hierarchy_is_mounted,
         }
         (cases): ["root", "prlimit"] {
             a_killed_leader_of_the_session_leaves_one_line_of_duos,

@@ -2,12 +2,12 @@
 //! machine, behind a real sshd, it is tested in tests/root.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Ended, install_sh, tree};
+use crate::support::{Ended, install_sh, release, tree};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
 
@@ -23,56 +23,208 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
+/// Where PAM's modules are in such a root.
+const PAM: &str = "/usr/lib/a/security";
+
+/// With PREFIX=/usr/local.
+const HELPER: &str = "/usr/local/libexec/login_duo/pam-duo-helper";
+
 fn in_root(root: &Path, arguments: &[&str]) -> Ended {
     Ended::of(
         install_sh(arguments)
             .env("DESTDIR", root)
-            .env("PREFIX", "/usr/local"),
+            .env("PREFIX", "/usr/local")
+            .env("PAMDIR", PAM),
     )
+}
+
+/// How many files are in it.
+fn files(root: &Path) -> usize {
+    let tree = tree(&[root]);
+    tree.iter().filter(|line| line.contains(" file ")).count()
+}
+
+/// A file of a root, with the folders above it.
+fn put(root: &Path, path: &str, text: &str) -> PathBuf {
+    let file = root.join(path.trim_start_matches('/'));
+    fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+    fs::write(&file, text).expect("written");
+    file
 }
 
 #[test]
 fn a_packagers_root_gets_files_and_modes_and_no_user() {
-    let root = folder();
+    let (root, built) = (folder(), folder());
+    let binary = release(built.path(), HELPER);
     let accounts = fs::read("/etc/passwd").expect("the accounts");
     for _ in 0..2 {
-        let said = in_root(root.path(), &["--binary", PROGRAM]).succeeds();
+        let said = in_root(root.path(), &["--binary", &binary]).succeeds();
         assert!(said.contains("must create the system user 'duo'"), "{said}");
         assert!(!said.contains("--enable"), "{said}");
+        assert!(said.contains("no stack of PAM was changed"), "{said}");
     }
-    assert_eq!(mode(&root.path().join("usr/local/sbin/login_duo")), 0o4755);
-    assert_eq!(mode(&root.path().join("usr/local/sbin/duoctl")), 0o755);
-    assert_eq!(mode(&root.path().join("etc/duo/login_duo.conf")), 0o600);
-    assert_eq!(
-        mode(&root.path().join("usr/local/share/man/man8/login_duo.8")),
-        0o644
-    );
-    assert_eq!(
-        mode(
-            &root
-                .path()
-                .join("usr/local/share/man/man5/login_duo.conf.5")
-        ),
-        0o644
-    );
-    assert_eq!(
-        tree(&[root.path()])
-            .iter()
-            .filter(|line| line.contains(" file "))
-            .count(),
-        6
-    );
+    for (path, expected) in [
+        ("usr/local/sbin/login_duo", 0o4755),
+        ("usr/local/sbin/duoctl", 0o755),
+        ("usr/local/libexec/login_duo/pam-duo-helper", 0o755),
+        ("usr/lib/a/security/pam_duo.so", 0o644),
+        ("etc/duo/login_duo.conf", 0o600),
+        ("etc/duo/pam_duo.conf", 0o600),
+        ("usr/local/share/man/man8/login_duo.8", 0o644),
+        ("usr/local/share/man/man8/pam_duo.8", 0o644),
+        ("usr/local/share/man/man5/login_duo.conf.5", 0o644),
+    ] {
+        assert_eq!(mode(&root.path().join(path)), expected, "{path}");
+    }
+    assert_eq!(files(root.path()), 10);
     assert_eq!(fs::read("/etc/passwd").expect("the accounts"), accounts);
 
     in_root(root.path(), &["--uninstall"]).succeeds();
-    let left = tree(&[root.path()]);
-    assert_eq!(
-        left.iter().filter(|line| line.contains(" file ")).count(),
-        1,
-        "{left:?}"
-    );
+    assert_eq!(files(root.path()), 2, "{:?}", tree(&[root.path()]));
+    assert!(!root.path().join("usr/local/libexec/login_duo").exists());
     in_root(root.path(), &["--uninstall", "--purge"]).succeeds();
     assert!(!root.path().join("etc/duo").exists());
+}
+
+/// A running sshd may load it in that moment, and has the old one mapped.
+#[test]
+fn the_module_is_replaced_by_a_new_file() {
+    let (root, built) = (folder(), folder());
+    let binary = release(built.path(), HELPER);
+    let inode = || {
+        let module = root.path().join("usr/lib/a/security/pam_duo.so");
+        fs::metadata(module).expect("the module").ino()
+    };
+    in_root(root.path(), &["--binary", &binary]).succeeds();
+    let before = inode();
+    in_root(root.path(), &["--binary", &binary]).succeeds();
+    assert_ne!(inode(), before);
+}
+
+#[test]
+fn another_module_of_that_name_is_never_overwritten() {
+    let (root, built) = (folder(), folder());
+    let binary = release(built.path(), HELPER);
+    let theirs = put(root.path(), &format!("{PAM}/pam_duo.so"), "Duo's C module");
+    let said = in_root(root.path(), &["--binary", &binary]).succeeds();
+    assert!(
+        said.contains("is another module and stays: ours is /usr/local/lib/login_duo/pam_duo.so"),
+        "{said}"
+    );
+    let ours = root.path().join("usr/local/lib/login_duo/pam_duo.so");
+    assert_eq!(mode(&ours), 0o644);
+
+    // A stack without a path means theirs.
+    let stack = put(root.path(), "etc/pam.d/sudo", "auth required pam_duo.so\n");
+    put(
+        root.path(),
+        "etc/pam.d/su",
+        "auth required /usr/local/lib/login_duo/pam_duo.so\n",
+    );
+    let refused = in_root(root.path(), &["--uninstall"]).fails();
+    assert!(refused.contains("etc/pam.d/su:"), "{refused}");
+    assert!(!refused.contains("etc/pam.d/sudo"), "{refused}");
+    fs::remove_file(root.path().join("etc/pam.d/su")).expect("removed");
+    let refused = in_root(root.path(), &["--uninstall", "--purge"]).fails();
+    assert!(refused.contains("etc/pam.d/sudo:"), "{refused}");
+    assert!(ours.exists());
+    fs::remove_file(stack).expect("removed");
+
+    // Without its configuration it would let everybody in.
+    let said = in_root(root.path(), &["--uninstall", "--purge"]).succeeds();
+    assert!(
+        said.contains("/etc/duo/pam_duo.conf stays too: remove it yourself"),
+        "{said}"
+    );
+    assert!(!ours.exists() && root.path().join("etc/duo/pam_duo.conf").exists());
+    assert_eq!(fs::read(theirs).expect("read"), b"Duo's C module");
+}
+
+/// Once the other module is gone, ours takes the usual place; a stack may still name the first.
+#[test]
+fn a_module_beside_another_is_kept_up_to_date() {
+    let (root, built) = (folder(), folder());
+    let binary = release(built.path(), HELPER);
+    let usual = put(root.path(), &format!("{PAM}/pam_duo.so"), "Duo's C module");
+    in_root(root.path(), &["--binary", &binary]).succeeds();
+    fs::remove_file(&usual).expect("removed");
+    let beside = root.path().join("usr/local/lib/login_duo/pam_duo.so");
+    fs::write(&beside, "an older pam-duo-helper").expect("written");
+    in_root(root.path(), &["--binary", &binary]).succeeds();
+    let read = |path: &Path| fs::read(path).expect("read");
+    assert_eq!(read(&usual), read(&beside));
+    in_root(root.path(), &["--uninstall"]).succeeds();
+    assert!(!usual.exists() && !beside.exists());
+}
+
+#[test]
+fn a_module_that_starts_another_helper_is_refused() {
+    let (root, built) = (folder(), folder());
+    let binary = release(built.path(), "/elsewhere/usr/local/pam-duo-helper");
+    let refused = in_root(root.path(), &["--binary", &binary]).fails();
+    assert!(
+        refused.contains(&format!("build it with LOGIN_DUO_HELPER={HELPER}")),
+        "{refused}"
+    );
+    assert_eq!(tree(&[root.path()]).len(), 1);
+}
+
+#[test]
+fn without_the_module_it_says_so_and_goes_on() {
+    for (left_out, says) in [
+        ("libpam_duo.so", Some("there is no libpam_duo.so with")),
+        ("pam-duo-helper", Some("there is no libpam_duo.so with")),
+        ("none", None),
+    ] {
+        let (root, built) = (folder(), folder());
+        let binary = release(built.path(), HELPER);
+        let _ = fs::remove_file(built.path().join(left_out));
+        let mut command = install_sh(&["--binary", &binary]);
+        command
+            .env("DESTDIR", root.path())
+            .env("PREFIX", "/usr/local");
+        command.env("PAMDIR", if says.is_none() { left_out } else { PAM });
+        let said = Ended::of(&mut command).succeeds();
+        assert_eq!(said.contains("no PAM module"), says.is_some(), "{said}");
+        assert!(said.contains(says.unwrap_or_default()), "{said}");
+        assert_eq!(files(root.path()), 6, "{left_out}");
+    }
+}
+
+#[test]
+fn uninstall_refuses_while_a_stack_names_the_module() {
+    let (root, built) = (folder(), folder());
+    let binary = release(built.path(), HELPER);
+    in_root(root.path(), &["--binary", &binary]).succeeds();
+    for (stack, line) in [
+        (
+            "etc/pam.d/sshd",
+            "auth required pam_duo.so after=publickey\n",
+        ),
+        (
+            "usr/lib/pam.d/sudo",
+            "auth [success=1 default=die] pam_duo.so",
+        ),
+        (
+            "etc/pam.d/su",
+            "-auth required \\\n /usr/lib/a/security/pam_duo.so\n",
+        ),
+        ("etc/pam.conf", "login auth required pam_duo.so\n"),
+    ] {
+        let file = put(root.path(), stack, line);
+        let before = tree(&[root.path()]);
+        for arguments in [&["--uninstall"][..], &["--uninstall", "--purge"]] {
+            let refused = in_root(root.path(), arguments).fails();
+            assert!(
+                refused.contains("would be locked out") && refused.contains(&format!("{stack}:")),
+                "{refused}"
+            );
+            assert_eq!(tree(&[root.path()]), before);
+        }
+        fs::remove_file(file).expect("removed");
+    }
+    put(root.path(), "etc/pam.d/sshd", "#auth required pam_duo.so\n");
+    in_root(root.path(), &["--uninstall"]).succeeds();
 }
 
 #[test]
@@ -101,7 +253,12 @@ fn a_users_own_install_logs_in_and_leaves_again() {
         Ended::of(install_sh(arguments).env("HOME", home.path()).arg("--user"))
     };
     let before = tree(&[home.path()]);
-    let said = own(&["--binary", PROGRAM]).succeeds();
+    let built = folder();
+    let binary = release(built.path(), HELPER);
+    let said = own(&["--binary", &binary]).succeeds();
+    assert!(!said.contains("pam_duo"), "{said}");
+    assert!(!home.path().join(".local/libexec").exists());
+    assert!(!home.path().join(".config/duo/pam_duo.conf").exists());
     let program = home.path().join(".local/sbin/login_duo");
     let config = home.path().join(".config/duo/login_duo.conf");
     let line = format!(
@@ -199,7 +356,7 @@ fn what_is_duoctls_now_names_the_command_and_does_nothing() {
         assert!(ran.text().contains(command), "{}", ran.text());
     }
     let script = fs::read_to_string(install_sh(&[]).get_program()).expect("install.sh");
-    assert!(script.lines().count() <= 300);
+    assert!(script.lines().count() <= 480);
     assert!(!script.contains("sshd_config"), "it is duoctl that edits");
 }
 
@@ -207,7 +364,7 @@ fn what_is_duoctls_now_names_the_command_and_does_nothing() {
 #[test]
 fn a_place_that_a_shell_would_not_find_is_refused() {
     let root = folder();
-    for name in ["PREFIX", "CONFDIR"] {
+    for name in ["PREFIX", "CONFDIR", "PAMDIR"] {
         for place in ["usr/local", "/opt/two words", "/opt/$(id)", "/opt/a;b"] {
             let mut command = install_sh(&["--binary", PROGRAM]);
             command

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,10 +11,36 @@ use std::process::{Command, Stdio};
 pub fn install_sh(arguments: &[&str]) -> Command {
     let mut command = Command::new(format!("{}/install.sh", env!("CARGO_MANIFEST_DIR")));
     command.args(arguments).stdin(Stdio::null());
-    for name in ["PREFIX", "DESTDIR", "CONFDIR", "SSHD", "SUDO_USER"] {
+    for name in [
+        "PREFIX",
+        "DESTDIR",
+        "CONFDIR",
+        "PAMDIR",
+        "SSHD",
+        "SUDO_USER",
+    ] {
         command.env_remove(name);
     }
     command
+}
+
+/// Puts into this folder what `cargo build --release` makes, for `--binary`: the
+/// programs, and of the module what install.sh looks at. The login_duo among them.
+#[allow(dead_code)]
+pub fn release(folder: &Path, helper: &str) -> String {
+    let programs = [
+        ("login_duo", env!("CARGO_BIN_EXE_login_duo")),
+        ("duoctl", env!("CARGO_BIN_EXE_duoctl")),
+        ("pam-duo-helper", env!("CARGO_BIN_EXE_pam-duo-helper")),
+    ];
+    for (name, program) in programs {
+        symlink(program, folder.join(name)).expect("a link");
+    }
+    let header = fs::read(programs[0].1).expect("a program")[..64].to_vec();
+    let text = format!("Error in Duo login: couldn't run '{helper}'");
+    let module = [header, text.into_bytes()].concat();
+    fs::write(folder.join("libpam_duo.so"), module).expect("a module");
+    folder.join("login_duo").display().to_string()
 }
 
 /// Bytes of a file that no test here writes: its content is not looked at.

@@ -4,6 +4,7 @@
 //! Tests wait for events (a text on the screen, a request at the service, the
 //! end of a process), at most [`PATIENCE`], and never for a number of seconds.
 
+mod answers;
 mod findings;
 mod install_sh;
 mod pam;
@@ -19,9 +20,10 @@ use std::time::{Duration, Instant};
 use fake_duo::{Builder, FakeDuo};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 
+pub use answers::{not_duos, refusals_of_any_shape};
 pub use findings::Found;
-pub use install_sh::{install_sh, tree};
-pub use pam::{build_pam_module, pam_module};
+pub use install_sh::{install_sh, release, tree};
+pub use pam::{PREBUILT, pam_module};
 pub use run::{Ended, ended, run, run_with, start};
 pub use terminal::{Terminal, TerminalSize};
 

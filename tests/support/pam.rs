@@ -1,41 +1,53 @@
-//! The PAM module and its helper, as they are built.
+//! The PAM module and its helper program, as they were built.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-/// Where both are.
-#[derive(Debug, Clone)]
+/// Names a module that is built already, a release's for example.
+pub const PREBUILT: &str = "LOGIN_DUO_PAM_MODULE";
+
+/// The two files of the PAM style.
 pub struct PamModule {
-    /// `libpam_duo.so`.
+    /// `libpam_duo.so`, installed as `pam_duo.so`.
     pub module: PathBuf,
     /// `pam-duo-helper`.
     pub helper: PathBuf,
 }
 
-/// Both. See `build_pam_module`.
-pub fn pam_module() -> PamModule {
-    let helper = PathBuf::from(env!("CARGO_BIN_EXE_pam-duo-helper"));
-    PamModule {
-        module: helper.with_file_name("libpam_duo.so"),
-        helper,
-    }
+/// Both, built where they are not: cargo builds a test's own programs before it, but
+/// no library that the test is not linked to. What `LOGIN_DUO_SHIPPED` lies beside
+/// comes first.
+pub fn pam_module() -> &'static PamModule {
+    static BUILT: OnceLock<PamModule> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let named = |name| std::env::var_os(name).filter(|path| !path.is_empty());
+        let shipped = named("LOGIN_DUO_SHIPPED").map(PathBuf::from);
+        let beside = |file: &str| {
+            let path = shipped.as_ref()?.parent()?.join(file);
+            path.is_file().then_some(path)
+        };
+        let prebuilt = named(PREBUILT).map(PathBuf::from);
+        PamModule {
+            module: prebuilt
+                .or_else(|| beside("libpam_duo.so"))
+                .unwrap_or_else(build),
+            helper: beside("pam-duo-helper")
+                .unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pam-duo-helper"))),
+        }
+    })
 }
 
-/// Builds the module: cargo builds no cdylib of another package for a test, and one
-/// of yesterday does not fit today's helper.
-pub fn build_pam_module() {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "pam-duo"]);
-    let folder = pam_module().module;
-    if folder
-        .parent()
-        .is_some_and(|folder| folder.ends_with("release"))
-    {
-        cargo.arg("--release");
-    }
-    let built = cargo
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+fn build() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "-p", "pam-duo", "--manifest-path"])
+        .arg(manifest)
         .status()
         .expect("cargo starts");
-    assert!(built.success(), "pam-duo is not built");
+    assert!(built.success(), "the PAM module could not be built");
+    // Beside the programs, wherever the target folder is.
+    let folder = Path::new(env!("CARGO_BIN_EXE_login_duo")).parent();
+    folder.expect("a folder").join("libpam_duo.so")
 }

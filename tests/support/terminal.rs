@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pty_process::blocking as pty;
 
@@ -204,7 +204,17 @@ impl Terminal {
 
     /// Waits for the end; returns the exit status.
     pub fn wait(&mut self) -> ExitStatus {
-        let status = self.child.wait().expect("login_duo ends");
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("login_duo ends") {
+                break status;
+            }
+            if Instant::now() > end {
+                let _ = self.child.kill();
+                panic!("it does not end; the screen:\n{}", self.screen());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
         if self.keyboard.is_some()
             && let Err(screen) = self.wait_for_state(|state| state.closed)
         {

@@ -120,6 +120,10 @@ fn start_child<'a>(
         file,
         front,
         |confined, child_ends| {
+            // The scheduler weighs sessions against each other, and whoever runs sudo
+            // can make theirs light. A child of the parent's leads no group, so this
+            // does not fail.
+            let _ = nix::unistd::setsid();
             let packet = match confined {
                 Ok(_) => remote::receive(&ends.socket, &child_ends),
                 // Only `duo_ask::run` says what such a child still may do.

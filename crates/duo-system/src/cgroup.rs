@@ -25,8 +25,9 @@ struct Hierarchy {
     own: Option<PathBuf>,
 }
 
-/// Moves this process to the root of each hierarchy. Where the kernel refuses that (some
-/// containers), the control group that this process is in must be root's alone.
+/// Moves this process to the root of each hierarchy, as it is mounted, which must be
+/// root's alone. Where the kernel refuses that (some containers), the control group that
+/// this process is in must be root's alone.
 ///
 /// # Errors
 /// [`Error::Fault`] if someone else than root may still control this process.
@@ -37,14 +38,16 @@ pub fn leave() -> Result<(), Error> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(unread)?;
     let groups = fs::read_to_string("/proc/self/cgroup").map_err(unread)?;
     for hierarchy in hierarchies(&mounts, &groups) {
-        if hierarchy.own.as_deref() == Some(Path::new(""))
-            || fs::write(hierarchy.root.join("cgroup.procs"), "0").is_ok()
-        {
-            continue;
-        }
-        if let Some(path) = hierarchy.controlled_by_another() {
+        let is_out = hierarchy.own.as_deref() == Some(Path::new(""))
+            || fs::write(hierarchy.root.join("cgroup.procs"), "0").is_ok();
+        let another = match is_out {
+            // What a container has mounted as the root may be a user's own group.
+            true => anothers(hierarchy.root),
+            false => hierarchy.controlled_by_another(),
+        };
+        if let Some(path) = another {
             return Err(Error::Fault(format!(
-                "a control group could not be left, and '{}' is not root's alone",
+                "no control group that is root's alone: '{}' is not",
                 path.display()
             )));
         }
@@ -85,8 +88,11 @@ fn anothers(group: PathBuf) -> Option<PathBuf> {
         let Ok(entry) = entry else {
             return Some(group);
         };
-        // A folder in it is another control group.
-        if entry.file_type().is_ok_and(|kind| !kind.is_dir()) && !is_roots(entry.metadata()) {
+        // A folder in it is another control group, and everybody may ask older kernels to
+        // be told of events.
+        let controls = entry.file_type().is_ok_and(|kind| !kind.is_dir())
+            && entry.file_name() != "cgroup.event_control";
+        if controls && !is_roots(entry.metadata()) {
             return Some(entry.path());
         }
     }

@@ -23,6 +23,7 @@ pub struct Builder {
     tls: Tls,
     addresses: Vec<String>,
     port: u16,
+    listener: Option<TcpListener>,
     names: Vec<String>,
     users: HashMap<String, Script>,
     default_script: Script,
@@ -41,6 +42,7 @@ impl Default for Builder {
             tls: Tls::default(),
             addresses: vec!["127.0.0.1".to_owned()],
             port: 0,
+            listener: None,
             names: Vec::new(),
             users: USERS
                 .iter()
@@ -82,6 +84,12 @@ impl Builder {
     /// The port; 0, the default, takes a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Serves at this socket alone, whatever addresses and port were set: one that was opened in another network namespace.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
         self
     }
 
@@ -166,11 +174,21 @@ impl Builder {
     /// # Errors
     /// An address that is none, or is not of the loopback; a port that is taken; no descriptor, no thread.
     pub fn try_start(self) -> io::Result<FakeDuo> {
-        let addresses = loopback_addresses(&self.addresses)?;
+        let texts = match &self.listener {
+            Some(listener) => vec![listener.local_addr()?.ip().to_string()],
+            None => self.addresses,
+        };
+        let addresses = loopback_addresses(&texts)?;
         let first = *addresses
             .first()
             .ok_or_else(|| io::Error::other("no address to listen on"))?;
-        let listeners = background::listen(&addresses, self.port)?;
+        let listeners = match self.listener {
+            Some(listener) => {
+                listener.set_nonblocking(true)?;
+                vec![listener]
+            }
+            None => background::listen(&addresses, self.port)?,
+        };
         let bound = listeners
             .first()
             .ok_or_else(|| io::Error::other("no listener"))?;

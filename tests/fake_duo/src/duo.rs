@@ -171,16 +171,21 @@ impl FakeDuo {
         let ca_file = dir.join("ca.pem");
         write_file(&ca_file, 0o644, &self.ca_pem)?;
         let config = dir.join("login_duo.conf");
-        let text = format!(
+        write_file(&config, 0o600, &self.config(&ca_file, extra))?;
+        Ok(config)
+    }
+
+    /// The text of a configuration file for this service, with `ca.pem` at this path; `extra` stands at its end.
+    #[must_use]
+    pub fn config(&self, ca_file: &Path, extra: &str) -> String {
+        format!(
             "; Written by fake-duo, for tests only: these keys open nothing.\n\
              [duo]\nikey = {}\nskey = {}\nhost = {}\ncafile = {}\n{extra}\n",
             Self::IKEY,
             Self::SKEY,
             self.host(),
             ca_file.display()
-        );
-        write_file(&config, 0o600, &text)?;
-        Ok(config)
+        )
     }
 
     /// Stops; when this returns the port is free and every connection closed. The log can still be read.

@@ -176,6 +176,9 @@ fn wrong_uses_end_with_status_2() {
         &["phone", "http://127.0.0.1:1/no-such-phone/"],
         &["phone", "not-an-address"],
         &["demo", "--login-duo", "/no/such/file"],
+        &["demo", "--pam", "--", "login"],
+        &["demo", "--pam", "--", "sudo", "id"],
+        &["demo", "--pam", "--login-duo", "/bin/true"],
         &[],
     ] {
         let output = fake_duo(arguments).output().unwrap();

@@ -7,7 +7,7 @@ use duo_wire::Outcome;
 use fake_duo::{Endpoint, FakeDuo, Fault, Script, Shape, Times};
 
 use super::{STALL, Scenario, service_error, whatever_failmode};
-use crate::support::Sandbox;
+use crate::support::{Sandbox, not_duos, refusals_of_any_shape};
 
 fn answered(
     endpoint: Endpoint,
@@ -18,83 +18,6 @@ fn answered(
         let builder = FakeDuo::builder().fault(endpoint, fault.clone(), Times::Always);
         Scenario::new(builder, failmode)
     }
-}
-
-/// Faults that turn an answer into one that is not Duo's, and the error's text.
-fn not_duos() -> Vec<(Fault, &'static str)> {
-    let raw = |text: &str| Fault::Raw(text.as_bytes().to_vec());
-    vec![
-        (Fault::Garbage, "invalid response: not a JSON object"),
-        (Fault::NotJson, "invalid response: not a JSON object"),
-        (Fault::DeepBrackets, "invalid response: not a JSON object"),
-        (
-            Fault::Body(Vec::new()),
-            "invalid response: not a JSON object",
-        ),
-        (Fault::InvalidUtf8, "invalid response: not a JSON object"),
-        (Fault::HugeBody, "invalid response from localhost:"),
-        (Fault::EndlessBody, "invalid response from localhost:"),
-        (Fault::NoStat, "no 'stat'"),
-        (Fault::NoResponse, "no 'result'"),
-        (Fault::NoResult, "no 'result'"),
-        (Fault::WrongResult, "no 'result'"),
-        (Fault::Response("[]".into()), "no 'result'"),
-        (
-            Fault::Fail {
-                code: None,
-                message: "m".into(),
-            },
-            "FAIL without a code",
-        ),
-        (Fault::Redirect("https://localhost/".into()), "HTTP 302"),
-        (Fault::Bare { status: 502 }, "HTTP 502"),
-        (
-            Fault::Status {
-                status: 500,
-                code: 50_000,
-            },
-            "HTTP 500",
-        ),
-        (
-            Fault::Status {
-                status: 401,
-                code: 40_102,
-            },
-            "Duo does not know this ikey",
-        ),
-        (
-            Fault::Status {
-                status: 401,
-                code: 40_103,
-            },
-            "wrong skey",
-        ),
-        (
-            raw("HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n"),
-            "HTTP 999",
-        ),
-        (raw("HTTP/2.0 200 OK\r\n\r\n"), "invalid response from"),
-        (raw("SSH-2.0-x\r\n\r\n"), "invalid response from"),
-        (
-            raw(&format!(
-                "HTTP/1.1 200 OK\r\nX: {}\r\n\r\n",
-                "x".repeat(40_000)
-            )),
-            "invalid response from",
-        ),
-        (
-            raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
-            "invalid response from",
-        ),
-        (
-            raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"),
-            "invalid response from",
-        ),
-        (
-            raw("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),
-            "invalid response from",
-        ),
-    ]
 }
 
 #[test]
@@ -239,23 +162,7 @@ fn no_is_no_whatever_stands_beside_it() {
 /// A proxy's page, of any size and shape, must not pass for Duo being down.
 #[test]
 fn a_4xx_denies_whatever_its_body() {
-    let page = |head: &str, body: &[u8]| {
-        let head = format!("HTTP/1.1 403 Forbidden\r\n{head}\r\n");
-        Fault::Raw([head.as_bytes(), body].concat())
-    };
-    let huge = "x".repeat(2 * 1024 * 1024);
-    for fault in [
-        Fault::Bare { status: 403 },
-        Fault::Bare { status: 400 },
-        page("Content-Type: text/html\r\n", b"<html>no</html>"),
-        page("Content-Length: 90\r\n", b"cut off"),
-        page("Content-Length: 1\r\nContent-Length: 2\r\n", b"xy"),
-        page("Transfer-Encoding: chunked\r\n", b"not a length\r\n"),
-        page("Content-Encoding: gzip\r\n", b"\x1f\x8b\x08"),
-        page("", huge.as_bytes()),
-        page(&format!("X-Long: {}\r\n", &huge[..20_000]), b""),
-        page("no colon\r\n", b""),
-    ] {
+    for fault in refusals_of_any_shape() {
         let make = answered(Endpoint::Preauth, &fault);
         whatever_failmode("push", Outcome::Aborted, make, |report| {
             assert!(report.detail.starts_with("HTTP 40"), "{report:?}");

@@ -456,9 +456,11 @@ fn the_failmode_of_a_file_whose_cafile_is_broken() {
 
 const SAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../login_duo.conf"));
 
-/// The keys of the sample in order, each with whether it is commented out.
-fn sample_keys() -> Vec<(&'static str, bool)> {
-    let entries = SAMPLE
+const PAM_SAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../pam_duo.conf"));
+
+/// The keys of a sample in order, each with whether it is commented out.
+fn sample_keys(sample: &'static str) -> Vec<(&'static str, bool)> {
+    let entries = sample
         .lines()
         .filter(|line| !line.starts_with("; ") && line.contains('='));
     let keys = entries.map(|line| {
@@ -473,7 +475,7 @@ fn sample_keys() -> Vec<(&'static str, bool)> {
 
 #[test]
 fn the_sample_has_each_key_once_and_no_other() {
-    let mut keys = sample_keys();
+    let mut keys = sample_keys(SAMPLE);
     for key in KEYS {
         let at = keys.iter().position(|(name, _)| *name == key.name);
         let (_, is_comment) =
@@ -483,49 +485,78 @@ fn the_sample_has_each_key_once_and_no_other() {
     assert_eq!(keys, []);
 }
 
+/// The entries of both samples say the same, so that one file may serve both.
 #[test]
-fn the_sample_explains_each_key_in_two_lines_at_most() {
-    let mut explained = 0;
-    for line in SAMPLE.lines().skip_while(|line| *line != "[duo]").skip(1) {
-        match line {
-            "" => explained = 0,
-            _ if line.starts_with("; ") => explained += 1,
-            _ => assert!((1..=2).contains(&explained), "{line}"),
-        }
+fn the_sample_for_pam_has_keys_that_mean_something_there() {
+    let entry = |line: &&str| line.trim_start_matches(';').starts_with(char::is_lowercase);
+    let all: Vec<_> = SAMPLE.lines().filter(entry).collect();
+    for line in PAM_SAMPLE.lines().filter(entry) {
+        assert!(all.contains(&line), "{line}");
+    }
+    let names: Vec<_> = sample_keys(PAM_SAMPLE)
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
+    for name in ["motd", "prompt_for_commands", "accept_env_factor"] {
+        assert!(!names.contains(&name), "{name}");
+    }
+    for name in ["ikey", "skey", "host", "failmode", "groups"] {
+        assert!(names.contains(&name), "{name}");
     }
 }
 
 #[test]
-fn the_sample_is_read_as_it_is_meant() {
-    let filled = SAMPLE
-        .replace("ikey =", "ikey = I")
-        .replace("skey =", "skey = S")
-        .replace("host =", "host = h.example");
-    assert_eq!(told(filled.as_bytes()), [""; 0]);
-    assert_eq!(
-        told(SAMPLE.as_bytes()).len(),
-        3,
-        "the three required keys are empty"
-    );
-    let in_use: Vec<_> = filled
-        .lines()
-        .map(|line| match line.strip_prefix(';') {
-            Some(entry) if !entry.starts_with(' ') => entry,
-            _ => line,
-        })
-        .collect();
-    assert_eq!(
-        told(in_use.join("\n").as_bytes()),
-        [
-            "http_proxy proxy.example.com:3128",
-            "credentials user:password",
-            "cafile /etc/ssl/certs/ca-certificates.crt",
-            "gecos Part { delimiter: 44, position: 1 }",
-            "groups no-duo|admins|remote users",
-            "warning F:75: key 'gecos_parsed' is deprecated and does nothing",
-            "warning F:78: key 'dev_fips_mode' is deprecated and does nothing",
-        ]
-    );
+fn a_sample_explains_each_key_in_two_lines_at_most() {
+    for sample in [SAMPLE, PAM_SAMPLE] {
+        let mut explained = 0;
+        for line in sample.lines().skip_while(|line| *line != "[duo]").skip(1) {
+            match line {
+                "" => explained = 0,
+                _ if line.starts_with("; ") => explained += 1,
+                _ => assert!((1..=2).contains(&explained), "{line}"),
+            }
+        }
+    }
+}
+
+/// With the three keys.
+fn filled(sample: &str) -> String {
+    let with_ikey = sample.replace("ikey =", "ikey = I");
+    let with_skey = with_ikey.replace("skey =", "skey = S");
+    with_skey.replace("host =", "host = h.example")
+}
+
+/// With every key that it has in a comment.
+fn in_use(sample: &str) -> String {
+    let lines = sample.lines().map(|line| match line.strip_prefix(';') {
+        Some(entry) if !entry.starts_with(' ') => entry,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_sample_is_read_as_it_is_meant() {
+    for sample in [SAMPLE, PAM_SAMPLE] {
+        assert_eq!(told(filled(sample).as_bytes()), [""; 0]);
+        let required = told(sample.as_bytes()).len();
+        assert_eq!(required, 3, "the three required keys are empty");
+    }
+    let network = [
+        "http_proxy proxy.example.com:3128",
+        "credentials user:password",
+        "cafile /etc/ssl/certs/ca-certificates.crt",
+        "gecos Part { delimiter: 44, position: 1 }",
+    ];
+    let login_duo = [
+        "groups no-duo|admins|remote users",
+        "warning F:75: key 'gecos_parsed' is deprecated and does nothing",
+        "warning F:78: key 'dev_fips_mode' is deprecated and does nothing",
+    ];
+    let all = told(in_use(&filled(SAMPLE)).as_bytes());
+    assert_eq!(all, [network.as_slice(), &login_duo].concat());
+    let all = told(in_use(&filled(PAM_SAMPLE)).as_bytes());
+    assert_eq!(all, [network.as_slice(), &["groups no-duo"]].concat());
 }
 
 /// A spoilt value is noticed for every key but the deprecated ones: none is forgotten by the

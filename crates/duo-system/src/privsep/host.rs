@@ -12,6 +12,7 @@ use nix::unistd::chdir;
 
 use super::confine::{close_all_but, replace_callers_descriptors};
 use super::inherited::listen_to_signals;
+use super::priority::reset_priority;
 
 /// The helper's ends.
 pub struct HostEnds {
@@ -22,8 +23,9 @@ pub struct HostEnds {
 }
 
 /// Takes the ends from their numbers, and gives up whatever else the host left: other
-/// descriptors, the folder, the umask, ignored signals, a hostile standard error. Call
-/// it once, after [`take_over`](super::take_over).
+/// descriptors, the folder, the umask, ignored signals, a hostile standard error, and
+/// its scheduling: with a timer slack of a minute the parent would end a minute late.
+/// Call it once, after [`take_over`](super::take_over).
 ///
 /// # Errors
 /// [`Error::Fault`] if one of the ends is not what the module gives, or a step fails.
@@ -54,6 +56,7 @@ pub fn take_host_ends(socket: RawFd, pipe: RawFd) -> Result<HostEnds, Error> {
     replace_callers_descriptors()?;
     chdir("/").map_err(|errno| Error::fault("change to '/'", errno.desc()))?;
     umask(Mode::from_bits_truncate(0o077));
+    reset_priority()?;
     listen_to_signals()?;
     Ok(ends)
 }

@@ -6,6 +6,7 @@
 
 #[path = "../client/mod.rs"]
 mod client;
+#[path = "../terminal/mod.rs"]
 mod terminal;
 mod webdriver;
 
@@ -15,16 +16,16 @@ use libtest_mimic::{Arguments, Trial};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::time::Duration;
 use terminal::Demo;
 use webdriver::{Browser, ENTER, Scripts, TAB};
 
-/// No test waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// But for login_duo, which the demo builds first.
-const PATIENCE_WITH_CARGO: Duration = Duration::from_secs(900);
 /// Ends the menu.
 const MENU: &str = "Passcode or option (1-3): ";
+
+/// Starts it with these options besides `--phone`.
+fn demo(name: &str, options: &[&str]) -> Demo {
+    Demo::start(name, &[&["--phone"], options].concat())
+}
 
 fn main() {
     let is_wanted = std::env::var("LOGIN_DUO_BROWSER").is_ok_and(|value| value == "required");
@@ -64,7 +65,7 @@ fn main() {
 }
 
 fn approving() {
-    let mut login = Demo::start("approving", &[]);
+    let mut login = demo("approving", &[]);
     let browser = Browser::start(Scripts::On);
     browser.open(&login.phone());
     browser.wait_for_text("Nothing waits.");
@@ -88,7 +89,7 @@ fn approving() {
 }
 
 fn denying() {
-    let mut login = Demo::start("denying", &["--", "echo", "welcome"]);
+    let mut login = demo("denying", &["--", "echo", "welcome"]);
     let browser = Browser::start(Scripts::On);
     browser.open(&login.phone());
     for (times, answer, told) in [
@@ -150,7 +151,7 @@ fn verified() {
 }
 
 fn a_call() {
-    let mut login = Demo::start("call", &["--", "echo", "welcome"]);
+    let mut login = demo("call", &["--", "echo", "welcome"]);
     let browser = Browser::start(Scripts::On);
     browser.open(&login.phone());
     login.wait_for(MENU, 1);

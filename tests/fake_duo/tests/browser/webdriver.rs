@@ -1,6 +1,6 @@
 //! Just enough of a WebDriver client to sit before a headless Chromium.
 
-use crate::PATIENCE;
+use crate::terminal::PATIENCE;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, killpg};

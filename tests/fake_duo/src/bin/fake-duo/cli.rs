@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::machine::PASSWORD;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fake_duo::{FAULTS, PASSCODE, STAGES, Script, Setting, Shape, TLS_VARIANTS, Tls, USERS};
@@ -34,19 +35,43 @@ pub struct Serve {
 
 /// The options of `demo`.
 pub struct Demo {
-    pub login_duo: Option<PathBuf>,
+    pub what: What,
+    pub how: How,
+}
+
+/// What `demo` shows.
+#[derive(Debug, PartialEq)]
+pub enum What {
+    /// login_duo, this one if it is given, with its command.
+    LoginDuo {
+        program: Option<PathBuf>,
+        command: Vec<OsString>,
+    },
+    /// pam_duo.so, in the stack of this service.
+    Pam(Service),
+}
+
+/// A program that asks PAM.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Service {
+    Su,
+    Sudo,
+    Sshd,
+}
+
+/// How the service of `demo` behaves.
+pub struct How {
     pub shape: Shape,
     pub push_delay: Duration,
     pub default_script: Script,
     pub phone: Option<SocketAddr>,
-    pub command: Vec<OsString>,
 }
 
 /// Reads the command line; ends the program where it asks for help or is wrong.
 pub fn parse() -> Action {
     let matches = command().get_matches();
     match matches.subcommand() {
-        Some(("demo", matches)) => Action::Demo(demo(matches)),
+        Some(("demo", matches)) => Action::Demo(demo(matches).unwrap_or_else(|error| error.exit())),
         Some(("phone", matches)) => Action::Phone(one(matches, "address")),
         Some((_, matches)) => Action::Serve(serve(matches)),
         // clap has seen to it already.
@@ -124,22 +149,29 @@ fn serve_command() -> Command {
 
 fn demo_command() -> Command {
     Command::new("demo")
-        .about("Runs the real login_duo on this terminal against the service, as a login would. FOR TESTS ONLY.")
+        .about("Runs the real login_duo, or pam_duo.so in su, sudo or sshd, on this terminal against the service. FOR TESTS ONLY.")
         .after_help(format!(
             "The push approves itself after the push delay, or waits for you with --phone; the passcode {PASSCODE} is right; \
              anything else is refused.\n\
-             Ends with login_duo's own exit status; 2 where it could not be run."
+             With --pam, the password is {PASSWORD}, and all happens in a throw-away machine: namespaces, which need root, end \
+             with the demo. Nothing of yours is changed.\n\
+             Ends with the exit status of login_duo, su, sudo or ssh; 2 where it could not be run."
         ))
         .args([
             option("login-duo", "PATH", "The login_duo to run [default: built by cargo, or the one beside this program]")
                 .value_parser(value_parser!(PathBuf)),
+            Arg::new("pam")
+                .long("pam")
+                .help("Shows pam_duo.so instead: a password, then Duo, in su, or in what stands after --: su, sudo or sshd")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("login-duo"),
             shape(),
             push_delay(),
             default_script("What the login is like, by the name of a user that serve --help lists [default: push]"),
             phone(),
             Arg::new("command")
                 .value_name("COMMAND")
-                .help("Command and arguments for login_duo, after --  [default: a login shell]")
+                .help("Command and arguments for login_duo, after --  [default: a login shell]; with --pam: su, sudo or sshd  [default: su]")
                 .num_args(0..)
                 .last(true)
                 .value_parser(value_parser!(OsString)),
@@ -272,14 +304,35 @@ fn serve(matches: &ArgMatches) -> Serve {
     }
 }
 
-fn demo(matches: &ArgMatches) -> Demo {
-    Demo {
-        login_duo: one(matches, "login-duo"),
+fn demo(matches: &ArgMatches) -> Result<Demo, clap::Error> {
+    let words: Vec<OsString> = all(matches, "command");
+    let what = match matches.get_flag("pam") {
+        true => What::Pam(service(&words)?),
+        false => What::LoginDuo {
+            program: one(matches, "login-duo"),
+            command: words,
+        },
+    };
+    let how = How {
         shape: one(matches, "shape").unwrap_or_default(),
         push_delay: delay(matches),
         default_script: one(matches, "default-script").unwrap_or(Script::Push),
         phone: one(matches, "phone"),
-        command: all(matches, "command"),
+    };
+    Ok(Demo { what, how })
+}
+
+/// What stands after `--pam --`.
+fn service(words: &[OsString]) -> Result<Service, clap::Error> {
+    let words: Vec<_> = words.iter().map(|word| word.to_str()).collect();
+    match words.as_slice() {
+        [] | [Some("su")] => Ok(Service::Su),
+        [Some("sudo")] => Ok(Service::Sudo),
+        [Some("sshd")] => Ok(Service::Sshd),
+        _ => Err(command().error(
+            ErrorKind::InvalidValue,
+            "after --pam -- stands su, sudo or sshd",
+        )),
     }
 }
 
@@ -337,10 +390,34 @@ mod tests {
         let words = ["fake-duo", "demo", "--push-delay", "0.5", "--", "ls", "-l"];
         let matches = command().try_get_matches_from(words).unwrap();
         let (_, matches) = matches.subcommand().unwrap();
-        let options = demo(matches);
-        assert_eq!(options.push_delay, Duration::from_millis(500));
-        assert_eq!(options.command, ["ls", "-l"]);
-        assert_eq!(options.phone, None);
+        let options = demo(matches).unwrap();
+        assert_eq!(options.how.push_delay, Duration::from_millis(500));
+        let what = What::LoginDuo {
+            program: None,
+            command: vec!["ls".into(), "-l".into()],
+        };
+        assert_eq!(options.what, what);
+        assert_eq!(options.how.phone, None);
+    }
+
+    #[test]
+    fn pam_is_shown_in_one_of_three_programs() {
+        let read = |words: &str| {
+            let words = format!("fake-duo demo --pam {words}");
+            let matches = command().try_get_matches_from(words.split_whitespace());
+            Some(demo(matches.ok()?.subcommand()?.1).ok()?.what)
+        };
+        for (words, service) in [
+            ("", Some(Service::Su)),
+            ("-- su", Some(Service::Su)),
+            ("-- sudo", Some(Service::Sudo)),
+            ("-- sshd", Some(Service::Sshd)),
+            ("-- login", None),
+            ("-- sudo id", None),
+            ("--login-duo x", None),
+        ] {
+            assert_eq!(read(words), service.map(What::Pam), "{words}");
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `demo`: one login through the real login_duo, on this terminal or without one.
 
-use crate::cli::Demo;
+use crate::cli::How;
 use crate::folder::Folder;
 use crate::rendezvous::Rendezvous;
-use crate::{browser, login_duo, say};
-use fake_duo::{FakeDuo, PASSCODE};
+use crate::{browser, programs, say};
+use fake_duo::{Builder, FakeDuo, PASSCODE};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
@@ -17,22 +19,22 @@ use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
 const SSH_CONNECTION: &str = "127.0.0.1 50022 127.0.0.1 22";
 
 /// Runs login_duo; its exit status is ours.
-pub fn run(options: Demo) -> io::Result<ExitCode> {
-    let program = login_duo::find(options.login_duo.clone())?;
+pub fn run(how: &How, asked_for: Option<PathBuf>, command: &[OsString]) -> io::Result<ExitCode> {
+    let program = programs::login_duo(asked_for)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(async {
             let mut signals = Signals::catch()?;
-            let duo = start(&options)?;
+            let duo = builder(how).try_start()?;
             let mut folder = Folder::fresh()?;
             let config = folder.fill(&duo)?;
-            introduce(&options);
+            introduce(how, command);
             let _rendezvous = duo.phone().and_then(|address| introduce_phone(&address));
             let child = Command::new(&program)
                 .arg("-c")
                 .arg(&config)
-                .args(&options.command)
+                .args(command)
                 .env("SSH_CONNECTION", SSH_CONNECTION)
                 .spawn()
                 .map_err(|error| {
@@ -41,27 +43,30 @@ pub fn run(options: Demo) -> io::Result<ExitCode> {
                         format!("cannot run {}: {error}", program.display()),
                     )
                 })?;
-            let status = signals.wait(child).await?;
-            conclude(status, &duo);
+            let status = signals.wait(child, Arrived::IsHandedOn).await?;
+            conclude("login_duo", status, &duo);
             Ok(exit_code(status))
         })
 }
 
-fn start(options: &Demo) -> io::Result<FakeDuo> {
-    let mut builder = FakeDuo::builder()
+/// The service that was asked for.
+pub fn builder(how: &How) -> Builder {
+    let builder = FakeDuo::builder()
         .without_users()
-        .default_script(options.default_script)
-        .shape(options.shape)
-        .push_delay(options.push_delay);
-    if let Some(address) = options.phone {
-        browser::warn_off_the_loopback(address);
-        builder = builder.phone(address);
+        .default_script(how.default_script)
+        .shape(how.shape)
+        .push_delay(how.push_delay);
+    match how.phone {
+        Some(address) => {
+            browser::warn_off_the_loopback(address);
+            builder.phone(address)
+        }
+        None => builder,
     }
-    builder.try_start()
 }
 
 /// Says where the phone is; the file by which `fake-duo phone` finds it, for as long as that is held.
-fn introduce_phone(address: &str) -> Option<Rendezvous> {
+pub fn introduce_phone(address: &str) -> Option<Rendezvous> {
     say(&format!("the phone: {address}"));
     let program = match std::env::var_os("CARGO") {
         Some(_) => "cargo run -q -p fake-duo --",
@@ -72,11 +77,11 @@ fn introduce_phone(address: &str) -> Option<Rendezvous> {
     Rendezvous::keep(address)
 }
 
-fn introduce(options: &Demo) {
-    let delay = options.push_delay.as_secs_f64();
+fn introduce(how: &How, command: &[OsString]) {
+    let delay = how.push_delay.as_secs_f64();
     say("a fake Duo service, for tests only, and the real login_duo before it.");
     let is_on_terminal = io::stdin().is_terminal();
-    if options.phone.is_some() {
+    if how.phone.is_some() {
         say(match is_on_terminal {
             true => "Choose from the menu, and play the phone yourself.",
             false => "No terminal: a headless login. Play its phone yourself.",
@@ -88,7 +93,7 @@ fn introduce(options: &Demo) {
             "Press Enter for a push that approves itself after {delay} s, or type the passcode {PASSCODE}; \
              anything else is refused."
         ));
-        if options.command.is_empty() {
+        if command.is_empty() {
             say("Behind it is your login shell; leave it with exit.");
         }
     } else {
@@ -98,7 +103,8 @@ fn introduce(options: &Demo) {
     }
 }
 
-fn conclude(status: ExitStatus, duo: &FakeDuo) {
+/// Says how this program ended, and what the service saw.
+pub fn conclude(name: &str, status: ExitStatus, duo: &FakeDuo) {
     let paths = duo.paths();
     let seen = if paths.is_empty() {
         "no request".to_owned()
@@ -110,28 +116,38 @@ fn conclude(status: ExitStatus, duo: &FakeDuo) {
         (None, Some(number)) => format!("was killed by signal {number}"),
         (None, None) => "ended".to_owned(),
     };
-    say(&format!("login_duo {ended}; the service saw {seen}."));
+    say(&format!("{name} {ended}; the service saw {seen}."));
 }
 
 /// As a shell has it: the status, or 128 and the signal's number.
-fn exit_code(status: ExitStatus) -> ExitCode {
+pub fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
         .code()
         .or_else(|| status.signal().map(|number| 128 + number));
     ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-/// The signals that must not end us before login_duo has ended and our files are gone. They are caught, not ignored: an
+/// What becomes of a signal that is meant for us alone.
+#[derive(Clone, Copy)]
+pub enum Arrived {
+    /// The program gets it too.
+    IsHandedOn,
+    /// The program is killed.
+    Kills,
+}
+
+/// The signals that must not end us before the program has ended and our files are gone. They are caught, not ignored: an
 /// ignored signal would stay ignored in login_duo.
-struct Signals {
+pub struct Signals {
     hangup: Arrivals,
     terminate: Arrivals,
-    /// The terminal sends these to login_duo as well; they are its business.
+    /// The terminal sends these to the program as well; they are its business.
     _from_terminal: [Arrivals; 3],
 }
 
 impl Signals {
-    fn catch() -> io::Result<Self> {
+    /// Catches them from now on.
+    pub fn catch() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
@@ -143,21 +159,25 @@ impl Signals {
         })
     }
 
-    /// Waits for the child, handing on what is meant for us alone.
-    async fn wait(&mut self, mut child: Child) -> io::Result<ExitStatus> {
+    /// Waits for the child, and does to it what is said of a signal for us alone.
+    pub async fn wait(&mut self, mut child: Child, arrived: Arrived) -> io::Result<ExitStatus> {
         let pid = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
         loop {
-            let arrived = tokio::select! {
+            let signal = tokio::select! {
                 status = child.wait() => return status,
                 _ = self.hangup.recv() => Signal::SIGHUP,
                 _ = self.terminate.recv() => Signal::SIGTERM,
             };
             if let Some(pid) = pid {
+                let signal = match arrived {
+                    Arrived::IsHandedOn => signal,
+                    Arrived::Kills => Signal::SIGKILL,
+                };
                 // It may have ended this moment.
-                let _ = kill(pid, arrived);
+                let _ = kill(pid, signal);
             }
         }
     }

@@ -69,11 +69,7 @@ impl Folder {
     /// Writes the configuration for `duo`; its path.
     pub fn fill(&mut self, duo: &FakeDuo) -> io::Result<PathBuf> {
         self.is_filled = true;
-        // All that a phone can show.
-        let extra = duo
-            .phone()
-            .map_or("", |_| "pushinfo = yes\nverified_push = yes");
-        duo.write_config(&self.path, extra)
+        duo.write_config(&self.path, extra_lines(duo))
     }
 }
 
@@ -88,6 +84,14 @@ impl Drop for Folder {
         if self.is_ours {
             let _ = fs::remove_dir(&self.path);
         }
+    }
+}
+
+/// What the configuration has besides the keys: with a phone, all that a phone can show.
+pub fn extra_lines(duo: &FakeDuo) -> &'static str {
+    match duo.phone() {
+        Some(_) => "pushinfo = yes\nverified_push = yes",
+        None => "",
     }
 }
 

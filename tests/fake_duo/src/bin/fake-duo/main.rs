@@ -5,10 +5,13 @@ mod browser;
 mod cli;
 mod demo;
 mod folder;
-mod login_duo;
+mod machine;
+mod pam;
 mod phone;
+mod programs;
 mod rendezvous;
 mod serve;
+mod terminal;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,7 +19,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let result = match cli::parse() {
         cli::Action::Serve(options) => serve::run(options),
-        cli::Action::Demo(options) => demo::run(options),
+        cli::Action::Demo(options) => match options.what {
+            cli::What::LoginDuo { program, command } => demo::run(&options.how, program, &command),
+            cli::What::Pam(service) => pam::run(&options.how, service),
+        },
         cli::Action::Phone(address) => phone::run(address),
     };
     result.unwrap_or_else(|error| {

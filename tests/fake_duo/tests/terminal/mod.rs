@@ -1,6 +1,6 @@
-//! `fake-duo demo --phone` on a terminal, as a newcomer runs it.
+//! `fake-duo demo` on a terminal, as a newcomer runs it.
+#![allow(dead_code)]
 
-use crate::{PATIENCE, PATIENCE_WITH_CARGO};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pty_process::blocking as pty;
@@ -12,26 +12,41 @@ use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+/// No test waits longer than this for anything.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// But for what the demo builds first.
+pub const PATIENCE_WITH_CARGO: Duration = Duration::from_secs(900);
+
 /// What was shown so far, and a bell for whoever waits for it.
 type Shown = Arc<(Mutex<String>, Condvar)>;
 
-/// A login through the real login_duo.
+/// One login.
 pub struct Demo {
-    child: Child,
+    pub child: Child,
     keyboard: pty::Pty,
     shown: Shown,
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Demo {
-    /// Starts it with these options besides `--phone`.
-    pub fn start(name: &str, options: &[&str]) -> Self {
+    /// Starts it with these arguments.
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
+        Self::start_through(name, &[], arguments)
+    }
+
+    /// The same, through a program that sets something and executes its arguments.
+    pub fn start_through(name: &str, through: &[&str], arguments: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("fake-duo-{name}-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let (keyboard, line) = pty::open().unwrap();
-        let child = pty::Command::new(env!("CARGO_BIN_EXE_fake-duo"))
-            .args(["demo", "--phone"])
-            .args(options)
+        let words = [
+            through,
+            &[env!("CARGO_BIN_EXE_fake-duo"), "demo"],
+            arguments,
+        ]
+        .concat();
+        let child = pty::Command::new(words[0])
+            .args(&words[1..])
             .env("XDG_RUNTIME_DIR", &folder)
             .env("BROWSER", "")
             .env("PS1", "$ ")
@@ -57,6 +72,7 @@ impl Demo {
         }
     }
 
+    /// Types these keys.
     pub fn type_in(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
@@ -66,7 +82,8 @@ impl Demo {
         self.wait_so_long_for(PATIENCE, text, times)
     }
 
-    fn wait_so_long_for(&self, patience: Duration, text: &str, times: usize) -> String {
+    /// The same with another patience.
+    pub fn wait_so_long_for(&self, patience: Duration, text: &str, times: usize) -> String {
         let shown = self.shown.0.lock().unwrap();
         let (shown, result) = self
             .shown
