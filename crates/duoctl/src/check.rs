@@ -93,6 +93,8 @@ pub struct Known {
     pub program: PathBuf,
     /// The failmode, and whether a passcode is taken from the environment.
     options: Option<(Failmode, bool)>,
+    /// The failmode of each configuration that PAM's module reads.
+    pub pam_failmodes: BTreeMap<PathBuf, Failmode>,
 }
 
 impl Known {
@@ -147,6 +149,10 @@ pub fn run(wanted: &Check, started: &Start) -> ExitCode {
         client: wanted.client.as_deref(),
     };
     let facts = known.facts_with(pam::with(&asking));
+    if leaves_sshd_out(wanted, &asking) {
+        findings.push(pam::sshd_asks_nobody());
+        return print(&Findings(findings), wanted);
+    }
     let looked = sshd::look(&scope, &facts, started.standing, start + CHECK_TIME);
     findings.extend(looked.findings);
     findings.extend(pam::sshd_findings(&looked.cases, &asking, facts.program));
@@ -161,18 +167,15 @@ pub fn front_ends(
     standing: Standing,
     start: Instant,
 ) -> (Vec<Finding>, Known) {
-    let is_usual = wanted.config == duo_system::configuration::default_path();
-    let (mut findings, known) = match !asking.is_empty() && is_usual && !is_forced(wanted) {
+    let (mut findings, mut known) = match is_pam_alone(wanted, asking) {
         false => login_duo(wanted, standing, start),
         true => {
-            let program = program();
-            (
-                Vec::new(),
-                Known {
-                    program,
-                    options: None,
-                },
-            )
+            let known = Known {
+                program: program(),
+                options: None,
+                pam_failmodes: BTreeMap::new(),
+            };
+            (Vec::new(), known)
         }
     };
     let mut failmodes = BTreeMap::new();
@@ -197,7 +200,19 @@ pub fn front_ends(
         );
     }
     findings.extend(pam::findings(asking, &failmodes));
+    known.pam_failmodes = failmodes;
     (findings, known)
+}
+
+/// Whether the module is in use, and login_duo is not.
+pub fn is_pam_alone(wanted: &Check, asking: &[pam::Asking]) -> bool {
+    let is_usual = wanted.config == duo_system::configuration::default_path();
+    !asking.is_empty() && is_usual && !is_forced(wanted)
+}
+
+/// Whether other services ask Duo, and sshd by neither style.
+pub fn leaves_sshd_out(wanted: &Check, asking: &[pam::Asking]) -> bool {
+    !asking.is_empty() && pam::with(asking).is_none() && !is_forced(wanted)
 }
 
 /// Whether a line of sshd's configuration names login_duo.
@@ -212,7 +227,13 @@ fn is_forced(wanted: &Check) -> bool {
 pub fn login_duo(wanted: &Check, standing: Standing, start: Instant) -> (Vec<Finding>, Known) {
     let (findings, options) = front_end(FrontEnd::LoginDuo, wanted, standing, start);
     let program = program();
-    (findings, Known { program, options })
+    let pam_failmodes = BTreeMap::new();
+    let known = Known {
+        program,
+        options,
+        pam_failmodes,
+    };
+    (findings, known)
 }
 
 /// Checks what pam_duo.so reads and needs, but for the module itself. Returns the

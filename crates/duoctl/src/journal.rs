@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::sshd::run;
+use crate::pam::module::HELPER;
 
 /// Where journalctl is; never the caller's PATH.
 const JOURNALCTL: [&str; 2] = ["/usr/bin/journalctl", "/bin/journalctl"];
@@ -32,8 +33,8 @@ const MOST_LINES: &str = "200";
 /// For journalctl, which may have gigabytes to go through.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The syslog tag of a login's lines.
-const TAG: &str = "login_duo";
+/// The syslog tags of a login's lines: of the program, and of the PAM module.
+const TAGS: [&str; 2] = ["login_duo", "pam_duo"];
 
 /// What was found, the newest line last.
 pub struct Journal {
@@ -147,7 +148,7 @@ fn from_journal(program: &Path, child: Option<u32>) -> Option<Vec<Logged>> {
     let journalctl = JOURNALCTL
         .into_iter()
         .find(|path| Path::new(path).is_file())?;
-    let tag = format!("SYSLOG_IDENTIFIER={TAG}");
+    let tags = TAGS.map(|tag| format!("SYSLOG_IDENTIFIER={tag}"));
     let mut command = Command::new(journalctl);
     command.args([
         "--no-pager",
@@ -156,9 +157,12 @@ fn from_journal(program: &Path, child: Option<u32>) -> Option<Vec<Logged>> {
         "--lines",
         MOST_LINES,
     ]);
-    command.arg(&tag).arg(format!("_EXE={}", program.display()));
+    // Several values of one field mean any of them.
+    command.args(&tags);
+    command.arg(format!("_EXE={}", program.display()));
+    command.arg(format!("_EXE={HELPER}"));
     if let Some(uid) = child {
-        command.arg("+").arg(&tag).arg(format!("_UID={uid}"));
+        command.arg("+").args(&tags).arg(format!("_UID={uid}"));
     }
     let (_, text, _) = run::run(&mut command, Instant::now() + PATIENCE)
         .ok()
@@ -174,10 +178,15 @@ fn from_journal(program: &Path, child: Option<u32>) -> Option<Vec<Logged>> {
 
 /// An entry that journald attributes to login_duo: its file, or the user of its child.
 fn attributed(entry: Entry, program: &Path, child: Option<u32>) -> Option<Logged> {
-    let by_program = entry.program.as_deref().map(Path::new) == Some(program);
+    let own = [program, Path::new(HELPER)];
+    let by_program = entry
+        .program
+        .as_deref()
+        .is_some_and(|it| own.contains(&Path::new(it)));
     let uid = entry.uid.and_then(|uid| uid.parse().ok());
     let by_child = child.is_some() && uid == child;
-    if entry.tag.as_deref() != Some(TAG) || !(by_program || by_child) {
+    let has_tag = entry.tag.as_deref().is_some_and(|tag| TAGS.contains(&tag));
+    if !has_tag || !(by_program || by_child) {
         return None;
     }
     let text = entry.message.as_str()?.to_owned();
@@ -226,8 +235,9 @@ fn tagged(line: &str) -> Option<Logged> {
         rest = after.trim_start();
     }
     let (_host, rest) = rest.split_once(' ')?;
-    let (pid, text) = rest
-        .strip_prefix(TAG)?
+    let (pid, text) = TAGS
+        .iter()
+        .find_map(|tag| rest.strip_prefix(tag))?
         .strip_prefix('[')?
         .split_once("]: ")?;
     let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
@@ -249,6 +259,8 @@ mod tests {
         );
         let time = "2026-11-26T13:45:20.123456+00:00";
         let line = format!("{time} host login_duo[12]: {YES}");
+        assert_eq!(tagged(&line), Some((time.to_owned(), YES.to_owned())));
+        let line = format!("{time} host pam_duo[12]: {YES}");
         assert_eq!(tagged(&line), Some((time.to_owned(), YES.to_owned())));
         for other in [
             format!("{time} host sshd[1]: x login_duo[12]: {YES}"),
@@ -275,6 +287,8 @@ mod tests {
         };
         assert!(of("login_duo", "/usr/sbin/login_duo", "1000"));
         assert!(of("login_duo", "/other", "998"));
+        assert!(of("pam_duo", HELPER, "0") && of("pam_duo", "/other", "998"));
+        assert!(!of("pam_duo", "/usr/bin/logger", "1000"));
         // logger -t login_duo, by whoever may log in.
         assert!(!of("login_duo", "/usr/bin/logger", "1000"));
         assert!(!of("sudo", "/usr/sbin/login_duo", "998"));

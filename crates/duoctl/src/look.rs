@@ -1,6 +1,7 @@
 //! What `status` and `support` tell of: everything that `check` finds, and what sshd would do with
 //! two logins, of somebody whom no Match block names and of root.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -21,6 +22,10 @@ pub struct Seen {
     pub failmode: Option<Failmode>,
     /// What applies to everybody, then to root, where sshd could be asked.
     pub cases: Vec<(&'static str, SshdOptions)>,
+    /// Whether PAM's module is in use, and login_duo is not.
+    pub is_pam_alone: bool,
+    /// The failmode of each configuration that PAM's module reads.
+    pub pam_failmodes: BTreeMap<PathBuf, Failmode>,
     /// The services of PAM that ask Duo.
     pub asking: Vec<check::pam::Asking>,
     /// How many accounts of this machine are sent to login_duo, and how many are not.
@@ -46,7 +51,10 @@ pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
     };
     let until = begun + CHECK_TIME;
     let looked = sshd::look(&about, &facts, start.standing, until);
-    findings.extend(looked.findings);
+    match check::leaves_sshd_out(&wanted, &asking) {
+        true => findings.push(check::pam::sshd_asks_nobody()),
+        false => findings.extend(looked.findings),
+    }
     findings.extend(check::pam::sshd_findings(
         &looked.cases,
         &asking,
@@ -65,7 +73,9 @@ pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
         });
     Seen {
         failmode: facts.failmode,
+        is_pam_alone: check::is_pam_alone(&wanted, &asking),
         asking,
+        pam_failmodes: known.pam_failmodes.clone(),
         cases: cases.collect(),
         accounts: [asked, looked.accounts.len().saturating_sub(asked)],
         findings,

@@ -80,7 +80,11 @@ fn configuration(wanted: &Status, seen: &Seen, report: &mut Report) {
         Some(Failmode::Secure) => ("failmode = secure", "secure".into()),
         None => ("cannot be used", Value::Null),
     };
-    report.say(row("Configuration", &format!("{path}, {text}")));
+    let text = match seen.is_pam_alone {
+        true => format!("{path} is not in use: no ForceCommand names login_duo"),
+        false => format!("{path}, {text}"),
+    };
+    report.say(row("Configuration", &text));
     report.put("failmode", word);
 }
 
@@ -154,6 +158,13 @@ fn pam(seen: &Seen, report: &mut Report) {
     };
     report.say(row("PAM", &text));
     report.put("pam_services", json!(names));
+    for (path, failmode) in &seen.pam_failmodes {
+        let word = match failmode {
+            Failmode::Safe => "safe",
+            Failmode::Secure => "secure",
+        };
+        report.say(row("", &format!("{}, failmode = {word}", path.display())));
+    }
 }
 
 /// What is taken back unless it is confirmed.

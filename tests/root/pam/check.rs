@@ -106,6 +106,15 @@ pub fn one_attempt_is_made_as_in_a_service() {
         "{refused}"
     );
     duoctl(&["enable", "pam", "sudo"]).succeeds();
+    // sshd is left out, which is the administrator's choice.
+    let found = check();
+    found.is("sshd.force_command", "warn", "sshd asks nobody");
+    assert_eq!(found.json["exit_status"], 2, "{}", found.json);
+    let said = duoctl(&["status"]).text();
+    assert!(
+        said.contains("/etc/duo/pam_duo.conf, failmode = secure"),
+        "{said}"
+    );
     let said = try_it().succeeds();
     assert!(
         said.contains(PAM_CONFIG) && said.contains("Duo says yes"),

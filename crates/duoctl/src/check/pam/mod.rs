@@ -209,6 +209,12 @@ fn vanished() -> Vec<Finding> {
     .collect()
 }
 
+/// Where other services ask Duo, and sshd is left out.
+pub fn sshd_asks_nobody() -> Finding {
+    let text = "sshd asks nobody: neither a ForceCommand nor its stack of PAM leads to Duo";
+    Finding::warn("sshd.force_command", text).mend("duoctl enable pam sshd, or: duoctl enable ssh")
+}
+
 /// What sshd does with a stack that asks Duo.
 pub fn sshd_findings(cases: &[Case], asking: &[Asking], program: &std::path::Path) -> Vec<Finding> {
     let Some(with) = with(asking) else {
