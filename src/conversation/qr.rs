@@ -31,10 +31,14 @@ pub fn address_in(text: &str) -> Option<&str> {
     Some(address)
 }
 
+/// The terminal is too small for the code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooSmall;
+
 /// The code of `address` with its margin, as lines of half blocks that each end in
-/// a newline. `None` if it is no plain https address, or if the code would fill the
-/// terminal. `is_capable` says that the terminal has colours.
-pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<String> {
+/// a newline. `None` if it is no plain https address. `is_capable` says that the
+/// terminal has colours.
+pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<Result<String, TooSmall>> {
     let plain = address.bytes().all(|byte| byte.is_ascii_graphic());
     if !plain || !address.starts_with("https://") || address.len() > LONGEST {
         return None;
@@ -50,11 +54,11 @@ pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<String> {
     let lines: Vec<&str> = image.lines().collect();
     let columns = lines.first().map_or(0, |line| line.chars().count());
     if columns > size.columns || lines.len() >= size.rows {
-        return None;
+        return Some(Err(TooSmall));
     }
     let [begin, end] = if is_capable { COLOURS } else { ["", ""] };
     let lines = lines.iter().map(|line| format!("{begin}{line}{end}\n"));
-    Some(lines.collect())
+    Some(Ok(lines.collect()))
 }
 
 #[cfg(test)]
@@ -84,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_usual_address_fits_a_usual_terminal() {
-        let code = drawn(ADDRESS, size(24, 80), false).unwrap();
+        let code = drawn(ADDRESS, size(24, 80), false).unwrap().unwrap();
         assert!(code.lines().count() < 24);
         assert!(code.lines().all(|line| line.chars().count() == 45));
         assert!(code.chars().all(|letter| " ▀▄█\n".contains(letter)));
@@ -92,10 +96,11 @@ mod tests {
 
     #[test]
     fn a_code_that_would_be_cut_is_not_drawn() {
-        assert!(drawn(ADDRESS, size(24, 45), false).is_some());
-        assert!(drawn(ADDRESS, size(24, 44), false).is_none());
-        assert!(drawn(ADDRESS, size(23, 80), false).is_none());
-        assert!(drawn(ADDRESS, size(0, 0), false).is_none());
+        let is_drawn = |size| drawn(ADDRESS, size, false).unwrap().is_ok();
+        assert!(is_drawn(size(24, 45)));
+        assert!(!is_drawn(size(24, 44)));
+        assert!(!is_drawn(size(23, 80)));
+        assert!(!is_drawn(size(0, 0)));
     }
 
     #[test]
