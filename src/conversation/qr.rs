@@ -33,7 +33,12 @@ pub fn address_in(text: &str) -> Option<&str> {
 
 /// The terminal is too small for the code.
 #[derive(Debug, PartialEq, Eq)]
-pub struct TooSmall;
+pub enum TooSmall {
+    /// It has too few columns.
+    Narrow,
+    /// It has columns enough, and too few rows.
+    Low,
+}
 
 /// The code of `address` with its margin, as lines of half blocks that each end in
 /// a newline. `None` if it is no plain https address. `is_capable` says that the
@@ -53,8 +58,11 @@ pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<Result<Strin
         .build();
     let lines: Vec<&str> = image.lines().collect();
     let columns = lines.first().map_or(0, |line| line.chars().count());
-    if columns > size.columns || lines.len() >= size.rows {
-        return Some(Err(TooSmall));
+    if columns > size.columns {
+        return Some(Err(TooSmall::Narrow));
+    }
+    if lines.len() >= size.rows {
+        return Some(Err(TooSmall::Low));
     }
     let [begin, end] = if is_capable { COLOURS } else { ["", ""] };
     let lines = lines.iter().map(|line| format!("{begin}{line}{end}\n"));
@@ -96,11 +104,11 @@ mod tests {
 
     #[test]
     fn a_code_that_would_be_cut_is_not_drawn() {
-        let is_drawn = |size| drawn(ADDRESS, size, false).unwrap().is_ok();
-        assert!(is_drawn(size(24, 45)));
-        assert!(!is_drawn(size(24, 44)));
-        assert!(!is_drawn(size(23, 80)));
-        assert!(!is_drawn(size(0, 0)));
+        let why_not = |size| drawn(ADDRESS, size, false).unwrap().err();
+        assert_eq!(why_not(size(24, 45)), None);
+        assert_eq!(why_not(size(24, 44)), Some(TooSmall::Narrow));
+        assert_eq!(why_not(size(23, 80)), Some(TooSmall::Low));
+        assert_eq!(why_not(size(0, 0)), Some(TooSmall::Narrow));
     }
 
     #[test]

@@ -157,8 +157,11 @@ impl<'w> Terminal<'w> {
         if let (Some(address), Some(size)) = (address, size) {
             match qr::drawn(address, size, self.is_capable) {
                 Some(Ok(code)) => self.write(&code),
-                Some(Err(qr::TooSmall)) => {
-                    self.tell("A wider terminal shows it as a QR code, too.")
+                Some(Err(qr::TooSmall::Narrow)) => {
+                    self.tell("A wider terminal shows a QR code, too.");
+                }
+                Some(Err(qr::TooSmall::Low)) => {
+                    self.tell("A higher terminal shows a QR code, too.");
                 }
                 None => {}
             }
@@ -370,6 +373,7 @@ mod tests {
         let surroundings = Surroundings {
             charset: Charset::Utf8,
             is_capable,
+            style: Style::Drawn,
             reader: Reader::Person,
         };
         let terminal = Terminal::new(ends, surroundings, deadlines, waiter);
@@ -406,8 +410,9 @@ mod tests {
     #[test]
     fn not_a_byte_beyond_the_line_is_taken() {
         let (reader, writer) = pipe_with(b"1\nls -l\n");
-        let line = read_line(reader.as_fd(), soon(), &waiter()).unwrap();
-        assert_eq!(line, LineRead::Line(Zeroizing::new(b"1".to_vec())));
+        let mut line = Zeroizing::default();
+        let read = read_line(reader.as_fd(), &mut line, soon(), &waiter()).unwrap();
+        assert_eq!((read, line.as_slice()), (LineRead::Line, &b"1"[..]));
         drop(writer);
         let mut rest = String::new();
         File::from(reader).read_to_string(&mut rest).unwrap();
@@ -418,7 +423,8 @@ mod tests {
     fn the_end_of_input_gives_up() {
         let (reader, mut writer) = pipe_with(b"12");
         writer.take();
-        let unread = read_line(reader.as_fd(), soon(), &waiter()).unwrap();
+        let mut line = Zeroizing::default();
+        let unread = read_line(reader.as_fd(), &mut line, soon(), &waiter()).unwrap();
         assert_eq!(unread, LineRead::Ended);
         assert_eq!(unread.why(), "end of input");
     }
@@ -442,6 +448,9 @@ mod tests {
         assert_eq!(Deadlines::default().menu, Duration::from_secs(120));
     }
 
+    const BEGINS: Message = Message::Waiting(Waiting::Begins(WaitingFor::ApprovalOrPasscode));
+    const ENDS: Message = Message::Waiting(Waiting::Ends);
+
     #[test]
     fn a_stopped_terminal_misses_a_line_and_holds_nobody_up() {
         let waiter = waiter();
@@ -449,8 +458,8 @@ mod tests {
         tcflow(&terminal.output, FlowArg::TCOOFF).unwrap();
         let start = Instant::now();
         terminal.tell("missed");
-        terminal.show(&Message::Waiting(Waiting::Begins));
-        terminal.show(&Message::Waiting(Waiting::Ends));
+        terminal.show(&BEGINS);
+        terminal.show(&ENDS);
         assert!(start.elapsed() < Duration::from_secs(1));
         tcflow(&terminal.output, FlowArg::TCOON).unwrap();
         terminal.tell("seen");
@@ -461,32 +470,55 @@ mod tests {
     fn the_ticker_comes_after_a_second_and_goes_before_the_next_line() {
         let waiter = waiter();
         let (terminal, mut person) = terminal(true, &Deadlines::default(), &waiter);
-        terminal.show(&Message::Waiting(Waiting::Begins));
+        terminal.show(&BEGINS);
         let (nothing, _writer) = nix::unistd::pipe().unwrap();
         let end = Instant::now() + Duration::from_millis(1_100);
         let waited = waiter.wait(nothing.as_fd(), PollFlags::POLLIN, end);
         assert_eq!(waited, Ok(Waited::TimedOut));
-        let text = shown(&mut person, "gives up\r");
+        // Below the line in which the person types, and back.
+        let text = "waiting for your approval… 1 s, or type a passcode (Ctrl-C gives up)";
         assert_eq!(
-            text,
-            "\r\u{1b}[Kwaiting for your approval… 1 s, Ctrl-C gives up\r"
+            shown(&mut person, "\x1b8"),
+            format!("\x0b\x1b[A\x1b7\x1b[J\x1b[B\r{text}\x1b8")
         );
+        terminal.show(&ENDS);
         terminal.tell("Success");
-        assert_eq!(shown(&mut person, "\n"), "\r\u{1b}[KSuccess\r\n");
+        assert_eq!(shown(&mut person, "\n"), "\r\u{1b}[JSuccess\r\n");
     }
 
     #[test]
     fn a_dumb_terminal_gets_no_ticker_and_no_escapes() {
         let waiter = waiter();
         let (terminal, mut person) = terminal(false, &Deadlines::default(), &waiter);
-        terminal.show(&Message::Waiting(Waiting::Begins));
-        assert!(terminal.ticker.borrow().is_none());
+        terminal.show(&BEGINS);
         terminal.show_code("code 708");
         terminal.tell("\x1b[2J");
+        terminal.show(&ENDS);
+        let begins = "waiting for your approval, or type a passcode (Ctrl-C gives up)";
         assert_eq!(
             shown(&mut person, "J\r\n"),
-            "\r\n    code 708\r\n\r\n?[2J\r\n"
+            format!("{begins}\r\n\r\n    code 708\r\n\r\n?[2J\r\n")
         );
+    }
+
+    #[test]
+    fn lines_are_taken_while_duo_waits_and_the_rest_of_a_line_is_dropped() {
+        let waiter = waiter();
+        let (terminal, mut person) = terminal(false, &Deadlines::default(), &waiter);
+        let nothing = || terminal.typed().unwrap().is_none();
+        person.write_all(b"before\n").unwrap();
+        assert!(nothing(), "Duo does not wait yet");
+        terminal.show(&BEGINS);
+        let line = |terminal: &Terminal<'_>| terminal.typed().unwrap().unwrap().to_vec();
+        assert_eq!(line(&terminal), b"before");
+        person.write_all(b"1\n2").unwrap();
+        assert_eq!(line(&terminal), b"1");
+        assert!(nothing(), "half a line is none");
+        terminal.show(&ENDS);
+        person.write_all(b"3\n").unwrap();
+        let mut rest = [0; 8];
+        let read = (&*terminal.input).read(&mut rest).unwrap();
+        assert_eq!(&rest[..read], b"3\n");
     }
 
     #[test]

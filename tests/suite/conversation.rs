@@ -677,8 +677,9 @@ fn where_a_code_cannot_be_shown_the_address_is() {
         let mut terminal = login.env("LANG", locale).on_terminal_of(size);
         assert_eq!(terminal.status(), 1);
         let joined = terminal.rows().replace('\n', "");
-        let wider = match locale {
-            "C.UTF-8" => "A wider terminal shows it as a QR code, too.",
+        let wider = match (locale, size.columns) {
+            ("C.UTF-8", 40) => "A wider terminal shows a QR code, too.",
+            ("C.UTF-8", _) => "A higher terminal shows a QR code, too.",
             _ => "",
         };
         let then = "Enrol, then log in again.";
