@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fake_duo::{Endpoint, Fault, PASSCODE, Stage, Times};
+use fake_duo::{Endpoint, FakeDuo, Fault, PASSCODE, Stage, Times};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -183,9 +183,7 @@ fn a_denied_push_does_not_end_the_login_while_a_passcode_is_on_its_way() {
 #[test]
 fn fraud_ends_the_login_with_half_a_line_and_with_a_passcode_on_its_way() {
     for keys in ["12", "123456\n"] {
-        let sandbox = Sandbox::with(
-            fake_duo::FakeDuo::builder().user("manual", fake_duo::Script::PushManual),
-        );
+        let sandbox = Sandbox::new();
         let mut terminal = waiting(&sandbox);
         let late = Fault::Delay(PATIENCE);
         sandbox.duo.fault(Endpoint::Auth, late, Times::Always);
@@ -296,20 +294,28 @@ fn backspace_and_ctrl_u_are_the_kernels_beside_the_counter() {
 
 #[test]
 fn a_text_of_duos_does_not_touch_what_is_being_typed() {
-    let sandbox = Sandbox::new();
+    let builder = FakeDuo::builder();
+    let sandbox = Sandbox::with_delay(builder, Duration::from_millis(700));
     let login = sandbox.login("slowpush").args(&[SESSION]);
     let mut terminal = login.on_terminal();
     terminal.wait_for_text("Passcode or option (1-3):");
-    // The texts of this push come every 50 ms, and what is typed comes before them.
     terminal.send("1\n");
+    terminal.wait_for_text(PUSHED);
     terminal.send("12");
+    let texts = [
+        "Your device has the request...",
+        "Still waiting for you...",
+        "Still waiting for you, no hurry...",
+    ];
+    for text in texts {
+        // Above what is typed, which stays where the cursor is.
+        terminal.wait_for_text(&format!("{text}\n12"));
+    }
+    terminal.send("3");
+    terminal.wait_for_text("\n123\nwaiting");
     terminal.wait_for_text("welcome");
-    let texts = "Your device has the request...\nStill waiting for you...\n\
-                 Still waiting for you, no hurry...";
-    assert_eq!(
-        below_the_push(&terminal),
-        format!("{texts}\n{SUCCESS}\nwelcome")
-    );
+    let below = format!("{}\n{SUCCESS}\nwelcome", texts.join("\n"));
+    assert_eq!(below_the_push(&terminal), below);
     the_session_gets_only_what_comes_now(&mut terminal);
 }
 
@@ -345,6 +351,30 @@ fn on_forty_columns_a_long_line_wraps_and_the_counter_stays_below_it() {
         );
         the_session_gets_only_what_comes_now(&mut terminal);
     }
+}
+
+#[test]
+fn at_the_bottom_of_the_screen_it_scrolls_and_stays_whole() {
+    let sandbox = Sandbox::new();
+    let size = TerminalSize {
+        rows: 14,
+        columns: 80,
+    };
+    let mut terminal = waiting_on(&sandbox, size);
+    for wrong in ["000000", "000001"] {
+        terminal.send(wrong);
+        let typed = format!("{wrong}\nwaiting for your approval… ");
+        terminal.wait_for_text(&typed);
+        terminal.send("\n");
+        terminal.wait_for(|screen| screen.contains(&format!("{wrong}\n{WRONG}\n\nwaiting")));
+    }
+    terminal.send("12");
+    terminal.wait_for_text("\n12\nwaiting");
+    assert!(sandbox.duo.approve("manual"));
+    terminal.wait_for_text("welcome");
+    let below = format!("000000\n{WRONG}\n000001\n{WRONG}\n{SUCCESS}\nwelcome");
+    assert_eq!(below_the_push(&terminal), below);
+    the_session_gets_only_what_comes_now(&mut terminal);
 }
 
 #[test]
@@ -385,7 +415,7 @@ fn a_passcode_beside_autopush_a_call_and_a_verified_push() {
             "verification code 708",
         ),
     ] {
-        let builder = fake_duo::FakeDuo::builder().poll_limit(Duration::from_secs(1));
+        let builder = FakeDuo::builder().poll_limit(Duration::from_secs(1));
         let sandbox = Sandbox::with_delay(builder, PATIENCE);
         sandbox.configure(lines);
         let mut terminal = sandbox.login(user).args(&[SESSION]).on_terminal();

@@ -652,4 +652,62 @@ mod tests {
         waiter.stop_ticking();
         assert_eq!(waiter.pause(Duration::from_millis(10)), Ok(()));
     }
+
+    /// A pipe that never has anything, as a task and a keyboard name it.
+    fn silent() -> (Rc<dyn AsFd>, OwnedFd) {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        (Rc::new(read), write)
+    }
+
+    #[test]
+    fn two_tasks_and_a_keyboard_are_waited_for_at_once() {
+        let waiter = Waiter::new(&SystemClock, None);
+        let late = Instant::now() + Duration::from_secs(60);
+        let (keyboard, types) = silent();
+        waiter.set_keyboard(Some(keyboard));
+        let ((one, _one), (two, answers)) = (silent(), silent());
+        let mut one = std::pin::pin!(waiter.event(one, PollFlags::POLLIN, late));
+        let mut two = std::pin::pin!(waiter.event(two, PollFlags::POLLIN, late));
+        assert!(advance(one.as_mut()).is_pending() && advance(two.as_mut()).is_pending());
+        nix::unistd::write(&types, b"1").unwrap();
+        assert_eq!(waiter.wait_for_tasks_or_typing(), Woken::ByKeyboard);
+        assert!(advance(one.as_mut()).is_pending() && advance(two.as_mut()).is_pending());
+        // Without the keyboard, and although it can be read.
+        nix::unistd::write(&answers, b"1").unwrap();
+        assert_eq!(waiter.wait_for_tasks(None), Woken::ByTask);
+        assert_eq!(advance(two.as_mut()), Poll::Ready(Ok(Waited::Ready)));
+        assert!(advance(one.as_mut()).is_pending());
+    }
+
+    #[test]
+    fn a_task_ends_at_its_own_deadline_and_a_dropped_one_is_forgotten() {
+        let waiter = Waiter::new(&SystemClock, None);
+        let ((one, _one), (two, answers)) = (silent(), silent());
+        nix::unistd::write(&answers, b"1").unwrap();
+        let mut dropped = Box::pin(waiter.event(two, PollFlags::POLLIN, soon()));
+        assert!(advance(dropped.as_mut()).is_pending());
+        drop(dropped);
+        let began = Instant::now();
+        let ended = waiter.run(std::pin::pin!(waiter.event(one, PollFlags::POLLIN, soon())));
+        assert_eq!(ended, Ok(Waited::TimedOut));
+        assert!(began.elapsed() >= Duration::from_millis(29));
+        let rest = waiter.rest(Duration::from_millis(10));
+        assert_eq!(waiter.run(std::pin::pin!(rest)), Ok(()));
+    }
+
+    #[test]
+    fn a_parent_that_lets_go_ends_every_task() {
+        let (life, parent) = life();
+        let waiter = Waiter::new(&SystemClock, Some(&life));
+        let late = Instant::now() + Duration::from_secs(60);
+        let ((one, _one), (two, _two)) = (silent(), silent());
+        let mut one = std::pin::pin!(waiter.event(one, PollFlags::POLLIN, late));
+        let mut two = std::pin::pin!(waiter.event(two, PollFlags::POLLIN, late));
+        assert!(advance(one.as_mut()).is_pending() && advance(two.as_mut()).is_pending());
+        drop(parent);
+        assert_eq!(waiter.wait_for_tasks_or_typing(), Woken::ByTask);
+        let gone = || Poll::Ready(Err(Error::GaveUp("login_duo was killed".into())));
+        assert_eq!(advance(one.as_mut()), gone());
+        assert_eq!(advance(two.as_mut()), gone());
+    }
 }

@@ -488,6 +488,10 @@ mod tests {
         );
         let locked = ok(r#"{"result":"Deny","status":"Locked_Out"}"#).status();
         assert_eq!(locked.unwrap().progress, Progress::LockedOut);
+        let fraud = ok(r#"{"result":"Deny","status":"Fraud"}"#).status();
+        assert_eq!(fraud.unwrap().progress, Progress::Fraud);
+        let allowed = ok(r#"{"result":"Allow","status":"Fraud"}"#).status();
+        assert_eq!(allowed.unwrap().progress, Progress::Allow);
         let device = r#"{"device":"D1","capabilities":["Push"]}"#;
         let response = ok(&format!(r#"{{"result":"AUTH","devices":[{device}]}}"#));
         let Ok(Preauth::Auth(menu)) = response.preauth() else {
