@@ -19,13 +19,14 @@ use duo_policy::text::{self, Charset};
 use duo_policy::verdict::{self, End, Report};
 use duo_system::account;
 use duo_wire::{Outcome, Record, Verdict, Who};
+use pam_wire::{Item, Packet};
 use rustls::pki_types::CertificateDer;
 
 /// A body, and the name of its fuzz target and of its folder of seeds.
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const BODIES: [Body; 11] = [
+pub const BODIES: [Body; 12] = [
     ("configuration", configuration),
     ("groups", groups),
     ("answer", answer),
@@ -37,6 +38,7 @@ pub const BODIES: [Body; 11] = [
     ("signing", signing),
     ("certificate", certificate),
     ("records", records),
+    ("packets", packets),
 ];
 
 /// A configuration file. A `failmode = secure` at its end is never overheard,
@@ -446,4 +448,45 @@ fn decode(text: &str) -> String {
         }
     }
     String::from_utf8(bytes).expect("UTF-8, as it was")
+}
+
+/// Packets between pam_duo.so and its helper: an item's value is what a plain list of
+/// all items has first, and whatever is a message, an answer or a ruling is written
+/// again as it was read.
+pub fn packets(bytes: &[u8]) {
+    const KNOWN: [(Item, u8); 8] = [
+        (Item::User, b'u'),
+        (Item::Service, b's'),
+        (Item::RemoteHost, b'h'),
+        (Item::SshConnection, b'c'),
+        (Item::PublicKey, b'k'),
+        (Item::SudoCommand, b'x'),
+        (Item::RealUser, b'r'),
+        (Item::Silent, b'q'),
+    ];
+    let mut listed = Vec::new();
+    let mut rest = bytes;
+    while let [tag, low, high, after @ ..] = rest {
+        let length = usize::from(*low) + 256 * usize::from(*high);
+        if after.len() < length {
+            break;
+        }
+        listed.push((*tag, &after[..length]));
+        rest = &after[length..];
+    }
+    for (item, tag) in KNOWN {
+        let first = listed.iter().find(|(known, _)| *known == tag);
+        let value = pam_wire::Claim::of(bytes).get(item);
+        assert_eq!(value, first.map(|(_, value)| *value), "{item:?}");
+    }
+    if let Some(message) = pam_wire::Message::read(bytes) {
+        let again = [&[message.style.to_byte()], message.text].concat();
+        assert_eq!(again, bytes);
+    }
+    if let Some(pam_wire::Answer::Line(line)) = pam_wire::Answer::read(bytes) {
+        let mut packet = Packet::new();
+        packet.set_answer(Some(line));
+        let kept = bytes.len().min(pam_wire::LONGEST);
+        assert_eq!(packet.as_bytes(), &bytes[..kept]);
+    }
 }

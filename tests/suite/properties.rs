@@ -199,6 +199,16 @@ fn signed_parameters_decode_to_what_they_were() {
 }
 
 #[test]
+fn records_open_only_as_the_three_of_a_yes() {
+    holds("records");
+}
+
+#[test]
+fn packets_of_the_module_are_read_as_they_were_written() {
+    holds("packets");
+}
+
+#[test]
 fn certificates_are_read_to_their_end_and_no_further() {
     holds("certificate");
 }

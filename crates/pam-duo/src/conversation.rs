@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_int, c_void};
 
-use pam_wire::{LONGEST, Message, Packet, Style};
+use pam_wire::{Packet, Style};
 
 use crate::pam::{self, ConversationFunction, Handle, PamMessage, PamResponse};
 
@@ -19,25 +19,20 @@ impl Conversation {
         }
     }
 
-    /// Shows a message. `answer` becomes the packet with what the person typed, or with
+    /// Shows a text. `answer` becomes the packet with what the person typed, or with
     /// nothing if the conversation failed.
-    pub fn show(&self, message: Message<'_>, answer: &mut Packet) {
+    pub fn show(&self, style: Style, text: &CStr, answer: &mut Packet) {
         answer.set_answer(None);
         let Some((function, data)) = self.function else {
             return;
         };
-        let mut text = [0_u8; LONGEST];
-        // The last byte stays 0.
-        for (to, from) in text.iter_mut().take(LONGEST - 1).zip(message.text) {
-            *to = *from;
-        }
         let message = PamMessage {
-            style: match message.style {
+            style: match style {
                 Style::Info => pam::TEXT_INFO,
                 Style::Error => pam::ERROR_MESSAGE,
                 Style::Question => pam::PROMPT_ECHO_ON,
             },
-            text: text.as_ptr().cast(),
+            text: text.as_ptr(),
         };
         let mut messages = &raw const message;
         let mut responses = core::ptr::null_mut();

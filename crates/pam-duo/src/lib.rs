@@ -17,7 +17,7 @@ mod log;
 mod pam;
 mod start;
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 
 use conversation::Conversation;
 use descriptor::Received;
@@ -108,13 +108,17 @@ fn follow(started: &Started, conversation: &Conversation, packet: &mut Packet) -
 /// Shows the next message, if there is one, and answers it if it is a question.
 /// Returns whether there was one.
 fn show_next(started: &Started, conversation: &Conversation, packet: &mut Packet) -> bool {
-    let mut buffer = [0; pam_wire::LONGEST];
-    let Received::Packet(bytes) = started.socket.receive(&mut buffer) else {
+    // The last byte stays 0, and so do all behind the packet.
+    let mut buffer = [0; pam_wire::LONGEST + 1];
+    let (room, _) = buffer.split_at_mut(pam_wire::LONGEST);
+    let Received::Packet(bytes) = started.socket.receive(room) else {
         return false;
     };
-    if let Some(message) = Message::read(bytes) {
-        conversation.show(message, packet);
-        if message.style == Style::Question {
+    let style = Message::read(bytes).map(|message| message.style);
+    let text = buffer.get(1..).map(CStr::from_bytes_until_nul);
+    if let (Some(style), Some(Ok(text))) = (style, text) {
+        conversation.show(style, text, packet);
+        if style == Style::Question {
             started.socket.send(packet.as_bytes());
             packet.overwrite();
         }
@@ -195,3 +199,14 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // SAFETY: this is never linked, and so never called.
     unsafe { a_panic_is_possible() }
 }
+
+// The core library as it comes refers to this symbol, where no optimiser removes that.
+// With `panic = "abort"` nothing unwinds, so nothing calls it. It is hidden, so that the
+// module exports PAM's functions alone.
+#[cfg(not(test))]
+core::arch::global_asm!(
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    "rust_eh_personality:",
+    ".byte 0",
+);

@@ -127,11 +127,13 @@ pub fn write_claim(handle: *mut Handle, flags: c_int, packet: &mut Packet) {
         (Item::Service, service),
         (Item::RemoteHost, text_item(PAM_RHOST)),
         (Item::SshConnection, variable(c"SSH_CONNECTION")),
-        (Item::SshAuthentication, variable(c"SSH_AUTH_INFO_0")),
     ] {
         if let Some(value) = value {
             packet.put(item, value);
         }
+    }
+    if variable(c"SSH_AUTH_INFO_0").is_some_and(names_a_key) {
+        packet.put(Item::PublicKey, b"");
     }
     if matches!(service, Some(b"sudo" | b"sudo-i"))
         && let Some(command) = own_sudo_command()
@@ -144,6 +146,13 @@ pub fn write_claim(handle: *mut Handle, flags: c_int, packet: &mut Packet) {
     if flags & PAM_SILENT != 0 {
         packet.put(Item::Silent, b"");
     }
+}
+
+/// Whether the methods that sshd has seen succeed have a public key: a line
+/// `publickey ...` (sshd_config(5), `ExposeAuthInfo`). The whole text may be long.
+fn names_a_key(methods: &[u8]) -> bool {
+    let mut lines = methods.split(|byte| *byte == b'\n');
+    lines.any(|line| line.starts_with(b"publickey "))
 }
 
 /// An item of PAM's, if it is set.

@@ -16,11 +16,11 @@ pub const PIPE: i32 = 4;
 
 /// The most bytes of a packet. It is a buffer on a stack of the host's, and a thread
 /// of the host may have a small one.
-pub const LONGEST: usize = 16 * 1024;
+pub const LONGEST: usize = 8 * 1024;
 
 /// The most bytes of one item of a claim: seven of them fit into a packet. An item
 /// that is longer is cut.
-const LONGEST_ITEM: usize = 2 * 1024;
+const LONGEST_ITEM: usize = 1024;
 
 /// Something that the module knows of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub enum Item {
     RemoteHost,
     /// `SSH_CONNECTION` of PAM's own environment, where sshd puts it.
     SshConnection,
-    /// `SSH_AUTH_INFO_0` of PAM's own environment: the methods that have succeeded.
-    SshAuthentication,
+    /// sshd has taken a public key in this login; no bytes.
+    PublicKey,
     /// The command that sudo is to run.
     SudoCommand,
     /// The real user id of the host, four bytes.
@@ -49,7 +49,7 @@ impl Item {
         (Item::Service, b's'),
         (Item::RemoteHost, b'h'),
         (Item::SshConnection, b'c'),
-        (Item::SshAuthentication, b'a'),
+        (Item::PublicKey, b'k'),
         (Item::SudoCommand, b'x'),
         (Item::RealUser, b'r'),
         (Item::Silent, b'q'),
@@ -76,7 +76,7 @@ impl Packet {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Adds an item to a claim. An item of more than 2 KiB is cut.
+    /// Adds an item to a claim. An item of more than 1 KiB is cut.
     pub fn put(&mut self, item: Item, bytes: &[u8]) {
         let Some((_, tag)) = Item::ALL.iter().find(|(known, _)| *known == item) else {
             return;
