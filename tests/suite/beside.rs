@@ -219,12 +219,10 @@ fn a_passcode_that_locks_the_account_ends_the_login_beside_an_open_push() {
 fn when_passcodes_have_used_prompts_up_only_the_push_is_left() {
     let sandbox = Sandbox::new();
     let mut terminal = waiting_on(&sandbox, TALL);
-    for wrong in ["000000\n", "000001\n"] {
+    for (number, wrong) in (1..).zip(["000000\n", "000001\n"]) {
         terminal.send(wrong);
-        let number = auths(&sandbox).len();
-        wait_until(|| auths(&sandbox).len() > number, || terminal.screen());
+        terminal.wait_for(|screen| screen.matches(WRONG).count() == number);
     }
-    terminal.wait_for(|screen| screen.matches(WRONG).count() == 2);
     // The counter offers no passcode any more.
     terminal.wait_for_text("s, Ctrl-C gives up");
     terminal.send(&format!("{PASSCODE}\n"));
