@@ -27,7 +27,7 @@ use duo_system::wait::Waiter;
 use duo_wire::Who;
 
 use cli::{Invocation, Request};
-use conversation::{Reader, Surroundings};
+use conversation::{Reader, Style, Surroundings};
 use session::Session;
 
 /// One login, from the command line to the session. Returns only if no session
@@ -154,13 +154,13 @@ fn start_child(
         front,
         |confined, ends| {
             duo_ask::run(&start, confined, ends, |config, waiter| {
-                let surroundings = match config.prompt_for_commands {
-                    true => Surroundings {
-                        reader: Reader::Person,
-                        ..surroundings(invocation)
-                    },
-                    false => surroundings(invocation),
-                };
+                let mut surroundings = surroundings(invocation);
+                if config.prompt_for_commands {
+                    surroundings.reader = Reader::Person;
+                }
+                if config.accessible {
+                    surroundings.style = Style::Plain;
+                }
                 conversation::open(surroundings, &Deadlines::default(), waiter)
             })
         },
@@ -172,6 +172,7 @@ pub fn converse<'w>(screen: duoctl::Screen, waiter: &'w Waiter<'w>) -> Box<dyn C
     let surroundings = Surroundings {
         charset: screen.charset,
         is_capable: screen.is_capable,
+        style: Style::Drawn,
         reader: Reader::Person,
     };
     conversation::open(surroundings, &Deadlines::default(), waiter)
@@ -182,6 +183,7 @@ fn surroundings(invocation: &Invocation) -> Surroundings {
     Surroundings {
         charset: invocation.charset,
         is_capable: invocation.is_terminal_capable,
+        style: Style::Drawn,
         reader: match invocation.has_original_command {
             true => Reader::Program,
             false => Reader::Person,

@@ -33,8 +33,19 @@ pub struct Surroundings {
     pub charset: Charset,
     /// Whether the terminal can move its cursor and has colours.
     pub is_capable: bool,
+    /// How the person wants it.
+    pub style: Style,
     /// Who would read a question.
     pub reader: Reader,
+}
+
+/// How the person wants the conversation, on a terminal that can do more than lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// With a counter, a code in bold, and a QR code.
+    Drawn,
+    /// As plain lines, which a screen reader reads once (`accessible`).
+    Plain,
 }
 
 /// Who reads what is written to the terminal.
@@ -80,12 +91,13 @@ pub fn end_line(surroundings: Surroundings, left: Departure) {
 }
 
 /// Writes `text` at the start of a line of the terminal, if a person reads it.
-/// Where the terminal can move its cursor, [`Terminal`] and its ticker leave the
-/// cursor at the start of a line, and only an echoed `^C` has to be erased.
+/// Where the terminal can move its cursor, [`Terminal`] leaves the cursor at the start
+/// of a line, or in the line in which the person types above the ticker. That line with
+/// an echoed `^C`, and the ticker, have to be erased.
 fn write_on_new_line(surroundings: Surroundings, text: &str) {
     if let (Some([_, output]), Reader::Person) = (open_terminal(), surroundings.reader) {
         let start = if surroundings.is_capable {
-            "\r\x1b[K"
+            ticker::ERASE
         } else {
             "\n"
         };

@@ -31,10 +31,19 @@ pub fn address_in(text: &str) -> Option<&str> {
     Some(address)
 }
 
+/// The terminal is too small for the code.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TooSmall {
+    /// It has too few columns.
+    Narrow,
+    /// It has columns enough, and too few rows.
+    Low,
+}
+
 /// The code of `address` with its margin, as lines of half blocks that each end in
-/// a newline. `None` if it is no plain https address, or if the code would fill the
-/// terminal. `is_capable` says that the terminal has colours.
-pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<String> {
+/// a newline. `None` if it is no plain https address. `is_capable` says that the
+/// terminal has colours.
+pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<Result<String, TooSmall>> {
     let plain = address.bytes().all(|byte| byte.is_ascii_graphic());
     if !plain || !address.starts_with("https://") || address.len() > LONGEST {
         return None;
@@ -49,12 +58,15 @@ pub fn drawn(address: &str, size: Size, is_capable: bool) -> Option<String> {
         .build();
     let lines: Vec<&str> = image.lines().collect();
     let columns = lines.first().map_or(0, |line| line.chars().count());
-    if columns > size.columns || lines.len() >= size.rows {
-        return None;
+    if columns > size.columns {
+        return Some(Err(TooSmall::Narrow));
+    }
+    if lines.len() >= size.rows {
+        return Some(Err(TooSmall::Low));
     }
     let [begin, end] = if is_capable { COLOURS } else { ["", ""] };
     let lines = lines.iter().map(|line| format!("{begin}{line}{end}\n"));
-    Some(lines.collect())
+    Some(Ok(lines.collect()))
 }
 
 #[cfg(test)]
@@ -84,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_usual_address_fits_a_usual_terminal() {
-        let code = drawn(ADDRESS, size(24, 80), false).unwrap();
+        let code = drawn(ADDRESS, size(24, 80), false).unwrap().unwrap();
         assert!(code.lines().count() < 24);
         assert!(code.lines().all(|line| line.chars().count() == 45));
         assert!(code.chars().all(|letter| " ▀▄█\n".contains(letter)));
@@ -92,10 +104,11 @@ mod tests {
 
     #[test]
     fn a_code_that_would_be_cut_is_not_drawn() {
-        assert!(drawn(ADDRESS, size(24, 45), false).is_some());
-        assert!(drawn(ADDRESS, size(24, 44), false).is_none());
-        assert!(drawn(ADDRESS, size(23, 80), false).is_none());
-        assert!(drawn(ADDRESS, size(0, 0), false).is_none());
+        let why_not = |size| drawn(ADDRESS, size, false).unwrap().err();
+        assert_eq!(why_not(size(24, 45)), None);
+        assert_eq!(why_not(size(24, 44)), Some(TooSmall::Narrow));
+        assert_eq!(why_not(size(23, 80)), Some(TooSmall::Low));
+        assert_eq!(why_not(size(0, 0)), Some(TooSmall::Narrow));
     }
 
     #[test]

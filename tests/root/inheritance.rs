@@ -143,6 +143,8 @@ pub fn the_message_of_the_day_is_for_a_shell_on_a_terminal() {
             terminal.send(typed);
         }
         if command.is_none() && typed != "\x04" {
+            // What is typed before Duo's yes is not the shell's.
+            terminal.wait_for_text(message);
             terminal.send("exit\n");
         }
         terminal.wait();

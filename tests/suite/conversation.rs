@@ -365,13 +365,13 @@ fn a_hang_up_ends_the_login_wherever_it_is() {
 }
 
 #[test]
-fn what_is_typed_ahead_is_the_shells() {
+fn what_is_typed_ahead_of_a_passcodes_verdict_is_the_shells() {
     let sandbox = Sandbox::new();
     let login = sandbox
         .login("alice")
         .args(&["read first; read second; echo \"[$first|$second]\""]);
     let mut terminal = login.on_terminal();
-    answer(&mut terminal, 1, "1\necho one\necho two\n");
+    answer(&mut terminal, 1, "123456\necho one\necho two\n");
     terminal.wait_for_text("[echo one|echo two]");
     assert_eq!(terminal.status(), 0);
 }
@@ -385,11 +385,12 @@ fn the_counter_leaves_no_trace_in_what_can_be_read_afterwards() {
     let login = welcome(&sandbox, "manual");
     let mut terminal = login.on_terminal();
     answer(&mut terminal, 1, "1\n");
-    let screen = terminal.wait_for_text("waiting for your approval… 2 s, Ctrl-C gives up");
+    let screen = terminal.wait_for_text("waiting for your approval… 2 s, or type a passcode");
     let lines: Vec<&str> = screen.lines().collect();
+    // Between them is the line in which the person types.
     assert_eq!(
-        lines[lines.len() - 2],
-        "Pushed a login request to your device..."
+        lines[lines.len() - 3..lines.len() - 1],
+        ["Pushed a login request to your device...", ""]
     );
     assert!(sandbox.duo.approve("manual"));
     let screen = [
@@ -407,7 +408,7 @@ fn a_narrow_terminal_is_not_littered_by_the_counter() {
     let login = welcome(&sandbox, "manual");
     let mut terminal = login.on_terminal_of(NARROW);
     answer(&mut terminal, 1, "1\n");
-    terminal.wait_for_text("waiting… 2 s, Ctrl-C gives up");
+    terminal.wait_for_text("waiting… 2 s, or type a passcode");
     assert!(sandbox.duo.approve("manual"));
     let wrapped = "Enter a passcode or select one of the fo\nllowing options:";
     let menu = menu("manual", "1").replace(
@@ -431,6 +432,7 @@ fn a_dumb_terminal_gets_plain_lines() {
     let login = login.env("TERM", "dumb");
     let screen = [
         &menu("verified", "1"),
+        "waiting for your approval, or type a passcode (Ctrl-C gives up)",
         "",
         "    Please enter verification code 708 into Duo Mobile...",
         "",
@@ -640,8 +642,9 @@ fn the_enrolment_address_can_be_scanned_off_the_terminal() {
                     }
                 };
                 let plain: Vec<&str> = rows.lines().filter(|row| !is_drawn(row)).collect();
-                assert_eq!(plain.join("\n"), text);
-                assert!(rows.starts_with(&text), "{rows}");
+                let then = "Enrol, then log in again.";
+                assert_eq!(plain.join("\n"), format!("{text}\n{then}"));
+                assert!(rows.starts_with(&text) && rows.ends_with(then), "{rows}");
             }
             let raw = String::from_utf8(terminal.raw()).unwrap();
             assert!(
@@ -674,7 +677,13 @@ fn where_a_code_cannot_be_shown_the_address_is() {
         let mut terminal = login.env("LANG", locale).on_terminal_of(size);
         assert_eq!(terminal.status(), 1);
         let joined = terminal.rows().replace('\n', "");
-        assert_eq!(joined, format!("Please enroll at {address}"));
+        let wider = match (locale, size.columns) {
+            ("C.UTF-8", 40) => "A wider terminal shows a QR code, too.",
+            ("C.UTF-8", _) => "A higher terminal shows a QR code, too.",
+            _ => "",
+        };
+        let then = "Enrol, then log in again.";
+        assert_eq!(joined, format!("Please enroll at {address}{wider}{then}"));
     }
 }
 

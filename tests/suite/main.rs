@@ -8,6 +8,7 @@
     reason = "what goes wrong in a test fails it"
 )]
 
+mod beside;
 mod check;
 mod configuration;
 mod conversation;

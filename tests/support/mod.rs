@@ -89,7 +89,12 @@ impl Sandbox {
 
     /// A service of one's own making.
     pub fn with(builder: Builder) -> Sandbox {
-        let duo = builder.push_delay(Duration::from_millis(50)).start();
+        Sandbox::with_delay(builder, Duration::from_millis(50))
+    }
+
+    /// A service of one's own making, with pushes that take so long.
+    pub fn with_delay(builder: Builder, delay: Duration) -> Sandbox {
+        let duo = builder.push_delay(delay).start();
         let folder = tempfile::tempdir().expect("a temporary folder");
         // The unprivileged child reads the CA's certificate in it.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -118,6 +118,16 @@ impl Terminal {
             .expect("typed");
     }
 
+    /// Makes the terminal larger or smaller, as its user does at a window's edge.
+    pub fn resize(&mut self, size: TerminalSize) {
+        let mut state = self.shown.state.lock().expect("the screen");
+        let keyboard = self.keyboard.as_ref().expect("a keyboard");
+        keyboard
+            .resize(pty_process::Size::new(size.rows, size.columns))
+            .expect("its size");
+        state.parser.screen_mut().set_size(size.rows, size.columns);
+    }
+
     /// Waits until the screen's text fits; returns it.
     pub fn wait_for(&self, what: impl Fn(&str) -> bool) -> String {
         let so = |state: &State| state.closed || what(&screen_text(state));

@@ -1,7 +1,7 @@
 //! Reading one answer: its head, its body, and whether another request may
 //! follow it. Every byte comes from the network and may be hostile.
 
-use std::io::{self, Read};
+use std::io;
 use std::time::Instant;
 
 use duo_system::wait::Waiter;
@@ -83,11 +83,11 @@ impl Incoming<'_, '_> {
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn answer(
+    pub async fn answer(
         &mut self,
         call: Call<RecvResponse>,
     ) -> Result<(Answer, Option<Call<Cleanup>>), Failure> {
-        let (head, received) = match self.head(call) {
+        let (head, received) = match self.head(call).await {
             Ok(head) => head,
             // A 4xx denies even if the rest of the answer cannot be read.
             // Otherwise somebody who can spoil the rest could turn a refusal
@@ -99,7 +99,7 @@ impl Incoming<'_, '_> {
         };
         let mut answer = Answer::of(head.status().as_u16(), head.headers());
         let call = match received {
-            RecvResponseResult::RecvBody(call) => match self.body(call) {
+            RecvResponseResult::RecvBody(call) => match self.body(call).await {
                 Ok((body, call)) => {
                     answer.body = body;
                     call
@@ -113,7 +113,7 @@ impl Incoming<'_, '_> {
         Ok((answer, Some(call)))
     }
 
-    fn head(
+    async fn head(
         &mut self,
         mut call: Call<RecvResponse>,
     ) -> Result<(http::Response<()>, RecvResponseResult), Failure> {
@@ -132,13 +132,16 @@ impl Incoming<'_, '_> {
             }
             // Bytes that were used without a head were a 1xx; the answer may already
             // stand behind them.
-            if used == 0 && self.read_more()? == 0 {
+            if used == 0 && self.read_more().await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }
     }
 
-    fn body(&mut self, mut call: Call<RecvBody>) -> Result<(Vec<u8>, Call<Cleanup>), Failure> {
+    async fn body(
+        &mut self,
+        mut call: Call<RecvBody>,
+    ) -> Result<(Vec<u8>, Call<Cleanup>), Failure> {
         let mut body = Vec::new();
         let mut chunk = vec![0; 16 * 1024];
         loop {
@@ -157,7 +160,7 @@ impl Incoming<'_, '_> {
             if used > 0 || written > 0 {
                 continue;
             }
-            if self.read_more()? == 0 {
+            if self.read_more().await? == 0 {
                 if ends_with_the_connection {
                     break;
                 }
@@ -172,14 +175,14 @@ impl Incoming<'_, '_> {
     }
 
     /// Reads more bytes; returns how many, 0 at the end of the connection.
-    fn read_more(&mut self) -> io::Result<usize> {
+    async fn read_more(&mut self) -> io::Result<usize> {
         // Bytes that TLS has already decrypted are read without a wait, and only a
         // wait would notice that the deadline has passed.
         if self.waiter.has_passed(self.until) {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let mut chunk = [0; 16 * 1024];
-        let read = self.connection.read(&mut chunk)?;
+        let mut chunk = vec![0; 16 * 1024];
+        let read = self.connection.receive(&mut chunk).await?;
         self.bytes
             .extend_from_slice(chunk.get(..read).unwrap_or_default());
         Ok(read)

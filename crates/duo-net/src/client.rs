@@ -5,23 +5,28 @@
 //! performed: not a byte of it was sent, or Duo said so (429, a bad date). Source:
 //! docs/duo-api.md, *Requests*.
 
+use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use duo_policy::api::Duo;
 use duo_policy::api::menu::Factor;
-use duo_policy::api::reply::{self, Auth, Kind, Preauth, Response, Status, Trouble};
+use duo_policy::api::reply::{self, Auth, Kind, Preauth, Response, Trouble};
 use duo_policy::api::request::{self, CommonParameters, Endpoint, Parameters, Retry};
 use duo_policy::api::signing::{self, Keys};
+use duo_policy::api::{Duo, Event, Line, Listen, Span};
 use duo_policy::clock::Deadlines;
 use duo_policy::config::{Config, Failmode};
 use duo_policy::error::Error;
-use duo_system::wait::Waiter;
+use duo_system::wait::{Waiter, Woken, advance};
 
 use crate::answer::Answer;
 use crate::backoff;
-use crate::http::{Channel, ExchangeError, FailureKind, Outgoing};
+use crate::http::{Channel, ExchangeError, FailureKind, Outgoing, Reach};
 use crate::names::{Names, OwnName, SystemNames};
 
 /// News of a call that is not over yet, for the person or for the log.
@@ -60,7 +65,19 @@ impl Person {
 
 /// The [`Duo`] that asks the service over the network.
 pub struct Client<'a> {
-    channel: Channel<'a>,
+    common: Rc<Common<'a>>,
+    /// The lines that carry no request now.
+    idle: Vec<(Line, Requester<'a>)>,
+    /// The requests that are on their way.
+    open: Vec<(Line, Task<'a>)>,
+}
+
+/// A request with its retries. At its end, gives the line back, and the answer.
+type Task<'a> = Pin<Box<dyn Future<Output = (Requester<'a>, Result<Auth, Error>)> + 'a>>;
+
+/// What all lines of a login share.
+struct Common<'a> {
+    reach: Rc<Reach<'a>>,
     keys: Keys,
     person: Person,
     failmode: Failmode,
@@ -69,16 +86,22 @@ pub struct Client<'a> {
     deadlines: &'a Deadlines,
     waiter: &'a Waiter<'a>,
     notice: &'a dyn Fn(&Notice),
-    own_name: Option<OwnName>,
-    hostname: String,
+    own_name: Cell<Option<OwnName>>,
+    hostname: RefCell<String>,
+    /// Duo's clock less ours, in seconds, once it is known.
+    offset: Cell<Option<i64>>,
+    /// Whether Duo has been asked for the time in this login.
+    asked_the_time: Cell<bool>,
+    answered: Cell<bool>,
+    backoffs: Cell<u32>,
+}
+
+/// Sends the requests of one line.
+struct Requester<'a> {
+    common: Rc<Common<'a>>,
+    channel: Channel<'a>,
     /// When the current call must be over.
     until: Instant,
-    /// Duo's clock less ours, in seconds, once it is known.
-    offset: Option<i64>,
-    /// Whether Duo has been asked for the time in this login.
-    asked_the_time: bool,
-    answered: bool,
-    backoffs: u32,
 }
 
 /// Seconds. If our clock is off by less, it is not the reason for a 401 that does
@@ -116,8 +139,8 @@ impl<'a> Client<'a> {
     ) -> Result<Client<'a>, Error> {
         let until = waiter.deadline_in(deadlines.request);
         let own_name = OwnName::look_up(&names, deadlines.own_name, waiter)?;
-        Ok(Client {
-            channel: Channel::new(config, deadlines, names, waiter)?,
+        let common = Rc::new(Common {
+            reach: Rc::new(Reach::new(config, deadlines, names, waiter)?),
             keys: Keys {
                 ikey: config.ikey.clone(),
                 skey: config.skey.clone(),
@@ -130,13 +153,17 @@ impl<'a> Client<'a> {
             deadlines,
             waiter,
             notice,
-            own_name: Some(own_name),
-            hostname: String::new(),
-            until,
-            offset: None,
-            asked_the_time: false,
-            answered: false,
-            backoffs: 0,
+            own_name: Cell::new(Some(own_name)),
+            hostname: RefCell::default(),
+            offset: Cell::new(None),
+            asked_the_time: Cell::new(false),
+            answered: Cell::new(false),
+            backoffs: Cell::new(0),
+        });
+        Ok(Client {
+            idle: vec![(Line::First, Requester::new(&common, until))],
+            open: Vec::new(),
+            common,
         })
     }
 
@@ -146,19 +173,10 @@ impl<'a> Client<'a> {
     /// # Errors
     /// See [`Error`].
     pub fn ping(&mut self) -> Result<i64, Error> {
-        let start = self.waiter.now();
-        let response = self.call(&Endpoint::PING, &Parameters::new(&[]), self.https_timeout)?;
-        // Duo read its clock half a round trip ago.
-        let half = self.waiter.now().saturating_duration_since(start) / 2;
-        let then = SystemTime::now().checked_sub(half);
-        let ours = then
-            .and_then(|then| then.duration_since(SystemTime::UNIX_EPOCH).ok())
-            .ok_or_else(|| Error::fault("read the clock", "it is before 1970"))?;
-        let ours = i64::try_from(ours.as_secs()).unwrap_or(i64::MAX);
-        let offset = response.time()?.saturating_sub(ours);
-        self.asked_the_time = true;
-        self.offset = Some(offset);
-        Ok(offset)
+        let mut requester = self.requester(Line::First);
+        let offset = self.common.waiter.run(pin!(requester.ping()));
+        self.idle.push((Line::First, requester));
+        offset
     }
 
     /// Proves `ikey`, `skey` and clock. Source: docs/duo-api.md, *Requests*.
@@ -166,9 +184,57 @@ impl<'a> Client<'a> {
     /// # Errors
     /// The [`Trouble`], with Duo's code if it sent one.
     pub fn check(&mut self) -> Result<(), Trouble> {
+        let mut requester = self.requester(Line::First);
+        let checked = self.common.waiter.run(pin!(requester.check()));
+        self.idle.push((Line::First, requester));
+        checked
+    }
+
+    /// The requester of a line, which carries no request.
+    fn requester(&mut self, line: Line) -> Requester<'a> {
+        match self.idle.iter().position(|(of, _)| *of == line) {
+            Some(place) => self.idle.swap_remove(place).1,
+            None => Requester::new(&self.common, self.common.waiter.now()),
+        }
+    }
+}
+
+impl<'a> Requester<'a> {
+    fn new(common: &Rc<Common<'a>>, until: Instant) -> Requester<'a> {
+        Requester {
+            common: Rc::clone(common),
+            channel: Channel::new(Rc::clone(&common.reach)),
+            until,
+        }
+    }
+
+    async fn ping(&mut self) -> Result<i64, Error> {
+        let start = self.common.waiter.now();
         let nothing = Parameters::new(&[]);
+        let within = self.common.https_timeout;
+        // A call may ask for the time, and this is a call, so its size is not known.
+        let call: Pin<Box<dyn Future<Output = _> + '_>> =
+            Box::pin(self.call(&Endpoint::PING, &nothing, within));
+        let response = call.await?;
+        // Duo read its clock half a round trip ago.
+        let half = self.common.waiter.now().saturating_duration_since(start) / 2;
+        let then = SystemTime::now().checked_sub(half);
+        let ours = then
+            .and_then(|then| then.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .ok_or_else(|| Error::fault("read the clock", "it is before 1970"))?;
+        let ours = i64::try_from(ours.as_secs()).unwrap_or(i64::MAX);
+        let offset = response.time()?.saturating_sub(ours);
+        self.common.asked_the_time.set(true);
+        self.common.offset.set(Some(offset));
+        Ok(offset)
+    }
+
+    async fn check(&mut self) -> Result<(), Trouble> {
+        let nothing = Parameters::new(&[]);
+        let within = self.common.https_timeout;
         let answer = self
-            .send(&Endpoint::CHECK, &nothing, self.https_timeout)
+            .send(&Endpoint::CHECK, &nothing, within)
+            .await
             .map_err(Trouble::of_error)?;
         let response = reply::read(answer.status, &answer.body)?;
         match response.denial() {
@@ -179,18 +245,18 @@ impl<'a> Client<'a> {
 
     /// Sends a request, again after a 429 and after a wrong date, until an answer
     /// ends the call.
-    fn call(
+    async fn call(
         &mut self,
         endpoint: &Endpoint,
         parameters: &Parameters,
         answer_within: Option<Duration>,
     ) -> Result<Response, Error> {
         loop {
-            let answer = self.send(endpoint, parameters, answer_within)?;
+            let answer = self.send(endpoint, parameters, answer_within).await?;
             let trouble = match reply::read(answer.status, &answer.body) {
                 Ok(response) => {
                     if response.has_result() {
-                        self.note_an_answer();
+                        self.common.note_an_answer();
                     }
                     return Ok(response);
                 }
@@ -198,13 +264,14 @@ impl<'a> Client<'a> {
             };
             match trouble.kind {
                 Kind::RateLimited => {
-                    self.note_an_answer();
-                    self.back_off(&answer, trouble.error)?;
+                    self.common.note_an_answer();
+                    self.back_off(&answer, trouble.error).await?;
                 }
-                Kind::Clock => self.ask_the_time(&trouble.error)?,
+                Kind::Clock => self.ask_the_time(&trouble.error).await?,
                 Kind::Unexplained401 => {
-                    self.ask_the_time(&trouble.error)?;
-                    if self.offset.unwrap_or_default().unsigned_abs() < CLOCK_TOLERANCE {
+                    self.ask_the_time(&trouble.error).await?;
+                    if self.common.offset.get().unwrap_or_default().unsigned_abs() < CLOCK_TOLERANCE
+                    {
                         return Err(trouble.error);
                     }
                 }
@@ -213,22 +280,17 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn note_an_answer(&mut self) {
-        self.answered = true;
-        self.waiter.stop_proving();
-    }
-
     /// Sends a request until there is an answer, again only where the request may be
     /// sent again.
-    fn send(
+    async fn send(
         &mut self,
         endpoint: &Endpoint,
         parameters: &Parameters,
         answer_within: Option<Duration>,
     ) -> Result<Answer, Error> {
-        let mut pauses = self.deadlines.retries.iter();
+        let mut pauses = self.common.deadlines.retries.iter();
         loop {
-            let failed = match self.send_once(endpoint, parameters, answer_within) {
+            let failed = match self.send_once(endpoint, parameters, answer_within).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -242,30 +304,30 @@ impl<'a> Client<'a> {
                 }
                 _ => return Err(failed.error),
             };
-            if self.waiter.now() + pause >= self.until {
+            if self.common.waiter.now() + pause >= self.until {
                 return Err(failed.error);
             }
-            self.waiter.pause(pause)?;
+            self.common.waiter.rest(pause).await?;
         }
     }
 
-    fn send_once(
+    async fn send_once(
         &mut self,
         endpoint: &Endpoint,
         parameters: &Parameters,
         answer_within: Option<Duration>,
     ) -> Result<Answer, ExchangeError> {
         // Nobody's phone rings for a login that is over.
-        self.waiter.look().map_err(|error| ExchangeError {
+        self.common.waiter.look().map_err(|error| ExchangeError {
             error,
             kind: FailureKind::Final,
             was_sent: false,
         })?;
-        let date = signing::date(self.duos_time());
-        let authorization = self.keys.authorization(
+        let date = signing::date(self.common.duos_time());
+        let authorization = self.common.keys.authorization(
             &date,
             endpoint.method.as_str(),
-            &self.channel.signed_host(),
+            &self.common.reach.signed_host(),
             endpoint.path,
             parameters,
         );
@@ -276,13 +338,112 @@ impl<'a> Client<'a> {
             date: &date,
             authorization: &authorization,
         };
-        self.channel.exchange(&outgoing, self.until, answer_within)
+        self.channel
+            .exchange(&outgoing, self.until, answer_within)
+            .await
+    }
+
+    /// Asks for Duo's time after a 401, once in a login. `cause` is the error of that
+    /// 401, and the error of the call if Duo has been asked already.
+    async fn ask_the_time(&mut self, cause: &Error) -> Result<(), Error> {
+        if self.common.asked_the_time.replace(true) {
+            let offset = self.common.offset.get().unwrap_or_default();
+            return Err(Error::Service(format!("{cause} (clock off by {offset} s)")));
+        }
+        let offset = self.ping().await.map_err(|error| match error {
+            Error::Service(text) => Error::Service(format!("{cause}, and /ping: {text}")),
+            // Any other error stays what it is: a 429 of /ping denies, as every 429 does.
+            error => error,
+        })?;
+        if offset.unsigned_abs() >= CLOCK_TOLERANCE {
+            (self.common.notice)(&Notice::ClockOff(offset));
+        }
+        Ok(())
+    }
+
+    /// Waits as long as a 429 asks for.
+    ///
+    /// # Errors
+    /// `refusal`, if that is too long or happens too often in this login.
+    async fn back_off(&mut self, answer: &Answer, refusal: Error) -> Result<(), Error> {
+        let (common, waited) = (&self.common, self.common.backoffs.get());
+        let wait = backoff::wait(answer, waited);
+        if waited >= common.deadlines.backoffs || wait > common.deadlines.longest_backoff {
+            return Err(refusal);
+        }
+        common.backoffs.set(waited + 1);
+        (common.notice)(&Notice::RateLimited(wait));
+        common.waiter.rest(wait).await?;
+        self.until += wait;
+        Ok(())
+    }
+
+    async fn preauth(&mut self) -> Result<Preauth, Error> {
+        let common = Rc::clone(&self.common);
+        // The time of the first preauth runs from the start of the login.
+        if common.answered.get() {
+            self.until = common.waiter.deadline_in(common.deadlines.request);
+        }
+        common.reach.look_up(self.until)?;
+        let (address, hostname) = (common.address(), common.hostname()?);
+        let parameters = CommonParameters {
+            user: &common.person.user,
+            address: address.as_deref(),
+            hostname: &hostname,
+        }
+        .preauth(common.failmode, common.verified_push);
+        self.call(&Endpoint::PREAUTH, &parameters, common.https_timeout)
+            .await?
+            .preauth()
+    }
+
+    async fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
+        let common = Rc::clone(&self.common);
+        // If a new connection must be made, it must not use up the time for the answer.
+        let answer = common.https_timeout.unwrap_or(common.deadlines.person);
+        self.until = common.waiter.deadline_in(common.deadlines.request + answer);
+        let (address, hostname) = (common.address(), common.hostname()?);
+        let command = common.person.command.as_deref();
+        let parameters = CommonParameters {
+            user: &common.person.user,
+            address: address.as_deref(),
+            hostname: &hostname,
+        }
+        .auth(
+            factor,
+            &request::pushinfo(common.reach.own_address(), command),
+        );
+        self.call(&Endpoint::AUTH, &parameters, common.https_timeout)
+            .await?
+            .auth()
+    }
+
+    async fn status(&mut self, transaction: &str, span: Span) -> Result<Auth, Error> {
+        let waiter = self.common.waiter;
+        let pause = span.from.saturating_duration_since(waiter.now());
+        if !pause.is_zero() {
+            waiter.rest(pause).await?;
+        }
+        self.until = span.until;
+        let parameters = Parameters::new(&[("txid", transaction)]);
+        let within = Some(self.common.deadlines.poll);
+        let response = self
+            .call(&Endpoint::AUTH_STATUS, &parameters, within)
+            .await?;
+        response.status().map(Auth::Settled)
+    }
+}
+
+impl Common<'_> {
+    fn note_an_answer(&self) {
+        self.answered.set(true);
+        self.waiter.stop_proving();
     }
 
     /// The time on Duo's clock, as far as it is known.
     fn duos_time(&self) -> SystemTime {
         let now = SystemTime::now();
-        let offset = self.offset.unwrap_or_default();
+        let offset = self.offset.get().unwrap_or_default();
         let span = Duration::from_secs(offset.unsigned_abs());
         let then = if offset < 0 {
             now.checked_sub(span)
@@ -294,51 +455,16 @@ impl<'a> Client<'a> {
             .unwrap_or(now)
     }
 
-    /// Asks for Duo's time after a 401, once in a login. `cause` is the error of that
-    /// 401, and the error of the call if Duo has been asked already.
-    fn ask_the_time(&mut self, cause: &Error) -> Result<(), Error> {
-        if self.asked_the_time {
-            let offset = self.offset.unwrap_or_default();
-            return Err(Error::Service(format!("{cause} (clock off by {offset} s)")));
-        }
-        self.asked_the_time = true;
-        let offset = self.ping().map_err(|error| match error {
-            Error::Service(text) => Error::Service(format!("{cause}, and /ping: {text}")),
-            // Any other error stays what it is: a 429 of /ping denies, as every 429 does.
-            error => error,
-        })?;
-        if offset.unsigned_abs() >= CLOCK_TOLERANCE {
-            (self.notice)(&Notice::ClockOff(offset));
-        }
-        Ok(())
-    }
-
-    /// Waits as long as a 429 asks for.
-    ///
-    /// # Errors
-    /// `refusal`, if that is too long or happens too often in this login.
-    fn back_off(&mut self, answer: &Answer, refusal: Error) -> Result<(), Error> {
-        let wait = backoff::wait(answer, self.backoffs);
-        if self.backoffs >= self.deadlines.backoffs || wait > self.deadlines.longest_backoff {
-            return Err(refusal);
-        }
-        self.backoffs += 1;
-        (self.notice)(&Notice::RateLimited(wait));
-        self.waiter.pause(wait)?;
-        self.until += wait;
-        Ok(())
-    }
-
-    fn hostname(&mut self) -> Result<String, Error> {
+    fn hostname(&self) -> Result<String, Error> {
         if let Some(own_name) = self.own_name.take() {
-            self.hostname = own_name.name(self.waiter)?;
+            self.hostname.replace(own_name.name(self.waiter)?);
         }
-        Ok(self.hostname.clone())
+        Ok(self.hostname.borrow().clone())
     }
 
     fn address(&self) -> Option<String> {
         let address = match self.person.address {
-            None if self.person.own_address_instead => self.channel.own_address(),
+            None if self.person.own_address_instead => self.reach.own_address(),
             address => address,
         };
         address.map(|address| address.to_string())
@@ -347,52 +473,56 @@ impl<'a> Client<'a> {
 
 impl Duo for Client<'_> {
     fn preauth(&mut self) -> Result<Preauth, Error> {
-        // The time of the first preauth runs from the start of the login.
-        if self.answered {
-            self.until = self.waiter.deadline_in(self.deadlines.request);
+        let mut requester = self.requester(Line::First);
+        let answer = self.common.waiter.run(pin!(requester.preauth()));
+        self.idle.push((Line::First, requester));
+        answer
+    }
+
+    fn auth(&mut self, line: Line, factor: &Factor) {
+        let (mut requester, factor) = (self.requester(line), factor.clone());
+        let task = async move {
+            let answer = requester.auth(&factor).await;
+            (requester, answer)
+        };
+        self.open.push((line, Box::pin(task)));
+    }
+
+    fn status(&mut self, line: Line, transaction: &str, span: Span) {
+        let (mut requester, transaction) = (self.requester(line), transaction.to_owned());
+        let task = async move {
+            let answer = requester.status(&transaction, span).await;
+            (requester, answer)
+        };
+        self.open.push((line, Box::pin(task)));
+    }
+
+    fn next(&mut self, listen: Listen) -> Event {
+        while !self.open.is_empty() {
+            for place in 0..self.open.len() {
+                if let Some((line, task)) = self.open.get_mut(place)
+                    && let Poll::Ready((requester, answer)) = advance(task.as_mut())
+                {
+                    let line = *line;
+                    drop(self.open.swap_remove(place));
+                    self.idle.push((line, requester));
+                    return Event::Answer(line, answer);
+                }
+            }
+            let waiter = self.common.waiter;
+            let woken = match listen {
+                Listen::ToBoth => waiter.wait_for_tasks_or_typing(),
+                Listen::ToDuo => waiter.wait_for_tasks(None),
+            };
+            if woken == Woken::ByKeyboard {
+                return Event::Typed;
+            }
         }
-        self.channel.look_up(self.until)?;
-        let address = self.address();
-        let hostname = self.hostname()?;
-        let login = CommonParameters {
-            user: &self.person.user,
-            address: address.as_deref(),
-            hostname: &hostname,
-        };
-        let parameters = login.preauth(self.failmode, self.verified_push);
-        self.call(&Endpoint::PREAUTH, &parameters, self.https_timeout)?
-            .preauth()
-    }
-
-    fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
-        // If a new connection must be made, it must not use up the time for the answer.
-        let answer = self.https_timeout.unwrap_or(self.deadlines.person);
-        self.until = self.waiter.deadline_in(self.deadlines.request + answer);
-        let address = self.address();
-        let hostname = self.hostname()?;
-        let login = CommonParameters {
-            user: &self.person.user,
-            address: address.as_deref(),
-            hostname: &hostname,
-        };
-        let info = request::pushinfo(self.channel.own_address(), self.person.command.as_deref());
-        let parameters = login.auth(factor, &info);
-        self.call(&Endpoint::AUTH, &parameters, self.https_timeout)?
-            .auth()
-    }
-
-    fn status(&mut self, transaction: &str, until: Instant) -> Result<Status, Error> {
-        self.until = until;
-        let parameters = Parameters::new(&[("txid", transaction)]);
-        self.call(
-            &Endpoint::AUTH_STATUS,
-            &parameters,
-            Some(self.deadlines.poll),
-        )?
-        .status()
+        let why = "Duo was not asked anything".to_owned();
+        Event::Answer(Line::First, Err(Error::Fault(why)))
     }
 
     fn answered(&self) -> bool {
-        self.answered
+        self.common.answered.get()
     }
 }

@@ -5,8 +5,9 @@
 //! docs/behaviour.md, *Failmode*. Otherwise a caller who uses up descriptors or
 //! memory would look like a broken network, and `safe` would open the door.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,9 @@ use duo_policy::error::Error;
 use duo_system::system_words;
 use duo_system::wait::Waiter;
 use nix::libc;
+use nix::poll::PollFlags;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
 use crate::names::{self, Names};
 use crate::socket::Socket;
@@ -40,11 +42,82 @@ pub struct Route<'a> {
 }
 
 /// A connection to Duo after its TLS handshake.
-pub type Connection<'a> = StreamOwned<ClientConnection, Socket<'a>>;
+pub struct Connection<'a> {
+    tls: ClientConnection,
+    /// Where the records of TLS go.
+    pub(crate) sock: Socket<'a>,
+}
+
+/// The I/O errors of these tasks are those of [`Socket`], or hold an error of TLS.
+impl Connection<'_> {
+    async fn shake_hands(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        while self.tls.is_handshaking() {
+            if self.receive_records().await? == 0 && self.tls.is_handshaking() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends all of `bytes`.
+    pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let taken = self.tls.writer().write(bytes)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads at least a byte, or nothing at the end of the connection.
+    pub(crate) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.tls.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            self.receive_records().await?;
+            self.flush().await?;
+        }
+    }
+
+    /// Sends what TLS has to send.
+    async fn flush(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.sock) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.sock.ready(PollFlags::POLLOUT).await?;
+                }
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                written => drop(written?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and lets TLS read them. Returns how many came, 0 at the end.
+    async fn receive_records(&mut self) -> io::Result<usize> {
+        let read = loop {
+            self.sock.ready(PollFlags::POLLIN).await?;
+            match self.tls.read_tls(&mut self.sock) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => break read?,
+            }
+        };
+        if let Err(error) = self.tls.process_new_packets() {
+            // An alert that tells the server why. If it does not get there, nothing is lost.
+            let _ = self.tls.write_tls(&mut self.sock);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(read)
+    }
+}
 
 /// The version of TLS that a connection speaks.
 pub fn version(connection: &Connection<'_>) -> &'static str {
-    match connection.conn.protocol_version() {
+    match connection.tls.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
         _ => "an unknown version of TLS",
@@ -53,7 +126,7 @@ pub fn version(connection: &Connection<'_>) -> &'static str {
 
 /// The server's certificate, then the other certificates that the server sent.
 pub fn chain(connection: &Connection<'_>) -> Vec<CertificateDer<'static>> {
-    let sent = connection.conn.peer_certificates().unwrap_or_default();
+    let sent = connection.tls.peer_certificates().unwrap_or_default();
     sent.iter().map(|sent| sent.clone().into_owned()).collect()
 }
 
@@ -111,10 +184,23 @@ impl<'a> Route<'a> {
         addresses: &[SocketAddr],
         deadline: Instant,
     ) -> Result<(Connection<'a>, SocketAddr), Error> {
+        self.waiter
+            .run(pin!(self.connect_in_task(addresses, deadline)))
+    }
+
+    /// [`Route::connect`] for a task.
+    ///
+    /// # Errors
+    /// As [`Route::connect`].
+    pub(crate) async fn connect_in_task(
+        &self,
+        addresses: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<(Connection<'a>, SocketAddr), Error> {
         let mut reasons = Vec::new();
         let mut is_our_fault = false;
         for address in addresses {
-            match self.connect_to(*address, deadline) {
+            match self.connect_to(*address, deadline).await {
                 Ok(connection) => return Ok((connection, *address)),
                 Err(Error::GaveUp(why)) => return Err(Error::GaveUp(why)),
                 Err(error) => {
@@ -139,7 +225,11 @@ impl<'a> Route<'a> {
         })
     }
 
-    fn connect_to(&self, address: SocketAddr, deadline: Instant) -> Result<Connection<'a>, Error> {
+    async fn connect_to(
+        &self,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> Result<Connection<'a>, Error> {
         let deadline_within = |most: Duration| {
             let now = self.waiter.now();
             match deadline.saturating_duration_since(now).min(most) {
@@ -147,8 +237,9 @@ impl<'a> Route<'a> {
                 left => Ok(now + left),
             }
         };
-        let tcp = Socket::connect(address, deadline_within(self.deadlines.tcp)?, self.waiter);
-        let mut socket = tcp.map_err(|error| match error.raw_os_error() {
+        let by = deadline_within(self.deadlines.tcp)?;
+        let tcp = Socket::connect(address, by, self.waiter).await;
+        let mut sock = tcp.map_err(|error| match error.raw_os_error() {
             Some(libc::EADDRNOTAVAIL) if has_no_route(address) => {
                 Error::Service(system_words(&error))
             }
@@ -156,18 +247,17 @@ impl<'a> Route<'a> {
         })?;
         if let Some(proxy) = &self.proxy {
             // The proxy makes a TCP connection of its own before it answers.
-            socket.set_deadline(deadline_within(self.deadlines.tcp)?);
-            proxy::open(&mut socket, &self.host, proxy, |error| self.failure(error))?;
+            sock.set_deadline(deadline_within(self.deadlines.tcp)?);
+            proxy::open(&mut sock, &self.host, proxy, |error| self.failure(error)).await?;
         }
-        socket.set_deadline(deadline_within(self.deadlines.tls)?);
-        let mut tls = ClientConnection::new(self.tls.clone(), self.name.clone())
+        sock.set_deadline(deadline_within(self.deadlines.tls)?);
+        let tls = ClientConnection::new(self.tls.clone(), self.name.clone())
             .map_err(|error| tls::failure(&error, &self.host.name, self.min_tls))?;
-        while tls.is_handshaking() {
-            tls.complete_io(&mut socket)
-                .map_err(|error| self.failure(&error))?;
-        }
-        socket.set_deadline(deadline);
-        Ok(StreamOwned::new(tls, socket))
+        let mut connection = Connection { tls, sock };
+        let shaken = connection.shake_hands().await;
+        shaken.map_err(|error| self.failure(&error))?;
+        connection.sock.set_deadline(deadline);
+        Ok(connection)
     }
 
     /// The [`Error`] of an I/O error of a [`Connection`] or its socket, which may hold
@@ -214,13 +304,12 @@ fn has_no_route(address: SocketAddr) -> bool {
 /// unasked, and does not wait for more. A TLS ticket is harmless. The end of the
 /// connection, or an answer without a request, means that it may not.
 pub(crate) fn is_idle(connection: &mut Connection<'_>) -> bool {
-    let mut arrived = connection.sock.arrived();
     for _ in 0..MOST_IDLE_READS {
-        match connection.conn.process_new_packets() {
+        match connection.tls.process_new_packets() {
             Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
             _ => return false,
         }
-        match connection.conn.read_tls(&mut arrived) {
+        match connection.tls.read_tls(&mut connection.sock) {
             Ok(1..) => {}
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             Ok(0) => return false,
@@ -261,7 +350,6 @@ fn classified(error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use duo_system::wait::SystemClock;
-    use nix::poll::PollFlags;
 
     use super::*;
 
@@ -330,12 +418,13 @@ mod tests {
         assert_eq!(address.to_string(), duo.address());
 
         // The server sends its tickets once the handshake is done.
-        connection.sock.wait_for(PollFlags::POLLIN).unwrap();
+        let bytes = PollFlags::POLLIN;
+        waiter.run(pin!(connection.sock.ready(bytes))).unwrap();
         assert!(is_idle(&mut connection), "tickets are harmless");
         assert!(is_idle(&mut connection), "and so is silence");
         duo.stop();
         // Waits until the end of the connection, or TLS's notice of it, has come.
-        connection.sock.wait_for(PollFlags::POLLIN).unwrap();
+        waiter.run(pin!(connection.sock.ready(bytes))).unwrap();
         assert!(!is_idle(&mut connection), "an end is an end");
     }
 }

@@ -1,12 +1,15 @@
-//! One connection to Duo for all requests of a login. After a failure this module
-//! says whether a byte of the request was sent, since `auth` may ring a phone and
+//! A connection to Duo for one request after the other: a login needs one, and a second
+//! one beside it while a push is open and a passcode is typed. After a failure this
+//! module says whether a byte of the request was sent, since `auth` may ring a phone and
 //! must not ring it twice.
 //!
 //! ureq-proto knows the grammar of HTTP, and works on buffers alone: this crate
 //! connects, waits and retries, and follows no redirect.
 
-use std::io::{self, Write};
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,19 +75,24 @@ pub enum FailureKind {
     Final,
 }
 
-/// The connection to Duo, made when the first request needs it.
-pub struct Channel<'a> {
+/// How the connections of a login are made: the name is looked up once for all.
+pub struct Reach<'a> {
     route: Route<'a>,
     deadlines: &'a Deadlines,
     waiter: &'a Waiter<'a>,
-    addresses: Vec<SocketAddr>,
-    own_address: Option<IpAddr>,
+    addresses: RefCell<Vec<SocketAddr>>,
+    own_address: Cell<Option<IpAddr>>,
+}
+
+/// The connection for one request after the other, made when the first one needs it.
+pub struct Channel<'a> {
+    reach: Rc<Reach<'a>>,
     /// The connection of the last request, and when that was answered.
     idle: Option<(Connection<'a>, Instant)>,
 }
 
-impl<'a> Channel<'a> {
-    /// Sets the channel up, and sends nothing yet.
+impl<'a> Reach<'a> {
+    /// Sends nothing yet.
     ///
     /// # Errors
     /// [`Error::Configuration`] if `cafile` or `host` cannot be used.
@@ -93,14 +101,13 @@ impl<'a> Channel<'a> {
         deadlines: &'a Deadlines,
         names: Arc<dyn Names>,
         waiter: &'a Waiter<'a>,
-    ) -> Result<Channel<'a>, Error> {
-        Ok(Channel {
+    ) -> Result<Reach<'a>, Error> {
+        Ok(Reach {
             route: Route::new(config, deadlines, names, waiter)?,
             deadlines,
             waiter,
-            addresses: Vec::new(),
-            own_address: None,
-            idle: None,
+            addresses: RefCell::default(),
+            own_address: Cell::new(None),
         })
     }
 
@@ -108,17 +115,17 @@ impl<'a> Channel<'a> {
     ///
     /// # Errors
     /// [`Error::Service`] if the name is not found.
-    pub fn look_up(&mut self, deadline: Instant) -> Result<(), Error> {
-        if self.addresses.is_empty() {
-            self.addresses = self.route.addresses(deadline)?;
+    pub fn look_up(&self, deadline: Instant) -> Result<(), Error> {
+        if self.addresses.borrow().is_empty() {
+            self.addresses.replace(self.route.addresses(deadline)?);
         }
         Ok(())
     }
 
     /// The address from which this host reaches Duo, once it is known.
     pub fn own_address(&self) -> Option<IpAddr> {
-        let first = || names::own_address(*self.addresses.first()?);
-        self.own_address.or_else(first)
+        let first = || names::own_address(*self.addresses.borrow().first()?);
+        self.own_address.get().or_else(first)
     }
 
     /// The host as it is signed: as in the Host header, but without the port.
@@ -130,12 +137,41 @@ impl<'a> Channel<'a> {
         }
     }
 
+    /// A new connection.
+    async fn connect(&self, deadline: Instant) -> Result<Connection<'a>, (Error, FailureKind)> {
+        self.look_up(deadline)
+            .map_err(|error| (error, FailureKind::Final))?;
+        let mut addresses = self.addresses.borrow().clone();
+        let connected = self.route.connect_in_task(&addresses, deadline).await;
+        let (connection, address) = connected.map_err(|error| {
+            let kind = match error {
+                Error::Service(_) => FailureKind::Connection,
+                _ => FailureKind::Final,
+            };
+            (error, kind)
+        })?;
+        self.own_address.set(connection.sock.own_address());
+        // The address that worked goes first, so that the next connection does not
+        // wait again for addresses that did not answer.
+        addresses.retain(|other| *other != address);
+        addresses.insert(0, address);
+        self.addresses.replace(addresses);
+        Ok(connection)
+    }
+}
+
+impl<'a> Channel<'a> {
+    /// A channel of its own.
+    pub fn new(reach: Rc<Reach<'a>>) -> Channel<'a> {
+        Channel { reach, idle: None }
+    }
+
     /// Sends one request and reads its answer, by `deadline`, and within
     /// `answer_within` once it has been sent.
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub fn exchange(
+    pub async fn exchange(
         &mut self,
         outgoing: &Outgoing<'_>,
         deadline: Instant,
@@ -146,7 +182,7 @@ impl<'a> Channel<'a> {
             kind,
             was_sent: false,
         };
-        let mut connection = self.connection(deadline).map_err(unsent)?;
+        let mut connection = self.connection(deadline).await.map_err(unsent)?;
         let (head, call) = self.encoded(outgoing).map_err(unsent)?;
         connection.sock.set_deadline(deadline);
         let failed = |failure: Failure| {
@@ -157,52 +193,38 @@ impl<'a> Channel<'a> {
                 was_sent: true,
             }
         };
-        let sent = connection
-            .write_all(&head)
-            .and_then(|()| connection.flush());
+        let sent = connection.send(&head).await;
         sent.map_err(|error| failed(error.into()))?;
 
-        let answer_by = answer_within.map(|span| self.waiter.now() + span);
+        let answer_by = answer_within.map(|span| self.reach.waiter.now() + span);
         let until = answer_by.map_or(deadline, |by| by.min(deadline));
         connection.sock.set_deadline(until);
         let mut incoming = Incoming {
             connection: &mut connection,
             bytes: Vec::new(),
-            waiter: self.waiter,
+            waiter: self.reach.waiter,
             until,
         };
-        let (answer, call) = incoming.answer(call).map_err(failed)?;
+        let (answer, call) = incoming.answer(call).await.map_err(failed)?;
         let nothing_follows = incoming.bytes.is_empty();
         if nothing_follows && call.is_some_and(|call| !call.must_close_connection()) {
-            self.idle = Some((connection, self.waiter.now()));
+            self.idle = Some((connection, self.reach.waiter.now()));
         }
         Ok(answer)
     }
 
     /// The connection of the last request if it is still good, else a new one.
-    fn connection(&mut self, deadline: Instant) -> Result<Connection<'a>, (Error, FailureKind)> {
+    async fn connection(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Connection<'a>, (Error, FailureKind)> {
         if let Some((mut connection, since)) = self.idle.take() {
-            let idle = self.waiter.now().saturating_duration_since(since);
-            if idle <= self.deadlines.idle && connect::is_idle(&mut connection) {
+            let idle = self.reach.waiter.now().saturating_duration_since(since);
+            if idle <= self.reach.deadlines.idle && connect::is_idle(&mut connection) {
                 return Ok(connection);
             }
         }
-        self.look_up(deadline)
-            .map_err(|error| (error, FailureKind::Final))?;
-        let connected = self.route.connect(&self.addresses, deadline);
-        let (connection, address) = connected.map_err(|error| {
-            let kind = match error {
-                Error::Service(_) => FailureKind::Connection,
-                _ => FailureKind::Final,
-            };
-            (error, kind)
-        })?;
-        self.own_address = connection.sock.own_address();
-        // The address that worked goes first, so that the next connection does not
-        // wait again for addresses that did not answer.
-        self.addresses.retain(|other| *other != address);
-        self.addresses.insert(0, address);
-        Ok(connection)
+        self.reach.connect(deadline).await
     }
 
     /// The bytes of a request, and the state of HTTP that reads its answer.
@@ -218,7 +240,7 @@ impl<'a> Channel<'a> {
         &self,
         outgoing: &Outgoing<'_>,
     ) -> Result<(Vec<u8>, Call<RecvResponse>), Box<dyn std::error::Error>> {
-        let base = format!("https://{}{}", self.route.host(), outgoing.path);
+        let base = format!("https://{}{}", self.reach.route.host(), outgoing.path);
         let parameters = outgoing.parameters.as_str();
         let request = http::Request::builder()
             .method(outgoing.method.as_str())
@@ -256,7 +278,7 @@ impl<'a> Channel<'a> {
     /// The error of a failure after the request was sent, as a row of the table in
     /// docs/behaviour.md, *Failmode*, and whether sending again can help.
     fn classify(&self, failure: Failure) -> (Error, FailureKind) {
-        let host = self.route.host();
+        let host = self.reach.route.host();
         let error = match failure {
             Failure::Io(error) => error,
             Failure::NoAnswer(why) => {
@@ -268,7 +290,7 @@ impl<'a> Channel<'a> {
             io::ErrorKind::TimedOut => (FailureKind::Timeout, "No answer from"),
             _ => (FailureKind::Connection, "Lost the connection to"),
         };
-        match self.route.failure(&error) {
+        match self.reach.route.failure(&error) {
             Error::Service(words) => (Error::Service(format!("{what} {host}: {words}")), kind),
             error => (error, FailureKind::Final),
         }

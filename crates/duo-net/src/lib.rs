@@ -1,5 +1,6 @@
 //! The connection to Duo, from its API down to TCP: [`Client`] (signatures, the
-//! clock, rate limits, retries), `http` (one connection for a whole login),
+//! clock, rate limits, retries), `http` (one connection for a whole login, and one for
+//! passcodes beside a push),
 //! [`connect`] (every address, the proxy, TLS), [`names`].
 //!
 //! Every wait in this crate is a wait of a [`Waiter`](duo_system::wait::Waiter),

@@ -2,7 +2,7 @@
 //! deadline is already set. Credentials are sent to the proxy as they are written
 //! in the configuration, and appear nowhere else.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::IpAddr;
 
 use base64::Engine;
@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use duo_policy::config::{Host, Proxy};
 use duo_policy::error::Error;
 use zeroize::Zeroizing;
+
+use crate::socket::Patient;
 
 /// The head of the proxy's answer is at most this long, in bytes.
 const LONGEST_ANSWER: usize = 8 * 1024;
@@ -19,8 +21,8 @@ const LONGEST_ANSWER: usize = 8 * 1024;
 /// # Errors
 /// [`Error::Service`] if the proxy refuses, or if its answer is not HTTP. `classify`
 /// makes the error of a failure of the socket.
-pub fn open(
-    socket: &mut (impl Read + Write),
+pub(crate) async fn open(
+    socket: &mut impl Patient,
     host: &Host,
     proxy: &Proxy,
     classify: impl Fn(&io::Error) -> Error,
@@ -30,14 +32,19 @@ pub fn open(
         error => error,
     };
     socket
-        .write_all(request(host, proxy).as_bytes())
+        .send_all(request(host, proxy).as_bytes())
+        .await
         .map_err(failed)?;
 
     // Reads byte by byte, since what follows the empty line belongs to the tunnel.
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        socket.read_exact(&mut byte).map_err(|error| {
+        let read = match socket.receive(&mut byte).await {
+            Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            read => read,
+        };
+        read.map_err(|error| {
             let may_be_http = answer.is_empty() || b"HTTP/1.".starts_with(first(&answer, 7));
             match error.kind() {
                 io::ErrorKind::UnexpectedEof if !may_be_http => not_http(),
@@ -99,7 +106,9 @@ fn not_http() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Cursor;
+    use std::io::{Cursor, Read};
+    use std::pin::pin;
+    use std::task::Poll;
 
     /// A socket that reads a prepared answer and keeps what is written to it.
     struct ScriptedSocket {
@@ -107,17 +116,13 @@ mod tests {
         asked: Vec<u8>,
     }
 
-    impl Read for ScriptedSocket {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    impl Patient for ScriptedSocket {
+        async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.answer.read(buffer)
         }
-    }
 
-    impl Write for ScriptedSocket {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.asked.write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
+        async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.asked.extend_from_slice(bytes);
             Ok(())
         }
     }
@@ -130,9 +135,12 @@ mod tests {
         };
         let host = Host::parse(host, 443).unwrap();
         let proxy = Proxy::parse(proxy.as_bytes()).unwrap();
-        let result = open(&mut socket, &host, &proxy, |error| {
-            Error::Service(error.kind().to_string())
-        });
+        let classify = |error: &io::Error| Error::Service(error.kind().to_string());
+        // This socket never waits.
+        let opened = duo_system::wait::advance(pin!(open(&mut socket, &host, &proxy, classify)));
+        let Poll::Ready(result) = opened else {
+            panic!("it waits")
+        };
         let mut rest = Vec::new();
         socket.answer.read_to_end(&mut rest).unwrap();
         (String::from_utf8(socket.asked).unwrap(), result, rest)

@@ -1,9 +1,10 @@
-//! A TCP socket that never blocks: each wait ends at the deadline, or when the
-//! parent of this process ends.
+//! A TCP socket that never blocks. A task waits for it with [`Socket::ready`], and each
+//! wait ends at the deadline, or when the parent of this process ends.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 use duo_system::wait::{Waited, Waiter};
@@ -18,7 +19,7 @@ use nix::sys::socket::{
 /// An I/O error of it is the system's, or `TimedOut` at the deadline, or holds a
 /// `duo_policy::error::Error` that says why a wait ended early.
 pub struct Socket<'a> {
-    stream: TcpStream,
+    stream: Rc<TcpStream>,
     deadline: Instant,
     waiter: &'a Waiter<'a>,
 }
@@ -28,7 +29,7 @@ impl<'a> Socket<'a> {
     ///
     /// # Errors
     /// See [`Socket`].
-    pub fn connect(
+    pub async fn connect(
         address: SocketAddr,
         deadline: Instant,
         waiter: &'a Waiter<'a>,
@@ -38,7 +39,8 @@ impl<'a> Socket<'a> {
             SocketAddr::V6(_) => AddressFamily::Inet6,
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let stream = TcpStream::from(socket(family, SockType::Stream, flags, None)?);
+        let stream = socket(family, SockType::Stream, flags, None)?;
+        let stream = Rc::new(TcpStream::from(stream));
         let socket = Socket {
             stream,
             deadline,
@@ -46,7 +48,7 @@ impl<'a> Socket<'a> {
         };
         match connect(socket.stream.as_raw_fd(), &SockaddrStorage::from(address)) {
             Err(Errno::EINPROGRESS) => {
-                socket.wait_for(PollFlags::POLLOUT)?;
+                socket.ready(PollFlags::POLLOUT).await?;
                 if let Some(error) = socket.stream.take_error()? {
                     return Err(error);
                 }
@@ -64,11 +66,6 @@ impl<'a> Socket<'a> {
         self.deadline = deadline;
     }
 
-    /// The bytes that have arrived already; reading them never waits.
-    pub fn arrived(&self) -> Arrived<'_> {
-        Arrived(&self.stream)
-    }
-
     /// This end's address.
     pub fn own_address(&self) -> Option<IpAddr> {
         Some(self.stream.local_addr().ok()?.ip())
@@ -78,9 +75,10 @@ impl<'a> Socket<'a> {
     ///
     /// # Errors
     /// See [`Socket`].
-    pub fn wait_for(&self, event: PollFlags) -> io::Result<()> {
+    pub async fn ready(&self, event: PollFlags) -> io::Result<()> {
         self.check_deadline()?;
-        let waited = self.waiter.wait(self.stream.as_fd(), event, self.deadline);
+        let stream: Rc<dyn AsFd> = self.stream.clone();
+        let waited = self.waiter.event(stream, event, self.deadline).await;
         match waited.map_err(io::Error::other)? {
             Waited::Ready => Ok(()),
             Waited::TimedOut => Err(io::ErrorKind::TimedOut.into()),
@@ -97,29 +95,26 @@ impl<'a> Socket<'a> {
     }
 }
 
+/// Reads what has arrived; fails with `WouldBlock` if that is nothing.
 impl Read for Socket<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            self.wait_for(PollFlags::POLLIN)?;
             match recv(self.stream.as_raw_fd(), buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(Errno::EINTR) => {}
                 read => return Ok(read?),
             }
         }
     }
 }
 
+/// Writes as much as the socket takes; fails with `WouldBlock` if that is nothing.
 impl Write for Socket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check_deadline()?;
         loop {
-            self.check_deadline()?;
-            // The socket nearly always takes the bytes, so a wait before this would
-            // cost one more system call for nothing.
             match send(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
-                Ok(written) => return Ok(written),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.wait_for(PollFlags::POLLOUT)?,
-                Err(errno) => return Err(errno.into()),
+                written => return Ok(written?),
             }
         }
     }
@@ -136,12 +131,41 @@ impl Write for Socket<'_> {
     }
 }
 
-/// The bytes that have arrived on a socket. A read fails with `WouldBlock` when
-/// there are no more.
-pub struct Arrived<'a>(&'a TcpStream);
+/// Waiting for bytes and for room, in a task.
+pub(crate) trait Patient {
+    /// Reads at least a byte, or nothing at the end.
+    ///
+    /// # Errors
+    /// See [`Socket`].
+    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-impl Read for Arrived<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())?)
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// See [`Socket`].
+    async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Patient for Socket<'_> {
+    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.ready(PollFlags::POLLIN).await?;
+            match self.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+
+    async fn send_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready(PollFlags::POLLOUT).await?;
+                }
+                written => bytes = bytes.get(written?..).unwrap_or_default(),
+            }
+        }
+        Ok(())
     }
 }

@@ -20,4 +20,14 @@ pub trait Conversation {
     /// [`Deadlines::menu`](crate::clock::Deadlines::menu), or in a login that is
     /// not interactive.
     fn ask(&self, question: &str) -> Result<Zeroizing<Vec<u8>>, Error>;
+
+    /// The next line that the person has typed since Duo began to wait for them, without
+    /// its end; `None` if there is no whole line. Does not wait. A front end that cannot
+    /// be typed at meanwhile has none.
+    ///
+    /// # Errors
+    /// [`Error::GaveUp`] at the end of input.
+    fn typed(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        Ok(None)
+    }
 }

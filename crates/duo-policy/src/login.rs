@@ -4,13 +4,14 @@
 //! Nothing here makes a system call: Duo, the person, the clock and the log are
 //! traits.
 
-use std::time::Instant;
+mod race;
 
-use duo_wire::{Message, Next, Outcome, Verdict, Waiting};
+use duo_wire::{Message, Next, Outcome, Verdict};
 
-use crate::api::Duo;
+use self::race::{Proof, Race};
 use crate::api::menu::{Factor, Menu};
-use crate::api::reply::{Auth, Preauth, Progress, Status};
+use crate::api::reply::Preauth;
+use crate::api::{Duo, Event, Line, Listen, Span};
 use crate::clock::{Clock, Deadlines};
 use crate::config::Config;
 use crate::conversation::Conversation;
@@ -43,9 +44,25 @@ pub trait AttemptLog {
     fn failed(&self, why: &str);
 }
 
-/// The most different texts that are shown for one transaction, so that a hostile
-/// server cannot flood the terminal.
-const MOST_TEXTS: usize = 20;
+/// The attempts of a login: one for each factor that Duo was, or was not, asked to
+/// verify.
+struct Attempts {
+    taken: u8,
+    most: u8,
+}
+
+impl Attempts {
+    fn is_one_left(&self) -> bool {
+        self.taken < self.most
+    }
+
+    /// Takes one; false if none is left.
+    fn take(&mut self) -> bool {
+        let is_one_left = self.is_one_left();
+        self.taken += u8::from(is_one_left);
+        is_one_left
+    }
+}
 
 /// How one attempt ended, if it did not end in an error.
 enum Attempt {
@@ -66,23 +83,22 @@ impl Login<'_> {
         person: &dyn Conversation,
         log: &dyn AttemptLog,
     ) -> Verdict {
-        let attempts = match person.is_interactive() {
+        let most = match person.is_interactive() {
             true => self.config.prompts.max(1),
             false => 1,
         };
+        let mut attempts = Attempts { taken: 0, most };
         let duo = &mut LoggedDuo {
             duo,
             log,
             has_asked: false,
         };
-        for number in 1..=attempts {
-            match self.attempt(number, attempts, duo, person) {
+        while attempts.take() {
+            match self.attempt(&mut attempts, duo, person, log) {
                 Ok(Attempt::Allowed(factor)) => return Verdict::new(Outcome::Successful, factor),
                 Ok(Attempt::Over(verdict)) => return verdict,
-                Ok(Attempt::Denied(why)) if number == attempts => {
-                    return Verdict::new(Outcome::Failed, why);
-                }
-                Ok(Attempt::Denied(why)) => log.failed(&why),
+                Ok(Attempt::Denied(why)) if attempts.is_one_left() => log.failed(&why),
+                Ok(Attempt::Denied(why)) => return Verdict::new(Outcome::Failed, why),
                 Err(error) => {
                     let (answered, stated) = (duo.answered(), self.config.failmode);
                     let verdict = verdict::of_error(&error, answered, stated, self.alibi);
@@ -96,10 +112,10 @@ impl Login<'_> {
 
     fn attempt(
         &self,
-        number: u8,
-        attempts: u8,
+        attempts: &mut Attempts,
         duo: &mut dyn Duo,
         person: &dyn Conversation,
+        log: &dyn AttemptLog,
     ) -> Result<Attempt, Error> {
         let menu = match duo.preauth()? {
             Preauth::Auth(menu) => menu,
@@ -109,11 +125,7 @@ impl Login<'_> {
             }
             Preauth::Deny(message) => {
                 let why = non_empty_or(message, "Duo denied this login");
-                person.show(&Message::Denied {
-                    why: why.clone(),
-                    next: Next::Nothing,
-                });
-                return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
+                return Ok(over(person, Outcome::Aborted, why, Next::Nothing));
             }
             Preauth::Enroll { text, url } => {
                 let why = non_empty_or(text, "Duo enrolment required");
@@ -124,8 +136,8 @@ impl Login<'_> {
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
         };
-        let denied = |why: String, at_the_end| {
-            let next = match number < attempts {
+        let denied = |why: String, attempts: &Attempts, at_the_end| {
+            let next = match attempts.is_one_left() {
                 true => Next::Attempt,
                 false => at_the_end,
             };
@@ -135,22 +147,28 @@ impl Login<'_> {
             });
             Ok(Attempt::Denied(why))
         };
-        let factor = match self.choose(number, &menu, person)? {
+        let factor = match self.choose(attempts.taken, &menu, person)? {
             Ok(factor) => factor,
             // A new login with the same command would be denied for the same reason.
-            Err(why) if !person.is_interactive() => return denied(why.to_owned(), Next::Nothing),
-            Err(why) => return denied(why.to_owned(), Next::Login),
+            Err(why) if !person.is_interactive() => {
+                return denied(why.to_owned(), attempts, Next::Nothing);
+            }
+            Err(why) => return denied(why.to_owned(), attempts, Next::Login),
         };
-        let status = self.prove(&factor, duo, person)?;
-        let message = status.message.unwrap_or_default();
-        if status.progress == Progress::Allow {
-            person.show(&Message::Tell(message));
-            return Ok(Attempt::Allowed(factor.name().to_owned()));
-        }
-        let why = non_empty_or(message, "Duo denied this attempt");
-        match status.progress {
-            Progress::LockedOut => denied(why, Next::Nothing),
-            _ => denied(why, Next::Login),
+        match Race::new(self, &menu, person, log, attempts).run(&factor, duo)? {
+            Proof::Allowed { factor, text } => {
+                person.show(&Message::Tell(non_empty_or(text, "Duo says yes")));
+                Ok(Attempt::Allowed(factor))
+            }
+            Proof::Denied(why) => denied(why, attempts, Next::Login),
+            Proof::LockedOut(why) => Ok(over(person, Outcome::Failed, why, Next::Nothing)),
+            Proof::Fraud(why) => {
+                let next = match person.is_interactive() {
+                    true => Next::Nothing,
+                    false => Next::Login,
+                };
+                Ok(over(person, Outcome::Failed, why, next))
+            }
         }
     }
 
@@ -195,75 +213,6 @@ impl Login<'_> {
             }
         }
     }
-
-    /// Asks Duo to verify a factor, and waits for the result.
-    fn prove(
-        &self,
-        factor: &Factor,
-        duo: &mut dyn Duo,
-        person: &dyn Conversation,
-    ) -> Result<Status, Error> {
-        // A typed factor is a passcode as a rule, and asks nothing more of the person, however
-        // slow Duo is. If it is the name of a factor, `follow` learns so from Duo's first status.
-        if !factor.is_typed() {
-            person.show(&Message::Waiting(Waiting::Begins));
-        }
-        let status = match duo.auth(factor) {
-            Ok(Auth::Settled(status)) => Ok(status),
-            Ok(Auth::Started(transaction)) => self.follow(&transaction, factor, duo, person),
-            Err(error) => Err(error),
-        };
-        person.show(&Message::Waiting(Waiting::Ends));
-        status
-    }
-
-    /// Polls a transaction until it has a result or the person's time is over.
-    fn follow(
-        &self,
-        transaction: &str,
-        factor: &Factor,
-        duo: &mut dyn Duo,
-        person: &dyn Conversation,
-    ) -> Result<Status, Error> {
-        let until = self.clock.now() + self.deadlines.person;
-        let mut shown = Vec::new();
-        let mut shows_waiting = !factor.is_typed();
-        loop {
-            let asked_at = self.clock.now();
-            if asked_at >= until {
-                return Ok(timed_out());
-            }
-            let status = match duo.status(transaction, until) {
-                Err(Error::Service(_)) if self.clock.now() >= until => return Ok(timed_out()),
-                status => status?,
-            };
-            if status.progress != Progress::Waiting {
-                return Ok(status);
-            }
-            if !shows_waiting {
-                person.show(&Message::Waiting(Waiting::Begins));
-                shows_waiting = true;
-            }
-            let is_new = |message: &String| shown.len() < MOST_TEXTS && !shown.contains(message);
-            match status.message.filter(is_new) {
-                Some(message) => {
-                    // The text of a Verified Push holds the code to type into the phone.
-                    person.show(&match factor.is_verified_push() {
-                        true => Message::Code(message.clone()),
-                        false => Message::Tell(message.clone()),
-                    });
-                    shown.push(message);
-                }
-                // Without this pause, a server that answers at once without a new text would
-                // be asked in a tight loop.
-                None => {
-                    let took = self.clock.now().saturating_duration_since(asked_at);
-                    self.clock
-                        .sleep(self.deadlines.between_polls.saturating_sub(took));
-                }
-            }
-        }
-    }
 }
 
 /// A [`Duo`] that writes a line to the log before its first `auth`
@@ -279,15 +228,19 @@ impl Duo for LoggedDuo<'_> {
         self.duo.preauth()
     }
 
-    fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
+    fn auth(&mut self, line: Line, factor: &Factor) {
         if !std::mem::replace(&mut self.has_asked, true) {
             self.log.asking();
         }
-        self.duo.auth(factor)
+        self.duo.auth(line, factor);
     }
 
-    fn status(&mut self, transaction: &str, until: Instant) -> Result<Status, Error> {
-        self.duo.status(transaction, until)
+    fn status(&mut self, line: Line, transaction: &str, span: Span) {
+        self.duo.status(line, transaction, span);
+    }
+
+    fn next(&mut self, listen: Listen) -> Event {
+        self.duo.next(listen)
     }
 
     fn answered(&self) -> bool {
@@ -295,11 +248,13 @@ impl Duo for LoggedDuo<'_> {
     }
 }
 
-fn timed_out() -> Status {
-    Status {
-        progress: Progress::Deny,
-        message: Some("authentication timed out".to_owned()),
-    }
+/// Shows why the login is over.
+fn over(person: &dyn Conversation, outcome: Outcome, why: String, next: Next) -> Attempt {
+    person.show(&Message::Denied {
+        why: why.clone(),
+        next,
+    });
+    Attempt::Over(Verdict::new(outcome, why))
 }
 
 /// `message`, or `default` if it is blank.

@@ -5,9 +5,17 @@
 //! A caller may keep this process from running until a deadline has passed. So a
 //! wait is made of short ones, and the waiter adds up the time in which this
 //! process neither waited nor ran (docs/security.md, *The alibi*).
+//!
+//! Two requests can be on their way to Duo at once, and the person can type
+//! meanwhile. Each request is then a task, which is a future: it notes what it waits
+//! for, and one poll waits for all of that. There is no thread and no runtime.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use duo_policy::clock::Clock;
@@ -131,6 +139,30 @@ pub enum Waited {
     TimedOut,
 }
 
+/// What a task waits for.
+struct Interest {
+    /// `None`: only for the deadline.
+    event: Option<(Rc<dyn AsFd>, PollFlags)>,
+    deadline: Instant,
+    /// How the wait ended, once it has. A task that was dropped has dropped its copy.
+    ended: Rc<RefCell<Option<Result<Waited, Error>>>>,
+}
+
+/// What ended a wait for tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// A task can go on.
+    ByTask,
+    /// The person has typed something.
+    ByKeyboard,
+}
+
+/// Lets a task go on until it waits or ends.
+pub fn advance<T>(task: Pin<&mut (dyn Future<Output = T> + '_)>) -> Poll<T> {
+    // The waiter asks each task after each wait, so no task need wake anybody.
+    task.poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// What the person sees while this process waits, such as a counter of seconds.
 /// Returns when it is to be called again, if at all.
 pub type Tick = Box<dyn FnMut(Instant) -> Option<Instant>>;
@@ -149,6 +181,10 @@ pub struct Waiter<'a> {
     /// The longest that one system call waits.
     slice: Cell<Duration>,
     tick: RefCell<Option<(Instant, Tick)>>,
+    /// What the tasks wait for.
+    interests: RefCell<Vec<Interest>>,
+    /// The terminal on which the person may type while tasks are waited for.
+    keyboard: RefCell<Option<Rc<dyn AsFd>>>,
 }
 
 impl<'a> Waiter<'a> {
@@ -163,6 +199,8 @@ impl<'a> Waiter<'a> {
             passed: Cell::new(Duration::ZERO),
             slice: Cell::new(SLICE),
             tick: RefCell::new(None),
+            interests: RefCell::default(),
+            keyboard: RefCell::default(),
         }
     }
 
@@ -204,6 +242,127 @@ impl<'a> Waiter<'a> {
         self.tick.replace(None);
     }
 
+    /// From here on, waits for tasks look at this terminal too; `None`: no longer.
+    pub fn set_keyboard(&self, keyboard: Option<Rc<dyn AsFd>>) {
+        self.keyboard.replace(keyboard);
+    }
+
+    /// [`Waiter::wait`] for a task.
+    ///
+    /// # Errors
+    /// As [`Waiter::wait`].
+    pub async fn event(
+        &self,
+        fd: Rc<dyn AsFd>,
+        event: PollFlags,
+        deadline: Instant,
+    ) -> Result<Waited, Error> {
+        self.interest(Some((fd, event)), deadline).await
+    }
+
+    /// [`Waiter::pause`] for a task.
+    ///
+    /// # Errors
+    /// As [`Waiter::wait`].
+    pub async fn rest(&self, span: Duration) -> Result<(), Error> {
+        // As in `pause`: where there is no parent, the clock may be a test's own.
+        if self.life.is_none() {
+            return self.pause(span);
+        }
+        self.interest(None, self.now() + span).await.map(drop)
+    }
+
+    async fn interest(
+        &self,
+        event: Option<(Rc<dyn AsFd>, PollFlags)>,
+        deadline: Instant,
+    ) -> Result<Waited, Error> {
+        let ended = Rc::new(RefCell::new(None));
+        self.interests.borrow_mut().push(Interest {
+            event,
+            deadline,
+            ended: Rc::clone(&ended),
+        });
+        poll_fn(|_| match ended.take() {
+            Some(ended) => Poll::Ready(ended),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Runs one task to its end.
+    pub fn run<T>(&self, mut task: Pin<&mut (dyn Future<Output = T> + '_)>) -> T {
+        loop {
+            if let Poll::Ready(result) = advance(task.as_mut()) {
+                return result;
+            }
+            self.wait_for_tasks(None);
+        }
+    }
+
+    /// Waits until a task can go on, or until the person has typed something on the
+    /// keyboard that [`Waiter::set_keyboard`] named.
+    pub fn wait_for_tasks_or_typing(&self) -> Woken {
+        let keyboard = self.keyboard.borrow().clone();
+        self.wait_for_tasks(keyboard.as_deref())
+    }
+
+    /// Waits until a task can go on, or until `keyboard` can be read. If the wait
+    /// fails, each task gets the reason.
+    pub fn wait_for_tasks(&self, keyboard: Option<&dyn AsFd>) -> Woken {
+        let mut interests = self.interests.take();
+        interests.retain(|interest| Rc::strong_count(&interest.ended) > 1);
+        let woken = loop {
+            match self.wait_once(&interests, keyboard) {
+                Ok(Some(woken)) => break woken,
+                Ok(None) => self.tick_if_due(),
+                Err(error) => {
+                    for interest in &interests {
+                        interest.ended.replace(Some(Err(error.clone())));
+                    }
+                    break Woken::ByTask;
+                }
+            }
+        };
+        interests.retain(|interest| interest.ended.borrow().is_none());
+        self.interests.replace(interests);
+        woken
+    }
+
+    /// One slice of a wait for tasks. Says what ended the wait, if it is over.
+    fn wait_once(
+        &self,
+        interests: &[Interest],
+        keyboard: Option<&dyn AsFd>,
+    ) -> Result<Option<Woken>, Error> {
+        let now = self.now();
+        let end = interests.iter().map(|interest| interest.deadline).min();
+        let events = interests
+            .iter()
+            .filter_map(|interest| interest.event.as_ref());
+        let wanted: Vec<_> = events
+            .map(|(fd, event)| (fd.as_fd(), *event))
+            .chain(keyboard.map(|fd| (fd.as_fd(), PollFlags::POLLIN)))
+            .collect();
+        let mut ready = self.wait_a_slice(&wanted, end.unwrap_or(now))?.into_iter();
+        let mut woken = None;
+        for interest in interests {
+            let has_come = interest.event.is_some() && ready.next() == Some(true);
+            let ended = match has_come {
+                true => Waited::Ready,
+                false if interest.deadline <= now => Waited::TimedOut,
+                false => continue,
+            };
+            interest.ended.replace(Some(Ok(ended)));
+            woken = Some(Woken::ByTask);
+        }
+        // What is left is the keyboard.
+        Ok(woken.or(ready
+            .next()
+            .filter(|ready| *ready)
+            .map(|_| Woken::ByKeyboard)))
+    }
+
     /// Waits until `event`, or an error, has come to `fd`. An event that has come
     /// counts, even if the deadline has passed.
     ///
@@ -216,7 +375,7 @@ impl<'a> Waiter<'a> {
         event: PollFlags,
         deadline: Instant,
     ) -> Result<Waited, Error> {
-        self.wait_for(Some((fd, event)), deadline)
+        self.wait_for(&[(fd, event)], deadline)
     }
 
     /// Returns when `span` has passed.
@@ -226,7 +385,7 @@ impl<'a> Waiter<'a> {
     pub fn pause(&self, span: Duration) -> Result<(), Error> {
         let deadline = self.now() + span;
         if self.life.is_some() {
-            return self.wait_for(None, deadline).map(drop);
+            return self.wait_for(&[], deadline).map(drop);
         }
         self.clock.sleep(span);
         self.add_missing(span);
@@ -267,13 +426,13 @@ impl<'a> Waiter<'a> {
 
     fn wait_for(
         &self,
-        wanted: Option<(BorrowedFd<'_>, PollFlags)>,
+        wanted: &[(BorrowedFd<'_>, PollFlags)],
         deadline: Instant,
     ) -> Result<Waited, Error> {
         loop {
             let is_over = self.has_passed(deadline);
             let ready = self.wait_a_slice(wanted, deadline)?;
-            if ready {
+            if ready.contains(&true) {
                 return Ok(Waited::Ready);
             }
             if is_over {
@@ -284,12 +443,12 @@ impl<'a> Waiter<'a> {
     }
 
     /// Waits at most for a slice, and not beyond `deadline` nor the next tick.
-    /// Returns whether what is wanted has come.
+    /// Returns, for each that is wanted, whether it has come.
     fn wait_a_slice(
         &self,
-        wanted: Option<(BorrowedFd<'_>, PollFlags)>,
+        wanted: &[(BorrowedFd<'_>, PollFlags)],
         deadline: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<Vec<bool>, Error> {
         if let Some(life) = self.life
             && life.parent_gone.get().is_some()
         {
@@ -304,23 +463,22 @@ impl<'a> Waiter<'a> {
         let rounded = left.saturating_add(Duration::from_micros(999));
         let timeout = PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX);
         let life = self.life.map(|life| (life.as_fd(), PollFlags::POLLIN));
-        let watched = life.into_iter().chain(wanted);
+        let watched = life.into_iter().chain(wanted.iter().copied());
         let mut fds: Vec<PollFd<'_>> = watched.map(|(fd, event)| PollFd::new(fd, event)).collect();
 
         self.add_missing(Duration::ZERO);
         let polled = poll(&mut fds, timeout);
         self.add_missing(left);
-        let ready = match polled {
+        match polled {
             // poll also ends so in a process that was stopped and continued.
-            Err(Errno::EINTR) => return Ok(false),
-            ready => ready.map_err(|errno| Error::fault("wait", errno.desc()))?,
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            polled => polled.map_err(|errno| Error::fault("wait", errno.desc()))?,
         };
-        if let (Some(life), Some(first)) = (self.life, fds.first())
-            && first.any() == Some(true)
-        {
-            return Err(life.error());
+        let mut has_come = fds.iter().map(|fd| fd.any() == Some(true));
+        match self.life {
+            Some(life) if has_come.next() == Some(true) => Err(life.error()),
+            _ => Ok(has_come.collect()),
         }
-        Ok(ready > 0)
     }
 
     fn tick_if_due(&self) {
@@ -497,5 +655,63 @@ mod tests {
         waiter.start_ticking(Instant::now(), Box::new(|_| unreachable!()));
         waiter.stop_ticking();
         assert_eq!(waiter.pause(Duration::from_millis(10)), Ok(()));
+    }
+
+    /// A pipe that never has anything, as a task and a keyboard name it.
+    fn silent() -> (Rc<dyn AsFd>, OwnedFd) {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        (Rc::new(read), write)
+    }
+
+    #[test]
+    fn two_tasks_and_a_keyboard_are_waited_for_at_once() {
+        let waiter = Waiter::new(&SystemClock, None);
+        let late = Instant::now() + Duration::from_secs(60);
+        let (keyboard, types) = silent();
+        waiter.set_keyboard(Some(keyboard));
+        let ((one, _one), (two, answers)) = (silent(), silent());
+        let mut one = std::pin::pin!(waiter.event(one, PollFlags::POLLIN, late));
+        let mut two = std::pin::pin!(waiter.event(two, PollFlags::POLLIN, late));
+        assert!(advance(one.as_mut()).is_pending() && advance(two.as_mut()).is_pending());
+        nix::unistd::write(&types, b"1").unwrap();
+        assert_eq!(waiter.wait_for_tasks_or_typing(), Woken::ByKeyboard);
+        assert!(advance(one.as_mut()).is_pending() && advance(two.as_mut()).is_pending());
+        // Without the keyboard, and although it can be read.
+        nix::unistd::write(&answers, b"1").unwrap();
+        assert_eq!(waiter.wait_for_tasks(None), Woken::ByTask);
+        assert_eq!(advance(two.as_mut()), Poll::Ready(Ok(Waited::Ready)));
+        assert!(advance(one.as_mut()).is_pending());
+    }
+
+    #[test]
+    fn a_task_ends_at_its_own_deadline_and_a_dropped_one_is_forgotten() {
+        let waiter = Waiter::new(&SystemClock, None);
+        let ((one, _one), (two, answers)) = (silent(), silent());
+        nix::unistd::write(&answers, b"1").unwrap();
+        let mut dropped = Box::pin(waiter.event(two, PollFlags::POLLIN, soon()));
+        assert!(advance(dropped.as_mut()).is_pending());
+        drop(dropped);
+        let began = Instant::now();
+        let ended = waiter.run(std::pin::pin!(waiter.event(one, PollFlags::POLLIN, soon())));
+        assert_eq!(ended, Ok(Waited::TimedOut));
+        assert!(began.elapsed() >= Duration::from_millis(29));
+        let rest = waiter.rest(Duration::from_millis(10));
+        assert_eq!(waiter.run(std::pin::pin!(rest)), Ok(()));
+    }
+
+    #[test]
+    fn a_parent_that_lets_go_ends_every_task() {
+        let (life, parent) = life();
+        let waiter = Waiter::new(&SystemClock, Some(&life));
+        let late = Instant::now() + Duration::from_secs(60);
+        let ((one, _one), (two, _two)) = (silent(), silent());
+        let mut one = std::pin::pin!(waiter.event(one, PollFlags::POLLIN, late));
+        let mut two = std::pin::pin!(waiter.event(two, PollFlags::POLLIN, late));
+        assert!(advance(one.as_mut()).is_pending() && advance(two.as_mut()).is_pending());
+        drop(parent);
+        assert_eq!(waiter.wait_for_tasks_or_typing(), Woken::ByTask);
+        let gone = || Poll::Ready(Err(Error::GaveUp("login_duo was killed".into())));
+        assert_eq!(advance(one.as_mut()), gone());
+        assert_eq!(advance(two.as_mut()), gone());
     }
 }

@@ -6,5 +6,5 @@
 mod message;
 mod record;
 
-pub use message::{Message, Next, Waiting};
+pub use message::{Message, Next, Waiting, WaitingFor};
 pub use record::{Departure, Outcome, Record, Verdict, Who};

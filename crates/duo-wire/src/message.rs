@@ -47,8 +47,19 @@ pub enum Next {
 /// Whether Duo waits for the person to approve a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
-    /// Duo waits from here on.
-    Begins,
-    /// Duo no longer waits.
+    /// The person waits from here on, or now waits for this.
+    Begins(WaitingFor),
+    /// The wait is over. What the person has typed meanwhile is nobody's.
     Ends,
+}
+
+/// What the person waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingFor {
+    /// That they approve, or type a passcode, whichever they do first.
+    ApprovalOrPasscode,
+    /// That they approve: no attempt is left for a passcode.
+    Approval,
+    /// Duo's answer to a passcode that they typed meanwhile.
+    Duo,
 }

@@ -210,7 +210,7 @@ fn examine(
     let terminal = wanted.common.terminal;
     let screen = Screen {
         charset: terminal.charset,
-        is_capable: terminal.is_capable,
+        is_capable: terminal.is_capable && !config.accessible,
     };
     let person = (start.converse)(screen, waiter);
     let steps = Steps::new(&*person, wanted.common.format);

@@ -109,6 +109,11 @@ impl FakeDuo {
         self.service.settle(user, &Status::denied())
     }
 
+    /// The person reports every waiting push of `user` as one that they did not ask for; `false` if none was waiting.
+    pub fn report_fraud(&self, user: &str) -> bool {
+        self.service.settle(user, &Status::fraud())
+    }
+
     /// Every request that arrived whole, in order.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {

@@ -10,8 +10,44 @@ pub mod signing;
 use std::time::Instant;
 
 use self::menu::Factor;
-use self::reply::{Auth, Preauth, Status};
+use self::reply::{Auth, Preauth};
 use crate::error::Error;
+
+/// A line to Duo: one connection, with one request at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// For all requests but those of [`Line::Beside`].
+    First,
+    /// For a passcode that is typed while Duo waits for the person on the first line.
+    Beside,
+}
+
+/// When a transaction may be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Not before this.
+    pub from: Instant,
+    /// Duo's answer counts until then.
+    pub until: Instant,
+}
+
+/// Whether what the person types ends a wait for Duo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// It does, if there is somebody who can type.
+    ToBoth,
+    /// It stays where it is.
+    ToDuo,
+}
+
+/// What ended a wait for Duo.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Duo's answer to the request on this line, or why there is none.
+    Answer(Line, Result<Auth, Error>),
+    /// The person has typed something.
+    Typed,
+}
 
 /// Duo, as a login sees it.
 pub trait Duo {
@@ -22,19 +58,16 @@ pub trait Duo {
     /// See [`Error`].
     fn preauth(&mut self) -> Result<Preauth, Error>;
 
-    /// Starts to verify `factor`. This may ring a phone, but only once.
-    /// Source: docs/duo-api.md, *Requests*.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    fn auth(&mut self, factor: &Factor) -> Result<Auth, Error>;
+    /// Starts to verify `factor`. This may ring a phone, but only once. The answer comes
+    /// from [`Duo::next`]. Source: docs/duo-api.md, *Requests*.
+    fn auth(&mut self, line: Line, factor: &Factor);
 
-    /// Waits for news of a transaction, not beyond `until`.
-    /// Source: docs/duo-api.md, *Requests*.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    fn status(&mut self, transaction: &str, until: Instant) -> Result<Status, Error>;
+    /// Asks for news of a transaction. The answer comes from [`Duo::next`], as
+    /// [`Auth::Settled`]. Source: docs/duo-api.md, *Requests*.
+    fn status(&mut self, line: Line, transaction: &str, span: Span);
+
+    /// Waits for the next answer on any line and, with [`Listen::ToBoth`], for the person.
+    fn next(&mut self, listen: Listen) -> Event;
 
     /// Whether Duo has answered in this login, with a textual `result` or with
     /// HTTP 429. From then on failmode opens nothing (docs/behaviour.md, *Failmode*).

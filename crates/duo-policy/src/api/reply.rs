@@ -218,12 +218,12 @@ pub enum Preauth {
     },
 }
 
-/// The answer of auth. Source: docs/duo-api.md, *Requests*.
+/// The answer of auth or `auth_status`. Source: docs/duo-api.md, *Requests*.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Auth {
     /// The verification has begun: ask `auth_status` about this transaction.
     Started(String),
-    /// Duo answered with its verdict at once.
+    /// How far the verification is. An answer of auth is the verdict.
     Settled(Status),
 }
 
@@ -249,6 +249,8 @@ pub enum Progress {
     /// Duo denies the attempt and has locked the user out, so it will deny the next
     /// attempt too.
     LockedOut,
+    /// The person reported the request as one that they did not make.
+    Fraud,
 }
 
 impl Response {
@@ -301,8 +303,14 @@ impl Response {
         let progress = match self.result()?.as_str() {
             "allow" => Progress::Allow,
             "waiting" => Progress::Waiting,
-            _ if is_word(text_field(self.fields(), "status"), "locked_out") => Progress::LockedOut,
-            _ => Progress::Deny,
+            _ => {
+                let is = |word| is_word(text_field(self.fields(), "status"), word);
+                match () {
+                    () if is("locked_out") => Progress::LockedOut,
+                    () if is("fraud") => Progress::Fraud,
+                    () => Progress::Deny,
+                }
+            }
         };
         let message = message_field(self.fields(), "status_msg");
         Ok(Status { progress, message })
@@ -480,6 +488,10 @@ mod tests {
         );
         let locked = ok(r#"{"result":"Deny","status":"Locked_Out"}"#).status();
         assert_eq!(locked.unwrap().progress, Progress::LockedOut);
+        let fraud = ok(r#"{"result":"Deny","status":"Fraud"}"#).status();
+        assert_eq!(fraud.unwrap().progress, Progress::Fraud);
+        let allowed = ok(r#"{"result":"Allow","status":"Fraud"}"#).status();
+        assert_eq!(allowed.unwrap().progress, Progress::Allow);
         let device = r#"{"device":"D1","capabilities":["Push"]}"#;
         let response = ok(&format!(r#"{{"result":"AUTH","devices":[{device}]}}"#));
         let Ok(Preauth::Auth(menu)) = response.preauth() else {

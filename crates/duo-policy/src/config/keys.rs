@@ -46,6 +46,7 @@ pub const KEYS: &[Key] = &[
     key("group", KeyKind::Alias("groups")),
     key("pushinfo", KeyKind::Optional),
     key("autopush", KeyKind::Optional),
+    key("accessible", KeyKind::Optional),
     key("verified_push", KeyKind::Optional),
     key("prompts", KeyKind::Optional),
     key("motd", KeyKind::Optional),

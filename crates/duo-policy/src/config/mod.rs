@@ -43,6 +43,8 @@ pub struct Config {
     pub push_info: bool,
     /// The first attempt takes the default factor. Default: no.
     pub autopush: bool,
+    /// Plain lines on a terminal, and no counter, for screen readers. Default: no.
+    pub accessible: bool,
     /// Tell Duo that codes for Verified Push can be shown here; never with `autopush`. Default: no.
     pub verified_push: bool,
     /// Attempts, 1 to 10. Default: 3.

@@ -193,6 +193,7 @@ impl<'a> Parser<'a> {
             groups: self.groups(),
             push_info: self.flag("pushinfo"),
             autopush: self.flag("autopush"),
+            accessible: self.flag("accessible"),
             verified_push: self.flag("verified_push"),
             prompts: self.last("prompts", keys::prompts).unwrap_or(3),
             motd: self.flag("motd"),

@@ -2,14 +2,20 @@
 //! test's own: what opens the door, and how long a login goes on.
 
 mod attempts;
+mod beside;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use duo_wire::Waiting;
 use zeroize::Zeroizing;
 
+use super::race::MOST_TEXTS;
 use super::*;
+use crate::api::reply::{Auth, Progress, Status};
+use crate::clock::Clock;
 use crate::config;
 
 /// A clock that stands still unless the login sleeps or a scripted call takes time.
@@ -29,6 +35,10 @@ impl TestClock {
 
     fn passed(&self) -> Duration {
         self.now.get() - self.start
+    }
+
+    fn wait_until(&self, then: Instant) {
+        self.now.set(self.now.get().max(then));
     }
 }
 
@@ -50,6 +60,12 @@ struct ScriptedDuo<'a> {
     preauths: VecDeque<Option<Result<Preauth, Error>>>,
     auths: VecDeque<Result<Auth, Error>>,
     statuses: VecDeque<Result<Status, Error>>,
+    /// The answers on the second line, each after so many milliseconds.
+    beside: VecDeque<(u64, Result<Auth, Error>)>,
+    /// The requests that are on their way, with when and how they are answered.
+    open: Vec<(Line, Instant, Result<Auth, Error>)>,
+    /// Who may type while Duo waits.
+    keyboard: Rc<Keyboard>,
     /// How long one poll lasts.
     poll: Duration,
     /// What was called: `preauth`, `auth push1`, `status`.
@@ -66,11 +82,20 @@ impl<'a> ScriptedDuo<'a> {
             preauths: VecDeque::new(),
             auths: VecDeque::new(),
             statuses: VecDeque::new(),
+            beside: VecDeque::new(),
+            open: Vec::new(),
+            keyboard: Rc::default(),
             poll: Duration::ZERO,
             calls: Vec::new(),
             polls: Vec::new(),
             answered: false,
         }
+    }
+
+    fn answer(&mut self, line: Line, at: Instant, answer: Result<Auth, Error>) {
+        let is_free = self.open.iter().all(|(of, ..)| *of != line);
+        assert!(is_free, "two requests on {line:?}");
+        self.open.push((line, at, answer));
     }
 
     fn count(&self, call: &str) -> usize {
@@ -90,22 +115,67 @@ impl Duo for ScriptedDuo<'_> {
         answer
     }
 
-    fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
+    fn auth(&mut self, line: Line, factor: &Factor) {
         let Factor::Prompt { value, .. } = factor else {
             panic!("{factor:?} is not of the menu");
         };
-        self.calls.push(format!("auth {value}"));
-        let started = || Ok(Auth::Started("t".into()));
-        self.auths.pop_front().unwrap_or_else(started)
+        let now = self.clock.now();
+        let (call, at, answer) = match line {
+            Line::First => {
+                let started = || Ok(Auth::Started("t".into()));
+                ("auth", now, self.auths.pop_front().unwrap_or_else(started))
+            }
+            Line::Beside => {
+                let (after, answer) = self.beside.pop_front().unwrap();
+                ("beside", now + Duration::from_millis(after), answer)
+            }
+        };
+        self.calls.push(format!("{call} {value}"));
+        self.answer(line, at, answer);
     }
 
-    fn status(&mut self, _transaction: &str, until: Instant) -> Result<Status, Error> {
+    fn status(&mut self, line: Line, transaction: &str, span: Span) {
+        let at = span.from.max(self.clock.now());
+        if line == Line::Beside {
+            self.calls.push(format!("beside status {transaction}"));
+            let (after, answer) = self.beside.pop_front().unwrap();
+            return self.answer(line, at + Duration::from_millis(after), answer);
+        }
+        if at >= span.until {
+            let late = Err(Error::Service("timed out".into()));
+            return self.answer(line, at, late);
+        }
         assert!(self.polls.len() < 1_000, "the polls never end");
         self.calls.push("status".into());
-        self.polls.push(self.clock.passed());
-        let left = until.saturating_duration_since(self.clock.now());
-        self.clock.sleep(self.poll.min(left));
-        self.statuses.pop_front().unwrap_or_else(|| waiting("…"))
+        self.polls.push(at - self.clock.start);
+        let until = (at + self.poll).min(span.until);
+        let status = self.statuses.pop_front().unwrap_or_else(|| waiting("…"));
+        self.answer(line, until, status.map(Auth::Settled));
+    }
+
+    fn next(&mut self, listen: Listen) -> Event {
+        let typed = self
+            .keyboard
+            .types_at()
+            .filter(|_| listen == Listen::ToBoth);
+        let typed = typed.map(|after| self.clock.start + after);
+        let first = (0..self.open.len()).min_by_key(|place| self.open[*place].1);
+        let due = first.map(|place| self.open[place].1);
+        let event = match (typed, due) {
+            (Some(typed), Some(due)) if typed <= due => Some(typed),
+            (Some(typed), None) => Some(typed),
+            (_, None) => panic!("the login waits for nothing"),
+            (_, Some(_)) => None,
+        };
+        self.clock.wait_until(event.or(due).unwrap());
+        self.keyboard.passed.set(self.clock.passed());
+        match event {
+            Some(_) => Event::Typed,
+            None => {
+                let (line, _, answer) = self.open.remove(first.unwrap());
+                Event::Answer(line, answer)
+            }
+        }
     }
 
     fn answered(&self) -> bool {
@@ -113,10 +183,27 @@ impl Duo for ScriptedDuo<'_> {
     }
 }
 
+/// What a person types while Duo waits for them.
+#[derive(Default)]
+struct Keyboard {
+    /// Each line, and when it comes.
+    lines: RefCell<VecDeque<(Duration, &'static [u8])>>,
+    /// How long the login has lasted.
+    passed: Cell<Duration>,
+}
+
+impl Keyboard {
+    /// When the next line comes, if there is one.
+    fn types_at(&self) -> Option<Duration> {
+        self.lines.borrow().front().map(|(at, _)| *at)
+    }
+}
+
 /// A person, or nobody, with the lines that they will type.
 struct ScriptedPerson {
     interactive: bool,
     lines: RefCell<VecDeque<Result<&'static [u8], Error>>>,
+    keyboard: Rc<Keyboard>,
     shown: RefCell<Vec<String>>,
     /// The texts among `shown` that must reach a headless client too.
     must_reach: RefCell<Vec<String>>,
@@ -132,6 +219,7 @@ impl ScriptedPerson {
         ScriptedPerson {
             interactive: true,
             lines: RefCell::new(lines),
+            keyboard: Rc::default(),
             shown: RefCell::default(),
             must_reach: RefCell::default(),
             asked: Cell::default(),
@@ -145,6 +233,16 @@ impl ScriptedPerson {
             interactive: false,
             ..ScriptedPerson::typing(&[])
         }
+    }
+
+    /// They choose the default factor, and then type each line after so many
+    /// milliseconds.
+    fn waiting(lines: &[(u64, &'static str)]) -> ScriptedPerson {
+        let person = ScriptedPerson::typing(&[""]);
+        let lines = lines.iter();
+        let lines = lines.map(|(at, line)| (Duration::from_millis(*at), line.as_bytes()));
+        person.keyboard.lines.borrow_mut().extend(lines);
+        person
     }
 
     fn heard(&self, text: &str) -> bool {
@@ -186,6 +284,18 @@ impl Conversation for ScriptedPerson {
         let line = self.lines.borrow_mut().pop_front();
         let line = line.unwrap_or_else(|| Err(Error::GaveUp("end of input".into())));
         Ok(Zeroizing::new(line?.to_vec()))
+    }
+
+    fn typed(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let keyboard = &self.keyboard;
+        if keyboard
+            .types_at()
+            .is_none_or(|at| at > keyboard.passed.get())
+        {
+            return Ok(None);
+        }
+        let line = keyboard.lines.borrow_mut().pop_front();
+        Ok(line.map(|(_, line)| Zeroizing::new(line.to_vec())))
     }
 }
 
@@ -268,6 +378,7 @@ impl AttemptLog for KeptLog {
 }
 
 fn log_in(lines: &str, with: &Extras, duo: &mut ScriptedDuo<'_>, person: &ScriptedPerson) -> Ended {
+    duo.keyboard = Rc::clone(&person.keyboard);
     let config = config(lines);
     let passcode = with.passcode.map(|text| Secret::from(text.to_owned()));
     let log = KeptLog::default();

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use duo_policy::api::Duo;
 use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{Auth, Preauth, Progress, Status};
+use duo_policy::api::{Duo, Event, Line, Listen, Span};
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::text::{Charset, one_line};
@@ -152,6 +152,8 @@ fn span(took: Duration) -> String {
 pub struct Timed<'a> {
     duo: &'a mut dyn Duo,
     steps: &'a Steps<'a>,
+    /// Since when the answer to auth on each line is waited for.
+    asked_since: Vec<(Line, Instant)>,
     /// Since when the person is waited for.
     rings_since: Option<Instant>,
 }
@@ -162,6 +164,7 @@ impl<'a> Timed<'a> {
         Timed {
             duo,
             steps,
+            asked_since: Vec::new(),
             rings_since: None,
         }
     }
@@ -180,10 +183,21 @@ fn told(status: &Status) -> String {
         Progress::Allow => "yes",
         Progress::Deny => "no",
         Progress::LockedOut => "no, the account is locked out",
+        Progress::Fraud => "no, it was reported as fraud",
     };
     match &status.message {
         Some(message) => format!("{words}: {message}"),
         None => words.to_owned(),
+    }
+}
+
+/// What the verdict in an answer says; `None` if Duo still waits.
+fn verdict(answer: &Result<Auth, Error>) -> Option<String> {
+    match answer {
+        Ok(Auth::Started(_)) => None,
+        Ok(Auth::Settled(status)) if status.progress == Progress::Waiting => None,
+        Ok(Auth::Settled(status)) => Some(told(status)),
+        Err(error) => Some(error.to_string()),
     }
 }
 
@@ -204,31 +218,36 @@ impl Duo for Timed<'_> {
         )
     }
 
-    fn auth(&mut self, factor: &Factor) -> Result<Auth, Error> {
-        let duo = &mut self.duo;
-        let result = self.steps.timed(
-            Name::Auth,
-            || duo.auth(factor),
-            |result| {
-                or_error(result, |auth| match auth {
-                    Auth::Started(_) => "Duo asks the person".to_owned(),
-                    Auth::Settled(status) => told(status),
-                })
-            },
-        );
-        self.rings_since = Some(Instant::now());
-        result
+    fn auth(&mut self, line: Line, factor: &Factor) {
+        self.asked_since.push((line, Instant::now()));
+        self.duo.auth(line, factor);
     }
 
-    fn status(&mut self, transaction: &str, until: Instant) -> Result<Status, Error> {
-        let result = self.duo.status(transaction, until);
-        let waits = matches!(&result, Ok(status) if status.progress == Progress::Waiting);
-        if let Some(since) = self.rings_since.filter(|_| !waits) {
-            self.rings_since = None;
-            let text = or_error(&result, told);
-            self.steps.add(Name::Person, since.elapsed(), text);
+    fn status(&mut self, line: Line, transaction: &str, span: Span) {
+        self.duo.status(line, transaction, span);
+    }
+
+    fn next(&mut self, listen: Listen) -> Event {
+        let event = self.duo.next(listen);
+        if let Event::Answer(line, answer) = &event {
+            let asked = self.asked_since.iter().position(|(of, _)| of == line);
+            if let Some(place) = asked {
+                let (_, since) = self.asked_since.swap_remove(place);
+                let text = or_error(answer, |auth| match auth {
+                    Auth::Started(_) => "Duo asks the person".to_owned(),
+                    Auth::Settled(status) => told(status),
+                });
+                self.steps.add(Name::Auth, since.elapsed(), text);
+                if *line == Line::First {
+                    self.rings_since = Some(Instant::now());
+                }
+            } else if let Some(text) = verdict(answer)
+                && let Some(since) = self.rings_since.take()
+            {
+                self.steps.add(Name::Person, since.elapsed(), text);
+            }
         }
-        result
+        event
     }
 
     fn answered(&self) -> bool {
@@ -255,5 +274,9 @@ impl Conversation for Listening<'_> {
         let asked = || self.steps.person.ask(question);
         let text = |answer: &Result<_, Error>| or_error(answer, |_| "at the menu".to_owned());
         self.steps.timed(Name::Person, asked, text)
+    }
+
+    fn typed(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        self.steps.person.typed()
     }
 }

@@ -1,6 +1,14 @@
 //! How many attempts a login has, with which factor, and when it ends.
 
+use duo_wire::WaitingFor;
+
 use super::*;
+
+/// A wait that lasts until Duo's verdict.
+const WAITED: [Waiting; 2] = [
+    Waiting::Begins(WaitingFor::ApprovalOrPasscode),
+    Waiting::Ends,
+];
 
 /// `log_in` with a new clock; `script` sets the answers. Returns the calls too.
 fn attempt(
@@ -25,7 +33,7 @@ fn a_push_that_is_approved_lets_in() {
     assert_eq!(over.outcome(), (Outcome::Successful, "push1"));
     assert_eq!(calls, ["preauth", "auth push1", "status", "status"]);
     assert!(person.heard("Pushed") && person.heard("Success"));
-    assert_eq!(*person.waits.borrow(), [Waiting::Begins, Waiting::Ends]);
+    assert_eq!(*person.waits.borrow(), WAITED);
 }
 
 #[test]
@@ -121,7 +129,7 @@ fn a_passcode_in_the_environment_is_nothing_unless_the_file_accepts_it() {
 fn a_factor_that_was_typed_by_name_is_waited_for_and_a_passcode_is_not() {
     let pushed = vec![waiting("Pushed"), waiting("Pushed"), allowed()];
     for (typed, statuses, waits) in [
-        ("push", pushed, &[Waiting::Begins, Waiting::Ends][..]),
+        ("push", pushed, &WAITED[..]),
         ("123456", vec![allowed()], &[Waiting::Ends]),
     ] {
         let person = ScriptedPerson::typing(&[typed]);
