@@ -88,6 +88,7 @@ fn decided(config: &Config) -> Vec<String> {
         ),
         ("noverify", config.noverify.to_string(), "false"),
         ("min_tls", format!("{:?}", config.min_tls), "Tls12"),
+        ("sandbox", config.sandbox.to_string(), "true"),
         (
             "prompt_for_commands",
             config.prompt_for_commands.to_string(),
@@ -187,6 +188,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("autopush=yes\n\nverified_push=yes", &["F:3: key 'verified_push' cannot be used with 'autopush'"]),
     ("verified_push=yes\nautopush=1", &["F:2: key 'verified_push' cannot be used with 'autopush'"]),
     ("noverify=yes", &["noverify true", "warning F:1: key 'noverify' is on: nobody checks that the server is Duo's"]),
+    ("sandbox=yes", &[]),
+    ("sandbox=no", &["sandbox false", "warning F:1: key 'sandbox' is off: nothing limits the process that talks to Duo"]),
+    ("sandbox=no\nsandbox=yes", &[]),
+    ("sandbox=", &["warning F:1: key 'sandbox' is empty and counts as absent"]),
     // Numbers.
     ("prompts=1", &["prompts 1"]),
     ("prompts=+010", &["prompts 10"]),

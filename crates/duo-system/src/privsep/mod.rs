@@ -36,6 +36,7 @@ use nix::libc;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
+use crate::sandbox;
 use crate::system_words;
 use crate::wait::LifePipe;
 use confine::confine;
@@ -163,6 +164,10 @@ pub fn separate<'a>(
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, config));
             irrevocably_become_the_caller(standing, caller)?;
+            if let Front::Host(_) = front {
+                host::open_the_log();
+                sandbox::keep_only_waiting(child)?;
+            }
             Ok(Parent::of(child, verdict_read, life_write, signals, front))
         }
     }

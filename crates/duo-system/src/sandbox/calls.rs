@@ -1,0 +1,379 @@
+//! Which system calls the two filters know. The child's has what it must never make,
+//! since nobody knows all the calls of the modules that look up names and accounts. The
+//! parent of the helper runs our code alone, so its filter has what it may make. Reasons
+//! for each line: docs/security.md, *The sandbox*.
+
+use nix::libc::{self, c_long};
+
+use super::filter::{Answer, Rule};
+
+const ALLOW: Rule = Rule::Always(Answer::Allow);
+const KILL: Rule = Rule::Always(Answer::Kill);
+
+/// The newest call that was looked at for these tables, `open_tree_attr`. Newer ones fail
+/// with ENOSYS, as on an older kernel: a C library is prepared for that.
+pub(super) const NEWEST: u32 = 467;
+
+/// Calls that the C library's headers do not have yet. New calls have one number on all
+/// processors.
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const OPEN_TREE_ATTR: c_long = 467;
+
+/// A table of `plain` calls, each answered by `rule`, and of `special` ones.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the compiler runs this, and does not compile a wrong index"
+)]
+const fn table<const N: usize>(
+    plain: &[c_long],
+    rule: Rule,
+    special: &[(c_long, Rule)],
+) -> [(c_long, Rule); N] {
+    assert!(plain.len() + special.len() == N);
+    let mut table = [(0, rule); N];
+    let mut filled = 0;
+    while filled < N {
+        let entry = if filled < plain.len() {
+            (plain[filled], rule)
+        } else {
+            special[filled - plain.len()]
+        };
+        let mut at = filled;
+        while at > 0 && table[at - 1].0 > entry.0 {
+            table[at] = table[at - 1];
+            at -= 1;
+        }
+        table[at] = entry;
+        filled += 1;
+    }
+    table
+}
+
+/// What the child may never do.
+pub(super) const CHILD: [(c_long, Rule); FORBIDDEN.len() + CONDITIONAL.len()] =
+    table(FORBIDDEN, KILL, CONDITIONAL);
+
+const FORBIDDEN: &[c_long] = &[
+    // To become another program.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    // To reach into another process. All children have one user id.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_kcmp,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setaffinity,
+    // To take privileges back.
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+    libc::SYS_setgroups,
+    libc::SYS_capset,
+    // To change what the machine is made of.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
+    libc::SYS_mount_setattr,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_reboot,
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_personality,
+    // Parts of the kernel that are large, or had many holes, and that no lookup needs.
+    libc::SYS_bpf,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_perf_event_open,
+    libc::SYS_fanotify_init,
+    libc::SYS_fanotify_mark,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    // What Landlock does not see: attributes of files, and a port that listens without
+    // having been bound.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    libc::SYS_utimensat,
+    libc::SYS_listen,
+    // The same, as only this processor has it.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_kexec_file_load,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+];
+
+const CONDITIONAL: &[(c_long, Rule)] = &[
+    // The arguments of clone3 are behind a pointer, which a filter cannot follow: without
+    // clone3, a C library takes clone.
+    (libc::SYS_clone3, Rule::Always(Answer::Fail(libc::ENOSYS))),
+    (libc::SYS_clone, CLONE),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_fork, NO_PROCESS),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_vfork, NO_PROCESS),
+    // A process ends itself by a signal where it panics.
+    (libc::SYS_kill, Rule::ForProcess),
+    (libc::SYS_tgkill, Rule::ForProcess),
+    (libc::SYS_prlimit64, PRLIMIT),
+    (libc::SYS_socket, SOCKET),
+    (libc::SYS_ioctl, IOCTL),
+    (libc::SYS_sendto, fast_open(3)),
+    (libc::SYS_sendmsg, fast_open(2)),
+    (libc::SYS_sendmmsg, fast_open(3)),
+];
+
+/// A process that is started here would outlive the login. A module that tries is told
+/// that it may not.
+const NO_PROCESS: Rule = Rule::Always(Answer::Fail(libc::EPERM));
+
+/// Threads alone, and no new namespace.
+const CLONE: Rule = Rule::ByArgument {
+    argument: 0,
+    mask: bits(
+        libc::CLONE_NEWNS
+            | libc::CLONE_NEWCGROUP
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUSER
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWNET,
+    ),
+    values: &[0],
+    then: &Rule::ByArgument {
+        argument: 0,
+        mask: bits(libc::CLONE_THREAD),
+        values: &[bits(libc::CLONE_THREAD)],
+        then: &ALLOW,
+        otherwise: &NO_PROCESS,
+    },
+    otherwise: &KILL,
+};
+
+/// The limits of this process, which asks for them by the number 0.
+const PRLIMIT: Rule = Rule::ByArgument {
+    argument: 0,
+    mask: u32::MAX,
+    values: &[0],
+    then: &ALLOW,
+    otherwise: &KILL,
+};
+
+/// Sockets of this machine; the routes of the kernel, which order addresses; TCP and UDP,
+/// and nothing that Landlock does not take for TCP though it may become TCP (MPTCP).
+const SOCKET: Rule = Rule::ByArgument {
+    argument: 0,
+    mask: u32::MAX,
+    values: &[bits(libc::AF_UNIX)],
+    then: &ALLOW,
+    otherwise: &Rule::ByArgument {
+        argument: 0,
+        mask: u32::MAX,
+        values: &[bits(libc::AF_INET), bits(libc::AF_INET6)],
+        then: &Rule::ByArgument {
+            argument: 1,
+            // Without SOCK_CLOEXEC and SOCK_NONBLOCK.
+            mask: 0xf,
+            values: &[bits(libc::SOCK_STREAM), bits(libc::SOCK_DGRAM)],
+            then: &Rule::ByArgument {
+                argument: 2,
+                mask: u32::MAX,
+                values: &[0, bits(libc::IPPROTO_TCP), bits(libc::IPPROTO_UDP)],
+                then: &ALLOW,
+                otherwise: &KILL,
+            },
+            otherwise: &KILL,
+        },
+        otherwise: &Rule::ByArgument {
+            argument: 0,
+            mask: u32::MAX,
+            values: &[bits(libc::AF_NETLINK)],
+            then: &Rule::ByArgument {
+                argument: 2,
+                mask: u32::MAX,
+                values: &[bits(libc::NETLINK_ROUTE)],
+                then: &ALLOW,
+                otherwise: &KILL,
+            },
+            otherwise: &KILL,
+        },
+    },
+};
+
+/// No words into the person's terminal, as if they had been typed, and no other driver
+/// for its line.
+const IOCTL: Rule = Rule::ByArgument {
+    argument: 1,
+    mask: u32::MAX,
+    values: &[TIOCSTI, TIOCLINUX, TIOCSETD],
+    then: &KILL,
+    otherwise: &ALLOW,
+};
+
+/// ioctl_tty(2), TIOCSETD of TIOCSETD(2const).
+const TIOCSTI: u32 = 0x5412;
+const TIOCLINUX: u32 = 0x541C;
+const TIOCSETD: u32 = 0x5423;
+
+/// No connection by the first bytes that are sent: Landlock does not see it.
+const fn fast_open(argument: u32) -> Rule {
+    Rule::ByArgument {
+        argument,
+        mask: bits(libc::MSG_FASTOPEN),
+        values: &[0],
+        then: &ALLOW,
+        otherwise: &KILL,
+    }
+}
+
+/// What the parent of the helper may do while it waits, beside ending its child.
+pub(super) const PARENT: [(c_long, Rule); WAITING.len() + RESTRICTED.len()] =
+    table(WAITING, ALLOW, RESTRICTED);
+
+const WAITING: &[c_long] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_close,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_wait4,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // The log, and texts for the host: through the sockets that it has.
+    libc::SYS_sendto,
+    // Its time.
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_time,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_restart_syscall,
+    // Its memory.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_getrandom,
+    // Its signals.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_setitimer,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+];
+
+const RESTRICTED: &[(c_long, Rule)] = &[
+    (libc::SYS_kill, Rule::ForProcess),
+    (libc::SYS_mmap, NO_CODE),
+    (libc::SYS_fcntl, FCNTL),
+    // Where syslog was restarted in the meantime, the line is lost, and the ruling is not.
+    (libc::SYS_socket, Rule::Always(Answer::Fail(libc::EACCES))),
+    (libc::SYS_connect, Rule::Always(Answer::Fail(libc::EACCES))),
+    (libc::SYS_openat, Rule::Always(Answer::Fail(libc::EACCES))),
+];
+
+/// No memory that can be executed.
+const NO_CODE: Rule = Rule::ByArgument {
+    argument: 2,
+    mask: bits(libc::PROT_EXEC),
+    values: &[0],
+    then: &ALLOW,
+    otherwise: &KILL,
+};
+
+/// A debug build of the standard library asks of each descriptor that it closes whether
+/// it is open.
+const FCNTL: Rule = Rule::ByArgument {
+    argument: 1,
+    mask: u32::MAX,
+    values: &[bits(libc::F_GETFD)],
+    then: &ALLOW,
+    otherwise: &KILL,
+};
+
+/// The bits of a constant of the C library.
+const fn bits(constant: i32) -> u32 {
+    constant.cast_unsigned()
+}
