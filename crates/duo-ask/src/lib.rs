@@ -13,7 +13,7 @@ use std::path::Path;
 
 use duo_net::{Client, Notice, Person};
 use duo_policy::clock::Deadlines;
-use duo_policy::config::{self, Broken, Config, Failmode, Gecos, Parsed, Problem};
+use duo_policy::config::{self, Config, Failmode, Gecos, Problem};
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
@@ -112,28 +112,54 @@ fn report_unconfined(ends: &mut ChildEnds, error: &Error) -> i32 {
 
 /// The configuration file, as it was read. Nothing has been reported yet.
 struct Read {
-    parsed: Result<Parsed, Broken>,
-    /// The warning about the opened file.
-    warning: Option<Problem>,
+    /// What the file decides; without that, the failmode that it states.
+    config: Result<Box<Config>, Failmode>,
+    sandbox: bool,
+    mistakes: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Read {
+    /// A file of which nothing could be read.
+    fn nothing(mistakes: Vec<Problem>) -> Read {
+        Read {
+            config: Err(Failmode::Secure),
+            sandbox: true,
+            mistakes,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Reads the configuration file.
 fn read_config(start: &Start<'_>, file: Option<File>) -> Read {
-    let unreadable = |problems| Broken {
-        problems,
-        warnings: Vec::new(),
-        failmode: None,
-        sandbox: true,
+    let (file, warning) = match (&start.opened, file) {
+        (Ok(warning), Some(file)) => (file, warning),
+        (Ok(_), None) => return Read::nothing(Vec::new()),
+        (Err(mistakes), _) => return Read::nothing(mistakes.clone()),
     };
-    let (parsed, warning) = match (&start.opened, file) {
-        (Err(problems), _) => (Err(unreadable(problems.clone())), None),
-        (Ok(_), None) => (Err(unreadable(Vec::new())), None),
-        (Ok(warning), Some(file)) => match configuration::read(&file) {
-            Ok(bytes) => (config::parse(bytes.expose()), warning.clone()),
-            Err(problem) => (Err(unreadable(vec![problem])), None),
+    let bytes = match configuration::read(&file) {
+        Ok(bytes) => bytes,
+        Err(mistake) => return Read::nothing(vec![mistake]),
+    };
+    let mut read = match config::parse(bytes.expose()) {
+        Ok(parsed) => Read {
+            sandbox: parsed.config.sandbox,
+            config: Ok(Box::new(parsed.config)),
+            mistakes: Vec::new(),
+            warnings: parsed.warnings,
+        },
+        Err(broken) => Read {
+            sandbox: broken.sandbox,
+            config: Err(broken.failmode.unwrap_or(Failmode::Secure)),
+            mistakes: broken.problems,
+            warnings: broken.warnings,
         },
     };
-    Read { parsed, warning }
+    if let Some(warning) = warning {
+        read.warnings.insert(0, warning.clone());
+    }
+    read
 }
 
 /// Shuts this process in, unless the configuration says otherwise.
@@ -146,13 +172,15 @@ fn read_config(start: &Start<'_>, file: Option<File>) -> Read {
 /// # Errors
 /// [`Error::Fault`] if the kernel refuses what it has.
 fn enter_sandbox(read: &Read) -> Result<(), Error> {
-    let needs = match &read.parsed {
-        Ok(Parsed { config, .. }) if config.sandbox => Needs {
+    if !read.sandbox {
+        return Ok(());
+    }
+    let needs = match &read.config {
+        Ok(config) => Needs {
             cafile: config.cafile.as_deref(),
             port: Some(config.next_hop().port),
         },
-        Err(broken) if broken.sandbox => Needs::default(),
-        Ok(_) | Err(_) => return Ok(()),
+        Err(_) => Needs::default(),
     };
     sandbox::enter(&needs).map(drop)
 }
@@ -251,16 +279,14 @@ impl Child<'_> {
 
     /// Reports all mistakes and warnings of the configuration.
     fn report(&self, read: Read) -> ConfigRead {
-        let (result, warnings) = match read.parsed {
-            Ok(parsed) => (ConfigRead::Good(Box::new(parsed.config)), parsed.warnings),
-            Err(file) => {
-                self.report_mistakes(&file.problems);
-                let error = summary(self.start.path, &file.problems);
-                let stated = file.failmode.unwrap_or(Failmode::Secure);
-                (ConfigRead::Broken(error, stated), file.warnings)
+        let result = match read.config {
+            Ok(config) => ConfigRead::Good(config),
+            Err(stated) => {
+                self.report_mistakes(&read.mistakes);
+                ConfigRead::Broken(summary(self.start.path, &read.mistakes), stated)
             }
         };
-        for warning in read.warning.iter().chain(&warnings) {
+        for warning in &read.warnings {
             self.log().warning(&warning.at(self.start.path));
         }
         result

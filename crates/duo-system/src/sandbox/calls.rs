@@ -4,8 +4,9 @@
 //! for each line: docs/security.md, *The sandbox*.
 
 use nix::libc::{self, c_long};
+use nix::unistd::Pid;
 
-use super::filter::{Answer, Rule};
+use super::filter::{Answer, Filter, Rule};
 
 const ALLOW: Rule = Rule::Always(Answer::Allow);
 const KILL: Rule = Rule::Always(Answer::Kill);
@@ -21,39 +22,47 @@ const SETXATTRAT: c_long = 463;
 const REMOVEXATTRAT: c_long = 466;
 const OPEN_TREE_ATTR: c_long = 467;
 
-/// A table of `plain` calls, each answered by `rule`, and of `special` ones.
+/// Calls in the order of their numbers, which processors do not share.
 #[allow(
     clippy::indexing_slicing,
-    reason = "the compiler runs this, and does not compile a wrong index"
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the compiler runs this, and does not compile a wrong index or number"
 )]
-const fn table<const N: usize>(
-    plain: &[c_long],
-    rule: Rule,
-    special: &[(c_long, Rule)],
-) -> [(c_long, Rule); N] {
-    assert!(plain.len() + special.len() == N);
-    let mut table = [(0, rule); N];
+const fn sorted<const N: usize>(calls: &[c_long]) -> [u16; N] {
+    let mut sorted = [0; N];
     let mut filled = 0;
     while filled < N {
-        let entry = if filled < plain.len() {
-            (plain[filled], rule)
-        } else {
-            special[filled - plain.len()]
-        };
+        assert!(calls[filled] >= 0 && calls[filled] <= NEWEST as c_long);
+        let number = calls[filled] as u16;
         let mut at = filled;
-        while at > 0 && table[at - 1].0 > entry.0 {
-            table[at] = table[at - 1];
+        while at > 0 && sorted[at - 1] > number {
+            sorted[at] = sorted[at - 1];
             at -= 1;
         }
-        table[at] = entry;
+        sorted[at] = number;
         filled += 1;
     }
-    table
+    sorted
 }
 
-/// What the child may never do.
-pub(super) const CHILD: [(c_long, Rule); FORBIDDEN.len() + CONDITIONAL.len()] =
-    table(FORBIDDEN, KILL, CONDITIONAL);
+/// The number of one call.
+const fn one(call: c_long) -> u16 {
+    let [number] = sorted(&[call]);
+    number
+}
+
+/// The filter of the child `own`: what it may never do.
+pub(super) fn of_child(own: Pid) -> Filter<'static> {
+    const PLAIN: [u16; FORBIDDEN.len()] = sorted(FORBIDDEN);
+    Filter {
+        special: CONDITIONAL,
+        plain: &PLAIN,
+        answer: Answer::Kill,
+        otherwise: Answer::Allow,
+        process: own,
+    }
+}
 
 const FORBIDDEN: &[c_long] = &[
     // To become another program.
@@ -180,24 +189,24 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_futimesat,
 ];
 
-const CONDITIONAL: &[(c_long, Rule)] = &[
+const CONDITIONAL: &[(u16, Rule)] = &[
     // The arguments of clone3 are behind a pointer, which a filter cannot follow: without
     // clone3, a C library takes clone.
-    (libc::SYS_clone3, Rule::Always(Answer::Fail(libc::ENOSYS))),
-    (libc::SYS_clone, CLONE),
+    (one(libc::SYS_clone3), Rule::Always(Answer::Fail(libc::ENOSYS))),
+    (one(libc::SYS_clone), CLONE),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_fork, NO_PROCESS),
+    (one(libc::SYS_fork), NO_PROCESS),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_vfork, NO_PROCESS),
+    (one(libc::SYS_vfork), NO_PROCESS),
     // A process ends itself by a signal where it panics.
-    (libc::SYS_kill, Rule::ForProcess),
-    (libc::SYS_tgkill, Rule::ForProcess),
-    (libc::SYS_prlimit64, PRLIMIT),
-    (libc::SYS_socket, SOCKET),
-    (libc::SYS_ioctl, IOCTL),
-    (libc::SYS_sendto, fast_open(3)),
-    (libc::SYS_sendmsg, fast_open(2)),
-    (libc::SYS_sendmmsg, fast_open(3)),
+    (one(libc::SYS_kill), Rule::ForProcess),
+    (one(libc::SYS_tgkill), Rule::ForProcess),
+    (one(libc::SYS_prlimit64), PRLIMIT),
+    (one(libc::SYS_socket), SOCKET),
+    (one(libc::SYS_ioctl), IOCTL),
+    (one(libc::SYS_sendto), fast_open(3)),
+    (one(libc::SYS_sendmsg), fast_open(2)),
+    (one(libc::SYS_sendmmsg), fast_open(3)),
 ];
 
 /// A process that is started here would outlive the login. A module that tries is told
@@ -303,9 +312,18 @@ const fn fast_open(argument: u32) -> Rule {
     }
 }
 
-/// What the parent of the helper may do while it waits, beside ending its child.
-pub(super) const PARENT: [(c_long, Rule); WAITING.len() + RESTRICTED.len()] =
-    table(WAITING, ALLOW, RESTRICTED);
+/// The filter of the parent of `child`, where it executes nothing afterwards: what it may
+/// do while it waits.
+pub(super) fn of_parent(child: Pid) -> Filter<'static> {
+    const PLAIN: [u16; WAITING.len()] = sorted(WAITING);
+    Filter {
+        special: RESTRICTED,
+        plain: &PLAIN,
+        answer: Answer::Allow,
+        otherwise: Answer::Kill,
+        process: child,
+    }
+}
 
 const WAITING: &[c_long] = &[
     libc::SYS_read,
@@ -344,14 +362,14 @@ const WAITING: &[c_long] = &[
     libc::SYS_gettid,
 ];
 
-const RESTRICTED: &[(c_long, Rule)] = &[
-    (libc::SYS_kill, Rule::ForProcess),
-    (libc::SYS_mmap, NO_CODE),
-    (libc::SYS_fcntl, FCNTL),
+const RESTRICTED: &[(u16, Rule)] = &[
+    (one(libc::SYS_kill), Rule::ForProcess),
+    (one(libc::SYS_mmap), NO_CODE),
+    (one(libc::SYS_fcntl), FCNTL),
     // Where syslog was restarted in the meantime, the line is lost, and the ruling is not.
-    (libc::SYS_socket, Rule::Always(Answer::Fail(libc::EACCES))),
-    (libc::SYS_connect, Rule::Always(Answer::Fail(libc::EACCES))),
-    (libc::SYS_openat, Rule::Always(Answer::Fail(libc::EACCES))),
+    (one(libc::SYS_socket), Rule::Always(Answer::Fail(libc::EACCES))),
+    (one(libc::SYS_connect), Rule::Always(Answer::Fail(libc::EACCES))),
+    (one(libc::SYS_openat), Rule::Always(Answer::Fail(libc::EACCES))),
 ];
 
 /// No memory that can be executed.

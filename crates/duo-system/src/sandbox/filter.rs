@@ -6,7 +6,7 @@
 use std::io;
 
 use duo_policy::error::Error;
-use nix::libc::{self, c_long};
+use nix::libc;
 use nix::unistd::Pid;
 use seccompiler::{apply_filter, sock_filter};
 
@@ -69,12 +69,16 @@ pub(super) const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
 /// Where the calls of the x32 ABI begin, which x86_64 has beside its own.
 const X32: u32 = 0x4000_0000;
 
-/// A filter before the kernel has it.
+/// A filter before the kernel has it. Numbers of calls ascend in each of its tables.
 #[derive(Clone, Copy)]
 pub(super) struct Filter<'a> {
-    /// Calls by their numbers, which ascend.
-    pub table: &'a [(c_long, Rule)],
-    /// The answer to a call that the table does not have.
+    /// Calls with rules of their own.
+    pub special: &'a [(u16, Rule)],
+    /// Calls that are all answered alike.
+    pub plain: &'a [u16],
+    /// How.
+    pub answer: Answer,
+    /// The answer to a call that no table has.
     pub otherwise: Answer,
     /// The process of [`Rule::ForProcess`].
     pub process: Pid,
@@ -117,18 +121,23 @@ impl Filter<'_> {
             jump(libc::BPF_JGT, NEWEST, 0, 1),
             give(Answer::Fail(libc::ENOSYS)),
         ];
-        program.extend(self.search(self.table));
+        for (number, rule) in self.special {
+            let body = self.body(rule);
+            program.push(jump(libc::BPF_JEQ, (*number).into(), 0, length(&body)));
+            program.extend(body);
+        }
+        program.extend(self.search(self.plain));
         program
     }
 
     /// Finds the call whose number was loaded, by halves: when the filter is applied, the
     /// kernel goes through the program for each call that it has.
-    fn search(self, table: &[(c_long, Rule)]) -> Vec<sock_filter> {
-        let (low, high) = table.split_at(table.len() / 2);
-        if let (4.., [(middle, _), ..]) = (table.len(), high) {
+    fn search(self, numbers: &[u16]) -> Vec<sock_filter> {
+        let (low, high) = numbers.split_at(numbers.len() / 2);
+        if let (4.., [middle, ..]) = (numbers.len(), high) {
             let low = self.search(low);
             let mut code = vec![
-                jump(libc::BPF_JGE, of_call(*middle), 0, 1),
+                jump(libc::BPF_JGE, (*middle).into(), 0, 1),
                 statement(libc::BPF_JMP | libc::BPF_JA, length(&low)),
             ];
             code.extend(low);
@@ -136,10 +145,9 @@ impl Filter<'_> {
             return code;
         }
         let mut code = Vec::new();
-        for (number, rule) in table {
-            let body = self.body(rule);
-            code.push(jump(libc::BPF_JEQ, of_call(*number), 0, length(&body)));
-            code.extend(body);
+        for number in numbers {
+            code.push(jump(libc::BPF_JEQ, (*number).into(), 0, 1));
+            code.push(give(self.answer));
         }
         code.push(give(self.otherwise));
         code
@@ -178,12 +186,6 @@ impl Filter<'_> {
             }
         }
     }
-}
-
-/// The number of a call as the kernel gives it to the program. A number that would not
-/// fit is one of no call.
-fn of_call(number: c_long) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn length<T>(slice: &[T]) -> u32 {
@@ -233,8 +235,8 @@ pub(super) mod tests {
     use super::*;
 
     /// What the kernel would answer to a call with these arguments.
-    pub fn answer(filter: Filter<'_>, number: c_long, arguments: &[u32]) -> Answer {
-        answer_on(7, filter, of_call(number), arguments)
+    pub fn answer(filter: Filter<'_>, number: u32, arguments: &[u32]) -> Answer {
+        answer_on(7, filter, number, arguments)
     }
 
     fn answer_on(
@@ -283,10 +285,12 @@ pub(super) mod tests {
         }
     }
 
-    fn filter(table: &[(c_long, Rule)], otherwise: Answer) -> Filter<'_> {
+    fn filter<'a>(special: &'a [(u16, Rule)], plain: &'a [u16]) -> Filter<'a> {
         Filter {
-            table,
-            otherwise,
+            special,
+            plain,
+            answer: Answer::Kill,
+            otherwise: Answer::Allow,
             process: Pid::from_raw(4321),
         }
     }
@@ -295,43 +299,43 @@ pub(super) mod tests {
     fn a_call_is_answered_by_its_number_and_then_by_its_arguments() {
         const ALLOW: Rule = Rule::Always(Answer::Allow);
         const FAIL: Rule = Rule::Always(Answer::Fail(38));
-        let one_of = Rule::ByArgument {
-            argument: 1,
-            mask: 0xf,
-            values: &[3, 5, 9],
-            then: &ALLOW,
-            otherwise: &FAIL,
-        };
-        let mut table: Vec<(c_long, Rule)> = (10..100)
-            .step_by(2)
-            .map(|number| (number, Rule::Always(Answer::Kill)))
-            .collect();
-        table[20].1 = one_of;
-        table[30].1 = Rule::ForProcess;
-        let (by_argument, for_process) = (table[20].0, table[30].0);
-        let filter = filter(&table, Answer::Allow);
-        for call in 0..120 {
-            let expected = match call {
-                call if call == by_argument => Answer::Fail(38),
-                10..100 if call % 2 == 0 => Answer::Kill,
-                _ => Answer::Allow,
-            };
-            assert_eq!(answer(filter, call, &[]), expected, "{call}");
+        let special = [
+            (
+                50,
+                Rule::ByArgument {
+                    argument: 1,
+                    mask: 0xf,
+                    values: &[3, 5, 9],
+                    then: &ALLOW,
+                    otherwise: &FAIL,
+                },
+            ),
+            (60, Rule::ForProcess),
+        ];
+        for length in 0..40 {
+            let plain: Vec<u16> = (0..length).map(|number| 101 + 2 * number).collect();
+            let filter = filter(&special, &plain);
+            for call in 100..200 {
+                let is_plain = plain.iter().any(|number| u32::from(*number) == call);
+                let expected = if is_plain { Answer::Kill } else { Answer::Allow };
+                assert_eq!(answer(filter, call, &[]), expected, "{call}");
+            }
         }
+        let filter = filter(&special, &[]);
         for value in 0..32 {
             let expected = match value % 16 {
                 3 | 5 | 9 => Answer::Allow,
                 _ => Answer::Fail(38),
             };
-            assert_eq!(answer(filter, by_argument, &[0, value]), expected, "{value}");
+            assert_eq!(answer(filter, 50, &[0, value]), expected, "{value}");
         }
-        assert_eq!(answer(filter, for_process, &[4321]), Answer::Allow);
-        assert_eq!(answer(filter, for_process, &[1]), Answer::Kill);
+        assert_eq!(answer(filter, 60, &[4321]), Answer::Allow);
+        assert_eq!(answer(filter, 60, &[1]), Answer::Kill);
     }
 
     #[test]
     fn calls_of_another_architecture_of_x32_and_of_the_future_are_not_made() {
-        let filter = filter(&[], Answer::Allow);
+        let filter = filter(&[], &[]);
         let on = |architecture, number| answer_on(architecture, filter, number, &[]);
         assert_eq!(on(7, NEWEST), Answer::Allow);
         assert_eq!(on(8, 59), Answer::Kill);

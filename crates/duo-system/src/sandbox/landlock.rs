@@ -11,6 +11,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
+use nix::errno::Errno;
 use nix::libc;
 
 use super::Needs;
@@ -57,7 +58,9 @@ const DNS: u16 = 53;
 /// # Errors
 /// [`Error::Fault`] if the kernel has Landlock but refuses.
 pub(super) fn restrict(needs: &Needs<'_>) -> Result<i32, Error> {
-    try_to_restrict(needs).map_err(|error| Error::fault("restrict this process", &error.to_string()))
+    // The last system call is the one that was refused.
+    try_to_restrict(needs)
+        .map_err(|_| Error::fault("restrict this process", Errno::last().desc()))
 }
 
 fn try_to_restrict(needs: &Needs<'_>) -> Result<i32, RulesetError> {

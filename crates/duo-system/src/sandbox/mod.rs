@@ -14,7 +14,6 @@ use std::path::Path;
 use duo_policy::error::Error;
 use nix::unistd::{Pid, getpid};
 
-use filter::{Answer, Filter};
 pub use filter::Filtered;
 
 /// What the child needs beyond name lookup.
@@ -42,12 +41,7 @@ pub struct Level {
 /// child must end then.
 pub fn enter(needs: &Needs<'_>) -> Result<Level, Error> {
     let landlock = landlock::restrict(needs)?;
-    let filter = Filter {
-        table: &calls::CHILD,
-        otherwise: Answer::Allow,
-        process: getpid(),
-    };
-    let filtered = filter.apply()?;
+    let filtered = calls::of_child(getpid()).apply()?;
     Ok(Level { landlock, filtered })
 }
 
@@ -57,10 +51,5 @@ pub fn enter(needs: &Needs<'_>) -> Result<Level, Error> {
 /// # Errors
 /// As for [`enter`].
 pub fn keep_only_waiting(child: Pid) -> Result<Filtered, Error> {
-    let filter = Filter {
-        table: &calls::PARENT,
-        otherwise: Answer::Kill,
-        process: child,
-    };
-    filter.apply()
+    calls::of_parent(child).apply()
 }
