@@ -18,6 +18,7 @@ mod host;
 mod ids;
 mod inherited;
 mod interrupt;
+mod library;
 #[forbid(unsafe_code)]
 mod limits;
 #[forbid(unsafe_code)]
@@ -45,6 +46,7 @@ pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
 pub use inherited::{Identity, Inherited, take_over};
 pub(crate) use interrupt::interrupted_if_it_blocks;
+pub(crate) use library::load_library;
 pub use parent::Parent;
 pub use standing::user_id;
 pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};

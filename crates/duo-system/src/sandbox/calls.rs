@@ -192,7 +192,10 @@ const FORBIDDEN: &[c_long] = &[
 const CONDITIONAL: &[(u16, Rule)] = &[
     // The arguments of clone3 are behind a pointer, which a filter cannot follow: without
     // clone3, a C library takes clone.
-    (one(libc::SYS_clone3), Rule::Always(Answer::Fail(libc::ENOSYS))),
+    (
+        one(libc::SYS_clone3),
+        Rule::Always(Answer::Fail(libc::ENOSYS)),
+    ),
     (one(libc::SYS_clone), CLONE),
     #[cfg(target_arch = "x86_64")]
     (one(libc::SYS_fork), NO_PROCESS),
@@ -367,9 +370,18 @@ const RESTRICTED: &[(u16, Rule)] = &[
     (one(libc::SYS_mmap), NO_CODE),
     (one(libc::SYS_fcntl), FCNTL),
     // Where syslog was restarted in the meantime, the line is lost, and the ruling is not.
-    (one(libc::SYS_socket), Rule::Always(Answer::Fail(libc::EACCES))),
-    (one(libc::SYS_connect), Rule::Always(Answer::Fail(libc::EACCES))),
-    (one(libc::SYS_openat), Rule::Always(Answer::Fail(libc::EACCES))),
+    (
+        one(libc::SYS_socket),
+        Rule::Always(Answer::Fail(libc::EACCES)),
+    ),
+    (
+        one(libc::SYS_connect),
+        Rule::Always(Answer::Fail(libc::EACCES)),
+    ),
+    (
+        one(libc::SYS_openat),
+        Rule::Always(Answer::Fail(libc::EACCES)),
+    ),
 ];
 
 /// No memory that can be executed.

@@ -239,12 +239,7 @@ pub(super) mod tests {
         answer_on(7, filter, number, arguments)
     }
 
-    fn answer_on(
-        architecture: u32,
-        filter: Filter<'_>,
-        number: u32,
-        arguments: &[u32],
-    ) -> Answer {
+    fn answer_on(architecture: u32, filter: Filter<'_>, number: u32, arguments: &[u32]) -> Answer {
         let program = filter.program(7);
         let (mut at, mut held) = (0, 0);
         loop {
@@ -317,7 +312,11 @@ pub(super) mod tests {
             let filter = filter(&special, &plain);
             for call in 100..200 {
                 let is_plain = plain.iter().any(|number| u32::from(*number) == call);
-                let expected = if is_plain { Answer::Kill } else { Answer::Allow };
+                let expected = if is_plain {
+                    Answer::Kill
+                } else {
+                    Answer::Allow
+                };
                 assert_eq!(answer(filter, call, &[]), expected, "{call}");
             }
         }

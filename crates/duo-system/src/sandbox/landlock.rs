@@ -59,8 +59,7 @@ const DNS: u16 = 53;
 /// [`Error::Fault`] if the kernel has Landlock but refuses.
 pub(super) fn restrict(needs: &Needs<'_>) -> Result<i32, Error> {
     // The last system call is the one that was refused.
-    try_to_restrict(needs)
-        .map_err(|_| Error::fault("restrict this process", Errno::last().desc()))
+    try_to_restrict(needs).map_err(|_| Error::fault("restrict this process", Errno::last().desc()))
 }
 
 fn try_to_restrict(needs: &Needs<'_>) -> Result<i32, RulesetError> {

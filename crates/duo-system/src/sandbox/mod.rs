@@ -14,6 +14,8 @@ use std::path::Path;
 use duo_policy::error::Error;
 use nix::unistd::{Pid, getpid};
 
+use crate::nsswitch;
+
 pub use filter::Filtered;
 
 /// What the child needs beyond name lookup.
@@ -40,6 +42,7 @@ pub struct Level {
 /// [`Error::Fault`] if this machine has what the sandbox is made of, but refuses it. A
 /// child must end then.
 pub fn enter(needs: &Needs<'_>) -> Result<Level, Error> {
+    nsswitch::load_modules();
     let landlock = landlock::restrict(needs)?;
     let filtered = calls::of_child(getpid()).apply()?;
     Ok(Level { landlock, filtered })
