@@ -14,7 +14,7 @@ use std::path::Path;
 use duo_policy::error::Error;
 use nix::unistd::{Pid, getpid};
 
-use crate::nsswitch;
+use crate::{nsswitch, system_words};
 
 pub use filter::Filtered;
 
@@ -46,6 +46,25 @@ pub fn enter(needs: &Needs<'_>) -> Result<Level, Error> {
     let landlock = landlock::restrict(needs)?;
     let filtered = calls::of_child(getpid()).apply()?;
     Ok(Level { landlock, filtered })
+}
+
+/// What this machine gives, found out in a thread that is shut in, and in which `then`
+/// tries something.
+///
+/// # Errors
+/// Those of [`enter`]; [`Error::Fault`] if no thread can be started.
+pub fn try_out<T: Send>(
+    needs: &Needs<'_>,
+    then: impl FnOnce() -> T + Send,
+) -> Result<(Level, T), Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .spawn_scoped(scope, || enter(needs).map(|level| (level, then())))
+            .map_err(|error| Error::fault("start a thread", system_words(&error)))?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::Fault("a thread ended without an answer".to_owned())))
+    })
 }
 
 /// Leaves the parent of `child`, whose front end executes nothing afterwards, with little
