@@ -9,6 +9,7 @@ mod installation;
 pub mod local;
 mod network;
 mod probe;
+mod sandbox;
 pub mod sshd;
 mod unused;
 mod user;
@@ -337,6 +338,7 @@ fn send_all(
                 reachable = Reachable::Yes;
             }
             send_findings(ends, found)?;
+            send_findings(ends, sandbox::findings(&config, reachable))?;
             Some(config)
         }
         Err(found) => {
