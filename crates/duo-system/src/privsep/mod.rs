@@ -166,11 +166,14 @@ pub fn separate<'a>(
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, config));
             irrevocably_become_the_caller(standing, caller)?;
+            let parent = Parent::of(child, verdict_read, life_write, signals, front);
+            // The parent of a session executes the user's shell, which a filter would
+            // outlive.
             if let Front::Host(_) = front {
                 host::open_the_log();
                 sandbox::keep_only_waiting(child)?;
             }
-            Ok(Parent::of(child, verdict_read, life_write, signals, front))
+            Ok(parent)
         }
     }
 }
