@@ -527,8 +527,8 @@ fn the_sample_is_read_as_it_is_meant() {
             "cafile /etc/ssl/certs/ca-certificates.crt",
             "gecos Part { delimiter: 44, position: 1 }",
             "groups no-duo|admins|remote users",
-            "warning F:75: key 'gecos_parsed' is deprecated and does nothing",
-            "warning F:78: key 'dev_fips_mode' is deprecated and does nothing",
+            "warning F:79: key 'gecos_parsed' is deprecated and does nothing",
+            "warning F:82: key 'dev_fips_mode' is deprecated and does nothing",
         ]
     );
 }

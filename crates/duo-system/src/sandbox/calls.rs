@@ -407,3 +407,123 @@ const FCNTL: Rule = Rule::ByArgument {
 const fn bits(constant: i32) -> u32 {
     constant.cast_unsigned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::filter::tests::answer;
+    use super::*;
+
+    const OWN: Pid = Pid::from_raw(4321);
+
+    fn of_child_at(call: c_long, arguments: &[u32]) -> Answer {
+        answer(of_child(OWN), one(call).into(), arguments)
+    }
+
+    #[test]
+    fn each_forbidden_call_kills_and_no_other() {
+        for call in FORBIDDEN {
+            assert_eq!(of_child_at(*call, &[]), Answer::Kill, "{call}");
+        }
+        let special: Vec<u16> = CONDITIONAL.iter().map(|(number, _)| *number).collect();
+        for number in 0..=NEWEST {
+            let is_known = FORBIDDEN.iter().any(|call| u32::from(one(*call)) == number)
+                || special.iter().any(|call| u32::from(*call) == number);
+            if !is_known {
+                let found = answer(of_child(OWN), number, &[]);
+                assert_eq!(found, Answer::Allow, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_may_be_started_but_no_process_and_no_namespace() {
+        let thread = bits(libc::CLONE_THREAD | libc::CLONE_VM);
+        for (flags, expected) in [
+            (thread, Answer::Allow),
+            (bits(libc::SIGCHLD), Answer::Fail(libc::EPERM)),
+            (thread | bits(libc::CLONE_NEWUSER), Answer::Kill),
+            (bits(libc::CLONE_NEWNS), Answer::Kill),
+        ] {
+            assert_eq!(
+                of_child_at(libc::SYS_clone, &[flags]),
+                expected,
+                "{flags:#x}"
+            );
+        }
+        let clone3 = of_child_at(libc::SYS_clone3, &[]);
+        assert_eq!(clone3, Answer::Fail(libc::ENOSYS));
+    }
+
+    #[test]
+    fn sockets_are_of_this_machine_tcp_udp_and_routes() {
+        let cloexec = bits(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
+        let (stream, datagram) = (bits(libc::SOCK_STREAM), bits(libc::SOCK_DGRAM));
+        let raw = bits(libc::SOCK_RAW);
+        const MPTCP: u32 = 262;
+        for (family, kind, protocol, expected) in [
+            (libc::AF_UNIX, datagram | cloexec, 0, Answer::Allow),
+            (libc::AF_INET, stream | cloexec, 0, Answer::Allow),
+            (libc::AF_INET6, stream, 6, Answer::Allow),
+            (libc::AF_INET, datagram, 17, Answer::Allow),
+            (libc::AF_INET, stream, MPTCP, Answer::Kill),
+            (libc::AF_INET, raw, 0, Answer::Kill),
+            (libc::AF_INET6, bits(libc::SOCK_SEQPACKET), 0, Answer::Kill),
+            (libc::AF_NETLINK, raw | cloexec, 0, Answer::Allow),
+            (
+                libc::AF_NETLINK,
+                raw,
+                bits(libc::NETLINK_AUDIT),
+                Answer::Kill,
+            ),
+            (libc::AF_PACKET, datagram, 0, Answer::Kill),
+            (libc::AF_VSOCK, stream, 0, Answer::Kill),
+        ] {
+            let found = of_child_at(libc::SYS_socket, &[bits(family), kind, protocol]);
+            assert_eq!(found, expected, "{family} {kind} {protocol}");
+        }
+    }
+
+    #[test]
+    fn a_process_reaches_itself_alone() {
+        for (call, argument, expected) in [
+            (libc::SYS_kill, 4321, Answer::Allow),
+            (libc::SYS_kill, 1, Answer::Kill),
+            (libc::SYS_tgkill, 4321, Answer::Allow),
+            (libc::SYS_tgkill, 4322, Answer::Kill),
+            (libc::SYS_prlimit64, 0, Answer::Allow),
+            (libc::SYS_prlimit64, 1, Answer::Kill),
+        ] {
+            assert_eq!(
+                of_child_at(call, &[argument]),
+                expected,
+                "{call} {argument}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_typed_into_the_terminal_and_no_first_bytes_connect() {
+        assert_eq!(of_child_at(libc::SYS_ioctl, &[0, TIOCSTI]), Answer::Kill);
+        assert_eq!(of_child_at(libc::SYS_ioctl, &[0, 0x5413]), Answer::Allow);
+        let fast_open = bits(libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL);
+        let send = |flags| of_child_at(libc::SYS_sendto, &[0, 0, 0, flags]);
+        assert_eq!(send(bits(libc::MSG_NOSIGNAL)), Answer::Allow);
+        assert_eq!(send(fast_open), Answer::Kill);
+    }
+
+    #[test]
+    fn the_parent_of_the_helper_does_what_it_needs_and_nothing_else() {
+        let at = |call, arguments: &[u32]| answer(of_parent(OWN), one(call).into(), arguments);
+        for call in WAITING {
+            assert_eq!(at(*call, &[]), Answer::Allow, "{call}");
+        }
+        for call in FORBIDDEN {
+            assert_eq!(at(*call, &[]), Answer::Kill, "{call}");
+        }
+        let code = bits(libc::PROT_READ | libc::PROT_EXEC);
+        assert_eq!(at(libc::SYS_mmap, &[0, 0, code]), Answer::Kill);
+        assert_eq!(at(libc::SYS_kill, &[4321]), Answer::Allow);
+        assert_eq!(at(libc::SYS_kill, &[1]), Answer::Kill);
+        assert_eq!(at(libc::SYS_clone, &[]), Answer::Kill);
+    }
+}

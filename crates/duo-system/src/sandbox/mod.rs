@@ -4,7 +4,10 @@
 //! ([`filter`]). Both are best effort: a kernel that has neither still logs people in.
 #![forbid(unsafe_code)]
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    path = "no_calls.rs"
+)]
 mod calls;
 mod filter;
 mod landlock;
