@@ -15,7 +15,7 @@ const NEWEST: i32 = 6;
 
 /// Enters the sandbox in a thread of its own.
 pub fn findings(config: &Config, reachable: Reachable) -> Vec<Finding> {
-    const LEVEL: &str = "installation.sandbox";
+    const LEVEL: &str = "configuration.sandbox";
     if !config.sandbox {
         // The configuration's own warning says that.
         return Vec::new();
