@@ -137,7 +137,6 @@ fn start_child(
         Err(problem) => (None, Err(vec![problem])),
     };
     let start = duo_ask::Start {
-        claim: &invocation.claim,
         log: Log::open(invocation.sink),
         warning: user.as_ref().and_then(|user| user.warning.clone()),
         path: &invocation.config,
@@ -153,7 +152,8 @@ fn start_child(
         file,
         front,
         |confined, ends| {
-            duo_ask::run(&start, confined, ends, |config, waiter| {
+            let claim = |_: &_| &invocation.claim;
+            duo_ask::run(&start, confined, ends, claim, |config, waiter| {
                 let mut surroundings = surroundings(invocation);
                 if config.prompt_for_commands {
                     surroundings.reader = Reader::Person;

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn everything() -> Vec<machine::Test> {
     tests! {
         (): ["root", "tracing"] {
-            a_headless_login_takes_350_system_calls_at_most,
+            a_headless_login_takes_413_system_calls_at_most,
         }
         (): ["shipped"] {
             neither_process_ever_holds_more_than_8_mib,
@@ -76,8 +76,11 @@ fn sandbox() -> Sandbox {
 
 /// Both processes, up to the command's exec. The least of three: on a busy
 /// machine the threads wait for each other more often.
-fn a_headless_login_takes_350_system_calls_at_most() {
-    const BUDGET: usize = 350;
+fn a_headless_login_takes_413_system_calls_at_most() {
+    // The sandbox makes 63 of them: Landlock and the filter 59, for 10 rules and the
+    // folders that this machine may not have; the others read nsswitch.conf, and try
+    // clone3 before clone.
+    const BUDGET: usize = 350 + 63;
     let sandbox = sandbox();
     let traces: Vec<String> = (0..3).map(|_| traced_login(&sandbox)).collect();
     let counted = traces.iter().map(|trace| until_the_session(trace));

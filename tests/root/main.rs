@@ -35,6 +35,7 @@ mod life;
 mod module;
 mod pam;
 mod programs;
+mod sandbox;
 mod standstill;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "tests/suite uses the rest")]
@@ -46,6 +47,12 @@ use std::process::ExitCode;
 const SIDE_BY_SIDE: usize = 16;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, first, order, with] = &arguments[..]
+        && first == sandbox::AS_FRONT_END
+    {
+        return sandbox::front_end(order, with);
+    }
     machine::run_tests(everything(), SIDE_BY_SIDE)
 }
 
@@ -114,6 +121,12 @@ fn everything() -> Vec<machine::Test> {
             the_passcode_is_in_no_environment,
             no_core_file_whatever_the_kernel_is_set_to,
             the_secret_key_is_nowhere_in_the_parent,
+        }
+        (sandbox): ["root"] {
+            a_child_that_was_taken_over_is_stopped_and_the_login_denied,
+            without_the_sandbox_each_order_would_succeed_and_the_log_warns,
+            both_processes_of_a_login_are_what_they_should_be,
+            a_parent_that_only_waits_can_do_nothing_else,
         }
         (inheritance): ["root", "perl"] {
             the_session_is_what_it_would_be_without_login_duo,

@@ -193,7 +193,7 @@ fn fraud_ends_the_login_with_half_a_line_and_with_a_passcode_on_its_way() {
         assert_eq!(terminal.status(), 1);
         let end = "Login denied: Login request reported as fraudulent.";
         assert!(terminal.rows().ends_with(end), "{}", terminal.rows());
-        let line = "Failed Duo login for 'manual' from 192.0.2.7: Login request reported";
+        let line = "Aborted Duo login for 'manual' from 192.0.2.7: Login request reported";
         assert!(outcomes(&terminal).contains(line) && outcomes(&terminal).lines().count() == 1);
         assert_eq!(sandbox.duo.asked("preauth"), 1);
     }

@@ -7,6 +7,7 @@
 
 mod claim;
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use duo_system::alibi::alibi;
 use duo_system::configuration;
 use duo_system::log::Log;
 use duo_system::privsep::{ChildEnds, Confined};
+use duo_system::sandbox::{self, Needs};
 use duo_system::wait::{SystemClock, Waiter};
 use duo_wire::{Message, Next, Outcome, Record, Verdict, Who};
 
@@ -31,8 +33,6 @@ pub use claim::{Claim, Subject, person};
 
 /// What the child is started with.
 pub struct Start<'a> {
-    /// Who wants to log in.
-    pub claim: &'a Claim,
     /// Where the log goes.
     pub log: Log,
     /// The warning for the log about the user that this process runs as.
@@ -51,36 +51,45 @@ pub struct Start<'a> {
 
 /// Runs the child's half and returns its exit status: 0 if the verdict opens the
 /// door and has been logged and sent, else 1. `confined` is the configuration file,
-/// or why privileges could not be dropped. `converse` makes the front end's
-/// conversation.
-pub fn run(
+/// or why privileges could not be dropped. `claim` says who wants to log in, and is
+/// called in the sandbox: it may read what came from outside. `converse` makes the front
+/// end's conversation.
+pub fn run<C: Borrow<Claim>>(
     start: &Start<'_>,
     confined: Confined,
     mut ends: ChildEnds,
+    claim: impl FnOnce(&ChildEnds) -> C,
     converse: impl for<'w> Fn(&Config, &'w Waiter<'w>) -> Box<dyn Conversation + 'w>,
 ) -> i32 {
-    let file = match confined {
-        Ok(file) => file,
+    let read = confined.and_then(|file| {
+        let read = read_config(start, file);
+        enter_sandbox(&read)?;
+        Ok(read)
+    });
+    let read = match read {
+        Ok(read) => read,
         // A process that may still have privileges only sends this record: it does
         // not even log.
         Err(error) => return report_unconfined(&mut ends, &error),
     };
-    let child = Child { start };
-    let (named, reading) = match child.identify(file, &mut ends) {
+    let claim = claim(&ends);
+    let claim = claim.borrow();
+    let child = Child { start, claim };
+    let (named, reading) = match child.identify(read, &mut ends) {
         Ok(Some(identified)) => identified,
         Ok(None) => {
             let verdict = Verdict::new(Outcome::NoAccount, "there is no such account");
-            let who = child.who(start.claim.subject.name());
+            let who = child.who(claim.subject.name());
             let _ = ends.send(&Record::Who(shortened(&who)).to_line());
             return child.finish(verdict, &who, &mut ends);
         }
         Err(error) => {
             let verdict = Verdict::new(Outcome::Error, error.to_string());
-            let who = child.who(start.claim.subject.name());
+            let who = child.who(claim.subject.name());
             return child.finish(verdict, &who, &mut ends);
         }
     };
-    let verdict = match start.claim.objection {
+    let verdict = match claim.objection {
         Some(why) => {
             (start.complain)(&format!("Login denied: {why}"));
             Verdict::new(Outcome::Aborted, why)
@@ -93,8 +102,8 @@ pub fn run(
     child.finish(verdict, &named.who, &mut ends)
 }
 
-/// Tells the parent that privileges could not be dropped, and returns the exit
-/// status.
+/// Tells the parent that privileges could not be dropped, or that there is no sandbox, and
+/// returns the exit status.
 fn report_unconfined(ends: &mut ChildEnds, error: &Error) -> i32 {
     let verdict = Verdict::new(Outcome::Error, error.to_string());
     // If the parent does not get this record, it denies for want of a verdict.
@@ -102,8 +111,84 @@ fn report_unconfined(ends: &mut ChildEnds, error: &Error) -> i32 {
     1
 }
 
+/// The configuration file, as it was read. Nothing has been reported yet.
+struct Read {
+    /// What the file decides; without that, the failmode that it states.
+    config: Result<Box<Config>, Failmode>,
+    sandbox: bool,
+    mistakes: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Read {
+    /// A file of which nothing could be read.
+    fn nothing(mistakes: Vec<Problem>) -> Read {
+        Read {
+            config: Err(Failmode::Secure),
+            sandbox: true,
+            mistakes,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Reads the configuration file.
+fn read_config(start: &Start<'_>, file: Option<File>) -> Read {
+    let (file, warning) = match (&start.opened, file) {
+        (Ok(warning), Some(file)) => (file, warning),
+        (Ok(_), None) => return Read::nothing(Vec::new()),
+        (Err(mistakes), _) => return Read::nothing(mistakes.clone()),
+    };
+    let bytes = match configuration::read(&file) {
+        Ok(bytes) => bytes,
+        Err(mistake) => return Read::nothing(vec![mistake]),
+    };
+    let mut read = match config::parse(bytes.expose()) {
+        Ok(parsed) => Read {
+            sandbox: parsed.config.sandbox,
+            config: Ok(Box::new(parsed.config)),
+            mistakes: Vec::new(),
+            warnings: parsed.warnings,
+        },
+        Err(broken) => Read {
+            sandbox: broken.sandbox,
+            config: Err(broken.failmode.unwrap_or(Failmode::Secure)),
+            mistakes: broken.problems,
+            warnings: broken.warnings,
+        },
+    };
+    if let Some(warning) = warning {
+        read.warnings.insert(0, warning.clone());
+    }
+    read
+}
+
+/// Shuts this process in, unless the configuration says otherwise.
+///
+/// The sandbox needs to know Duo's port and the file of roots, so the configuration is
+/// parsed before: it is a file of root's. All else that is read comes from outside and is
+/// read afterwards: the claim of a host, what directories say of accounts and groups, the
+/// network, and the person.
+///
+/// # Errors
+/// [`Error::Fault`] if the kernel refuses what it has.
+fn enter_sandbox(read: &Read) -> Result<(), Error> {
+    if !read.sandbox {
+        return Ok(());
+    }
+    let needs = match &read.config {
+        Ok(config) => Needs {
+            cafile: config.cafile.as_deref(),
+            port: Some(config.next_hop().port),
+        },
+        Err(_) => Needs::default(),
+    };
+    sandbox::enter(&needs).map(drop)
+}
+
 struct Child<'a> {
     start: &'a Start<'a>,
+    claim: &'a Claim,
 }
 
 /// How reading the configuration file ended.
@@ -129,17 +214,17 @@ impl Child<'_> {
     /// the name too. `None` if there is no such account.
     fn identify(
         &self,
-        file: Option<File>,
+        read: Read,
         ends: &mut ChildEnds,
     ) -> Result<Option<(Named, ConfigRead)>, Error> {
         if let Some(warning) = &self.start.warning {
             self.log().warning(warning);
         }
-        let claim = self.start.claim;
+        let claim = self.claim;
         let Some(account) = claim.subject.account()? else {
             return Ok(None);
         };
-        let reading = self.read_config(file);
+        let reading = self.report(read);
         let gecos = match &reading {
             ConfigRead::Good(config) => config.gecos,
             ConfigRead::Broken(..) => Gecos::No,
@@ -164,7 +249,7 @@ impl Child<'_> {
     fn who(&self, duo_user: &str) -> Who {
         Who {
             duo_user: duo_user.to_owned(),
-            client: self.start.claim.client.clone(),
+            client: self.claim.client.clone(),
         }
     }
 
@@ -193,31 +278,16 @@ impl Child<'_> {
         i32::from(sent.is_err() || !opens)
     }
 
-    /// Reads the configuration, and reports all its mistakes and warnings.
-    fn read_config(&self, file: Option<File>) -> ConfigRead {
-        let broken = |problems: &[Problem], failmode| {
-            self.report_mistakes(problems);
-            ConfigRead::Broken(summary(self.start.path, problems), failmode)
-        };
-        let warning = match &self.start.opened {
-            Ok(warning) => warning,
-            Err(problems) => return broken(problems, Failmode::Secure),
-        };
-        let Some(file) = file else {
-            return broken(&[], Failmode::Secure);
-        };
-        let bytes = match configuration::read(&file) {
-            Ok(bytes) => bytes,
-            Err(problem) => return broken(&[problem], Failmode::Secure),
-        };
-        let (result, more) = match config::parse(bytes.expose()) {
-            Ok(parsed) => (ConfigRead::Good(Box::new(parsed.config)), parsed.warnings),
-            Err(file) => {
-                let stated = file.failmode.unwrap_or(Failmode::Secure);
-                (broken(&file.problems, stated), file.warnings)
+    /// Reports all mistakes and warnings of the configuration.
+    fn report(&self, read: Read) -> ConfigRead {
+        let result = match read.config {
+            Ok(config) => ConfigRead::Good(config),
+            Err(stated) => {
+                self.report_mistakes(&read.mistakes);
+                ConfigRead::Broken(summary(self.start.path, &read.mistakes), stated)
             }
         };
-        for warning in warning.iter().chain(&more) {
+        for warning in &read.warnings {
             self.log().warning(&warning.at(self.start.path));
         }
         result
@@ -279,7 +349,7 @@ impl Child<'_> {
         waiter: &'w Waiter<'w>,
     ) -> Result<Verdict, Error> {
         let Named { account, who } = named;
-        let claim = self.start.claim;
+        let claim = self.claim;
         let motd = config.motd && conversation.is_interactive() && claim.command.is_none();
         match groups::gate(config.groups.as_ref(), account) {
             Ok(Gate::Ask(Reason::Doubt(why))) => {
@@ -325,7 +395,7 @@ impl Child<'_> {
     /// What Duo is told of the person. If this host's own address replaces a text,
     /// the log says so.
     fn person(&self, who: &Who, config: &Config) -> Person {
-        let person = person(self.start.claim, &who.duo_user, config);
+        let person = person(self.claim, &who.duo_user, config);
         if let (true, Some(text)) = (person.own_address_instead, &who.client) {
             let text = text::quoted(text);
             self.log().info(&format!(

@@ -9,6 +9,7 @@ mod arguments;
 mod claim;
 mod remote;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -26,6 +27,7 @@ use duo_wire::{Outcome, Who};
 use pam_wire::Ruling;
 
 use arguments::Arguments;
+use claim::Verbosity;
 use remote::Remote;
 
 /// One login, from the module's arguments to its ruling. Returns 0 once the module has a
@@ -124,14 +126,14 @@ fn start_child<'a>(
             // can make theirs light. A child of the parent's leads no group, so this
             // does not fail.
             let _ = nix::unistd::setsid();
-            let packet = match confined {
-                Ok(_) => remote::receive(&ends.socket, &child_ends),
-                // Only `duo_ask::run` says what such a child still may do.
-                Err(_) => Vec::new(),
+            let verbosity = Cell::new(Verbosity::All);
+            let claim = |child_ends: &_| {
+                let packet = remote::receive(&ends.socket, child_ends);
+                let received = claim::of(&packet, arguments.after);
+                verbosity.set(received.verbosity);
+                received.claim
             };
-            let received = claim::of(&packet, arguments.after);
             let start = Start {
-                claim: &received.claim,
                 log: Log::open(arguments.sink),
                 warning: user.as_ref().and_then(|user| user.warning.clone()),
                 path: arguments.blamed(),
@@ -139,12 +141,11 @@ fn start_child<'a>(
                 doubt,
                 complain: &|lines| remote::send_complaint(&ends.socket, lines),
             };
-            duo_ask::run(&start, confined, child_ends, |_, waiter| {
+            duo_ask::run(&start, confined, child_ends, claim, |_, waiter| {
                 let deadlines = Deadlines::default();
-                let verbosity = received.verbosity;
                 Box::new(Remote::new(
                     Rc::clone(&ends.socket),
-                    verbosity,
+                    verbosity.get(),
                     deadlines,
                     waiter,
                 ))

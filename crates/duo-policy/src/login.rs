@@ -161,13 +161,14 @@ impl Login<'_> {
                 Ok(Attempt::Allowed(factor))
             }
             Proof::Denied(why) => denied(why, attempts, Next::Login),
-            Proof::LockedOut(why) => Ok(over(person, Outcome::Failed, why, Next::Nothing)),
+            // Duo denies whatever the person does next.
+            Proof::LockedOut(why) => Ok(over(person, Outcome::Aborted, why, Next::Nothing)),
             Proof::Fraud(why) => {
                 let next = match person.is_interactive() {
                     true => Next::Nothing,
                     false => Next::Login,
                 };
-                Ok(over(person, Outcome::Failed, why, next))
+                Ok(over(person, Outcome::Aborted, why, next))
             }
         }
     }

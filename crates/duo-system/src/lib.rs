@@ -12,6 +12,7 @@ pub mod log;
 mod nsswitch;
 pub mod output;
 pub mod privsep;
+pub mod sandbox;
 pub mod sftp;
 pub mod wait;
 mod words;

@@ -10,6 +10,7 @@ pub mod local;
 mod network;
 pub mod pam;
 mod probe;
+mod sandbox;
 pub mod sshd;
 mod unused;
 mod user;
@@ -470,6 +471,7 @@ fn send_all(
                 reachable = Reachable::Yes;
             }
             send_findings(ends, found)?;
+            send_findings(ends, sandbox::findings(&config, reachable))?;
             Some(config)
         }
         Err(found) => {

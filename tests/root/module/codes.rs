@@ -47,7 +47,7 @@ pub fn each_outcome_has_its_code_and_its_line() {
         ("push", Script::Push, &wrong, code::MAXTRIES, "Failed"),
         ("deny", Script::Deny, &[], code::ABORT, "Aborted"),
         ("enroll", Script::Enroll, &[], code::ABORT, "Aborted"),
-        ("phone", Script::LockedOut, &ones, code::MAXTRIES, "Failed"),
+        ("phone", Script::LockedOut, &ones, code::ABORT, "Aborted"),
         ("phone", Script::UnknownPreauth, &[], code::ABORT, "Aborted"),
         ("phone", Script::NullPreauth, &[], code::ABORT, "Aborted"),
         ("phone", Script::Nulls, &ones, code::MAXTRIES, "Failed"),

@@ -59,6 +59,7 @@ pub const KEYS: &[Key] = &[
     key("min_tls", KeyKind::Optional),
     key("prompt_for_commands", KeyKind::Optional),
     key("signature", KeyKind::Optional),
+    key("sandbox", KeyKind::Optional),
     key("send_gecos", KeyKind::Optional),
     key("gecos_delim", KeyKind::Optional),
     key("gecos_username_pos", KeyKind::Optional),

@@ -70,9 +70,20 @@ pub struct Config {
     pub prompt_for_commands: bool,
     /// The hash of the request's signature. Default: SHA-512.
     pub signature: Signature,
+    /// Shut the process in that talks to Duo (docs/security.md, *The sandbox*). Default: yes.
+    pub sandbox: bool,
     /// The part of the GECOS field that is the Duo name. Default: none, so that the Duo name is
     /// the login name.
     pub gecos: Gecos,
+}
+
+impl Config {
+    /// Who is connected to: the proxy, or else Duo.
+    pub fn next_hop(&self) -> &Host {
+        self.http_proxy
+            .as_ref()
+            .map_or(&self.host, |proxy| &proxy.host)
+    }
 }
 
 /// What a service error means before Duo has answered.
@@ -215,4 +226,6 @@ pub struct Broken {
     /// file, whatever its section, has the same valid value after continuation lines are joined.
     /// Only `Some(Safe)` may open the door to a broken file (docs/behaviour.md, *Failmode*).
     pub failmode: Option<Failmode>,
+    /// As in [`Config`]: who logs in is looked up whatever is wrong with the file.
+    pub sandbox: bool,
 }

@@ -22,11 +22,13 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
             problems: vec![problem],
             warnings: Vec::new(),
             failmode: None,
+            sandbox: true,
         });
     }
     let mut parser = Parser::of(bytes);
     let config = parser.config();
     let failmode = parser.certain_failmode();
+    let sandbox = parser.line_that_sets("sandbox", false).is_none();
     let (problems, warnings) = (in_order(parser.problems), in_order(parser.warnings));
     match config {
         Some(config) if problems.is_empty() => Ok(Parsed { config, warnings }),
@@ -34,6 +36,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
             problems,
             warnings,
             failmode,
+            sandbox,
         }),
     }
 }
@@ -210,6 +213,7 @@ impl<'a> Parser<'a> {
             signature: self
                 .last("signature", keys::signature)
                 .unwrap_or(Signature::Sha512),
+            sandbox: self.last("sandbox", keys::boolean).unwrap_or(true),
             gecos: self.gecos(),
             // These stand last, since a `?` further up would skip the mistakes below it.
             ikey: ikey?,
@@ -230,6 +234,10 @@ impl<'a> Parser<'a> {
         if let Some(line) = self.line_if_on("noverify") {
             let text = "key 'noverify' is on: nobody checks that the server is Duo's";
             self.warn_of(ProblemKind::Noverify, Some(line), text);
+        }
+        if let Some(line) = self.line_that_sets("sandbox", false) {
+            let text = "key 'sandbox' is off: nothing limits the process that talks to Duo";
+            self.warn(Some(line), text);
         }
     }
 
@@ -352,12 +360,17 @@ impl<'a> Parser<'a> {
 
     /// The line that sets the boolean `name` to yes, if no later line sets it to no.
     fn line_if_on(&self, name: &'static str) -> Option<usize> {
+        self.line_that_sets(name, true)
+    }
+
+    /// The last line that sets the boolean `name`, if it sets it to `wanted`.
+    fn line_that_sets(&self, name: &'static str, wanted: bool) -> Option<usize> {
         let read = |(line, value)| match keys::boolean(value) {
             Ok(Value::Good(is_on)) => Some((line, is_on)),
             _ => None,
         };
         let (line, is_on) = self.effective_lines(name).filter_map(read).last()?;
-        is_on.then_some(line)
+        (is_on == wanted).then_some(line)
     }
 
     fn report(&mut self, line: Option<usize>, text: impl Into<String>) {

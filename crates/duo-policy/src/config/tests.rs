@@ -88,6 +88,7 @@ fn decided(config: &Config) -> Vec<String> {
         ),
         ("noverify", config.noverify.to_string(), "false"),
         ("min_tls", format!("{:?}", config.min_tls), "Tls12"),
+        ("sandbox", config.sandbox.to_string(), "true"),
         (
             "prompt_for_commands",
             config.prompt_for_commands.to_string(),
@@ -187,6 +188,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("autopush=yes\n\nverified_push=yes", &["F:3: key 'verified_push' cannot be used with 'autopush'"]),
     ("verified_push=yes\nautopush=1", &["F:2: key 'verified_push' cannot be used with 'autopush'"]),
     ("noverify=yes", &["noverify true", "warning F:1: key 'noverify' is on: nobody checks that the server is Duo's"]),
+    ("sandbox=yes", &[]),
+    ("sandbox=no", &["sandbox false", "warning F:1: key 'sandbox' is off: nothing limits the process that talks to Duo"]),
+    ("sandbox=no\nsandbox=yes", &[]),
+    ("sandbox=", &["warning F:1: key 'sandbox' is empty and counts as absent"]),
     // Numbers.
     ("prompts=1", &["prompts 1"]),
     ("prompts=+010", &["prompts 10"]),
@@ -550,8 +555,8 @@ fn a_sample_is_read_as_it_is_meant() {
     ];
     let login_duo = [
         "groups no-duo|admins|remote users",
-        "warning F:78: key 'gecos_parsed' is deprecated and does nothing",
-        "warning F:81: key 'dev_fips_mode' is deprecated and does nothing",
+        "warning F:82: key 'gecos_parsed' is deprecated and does nothing",
+        "warning F:85: key 'dev_fips_mode' is deprecated and does nothing",
     ];
     let all = told(in_use(&filled(SAMPLE)).as_bytes());
     assert_eq!(all, [network.as_slice(), &login_duo].concat());

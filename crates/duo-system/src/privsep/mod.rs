@@ -18,6 +18,7 @@ mod host;
 mod ids;
 mod inherited;
 mod interrupt;
+mod library;
 #[forbid(unsafe_code)]
 mod limits;
 #[forbid(unsafe_code)]
@@ -36,6 +37,7 @@ use nix::libc;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
+use crate::sandbox;
 use crate::system_words;
 use crate::wait::LifePipe;
 use confine::confine;
@@ -44,6 +46,7 @@ pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
 pub use inherited::{Identity, Inherited, take_over};
 pub(crate) use interrupt::interrupted_if_it_blocks;
+pub(crate) use library::load_library;
 pub use parent::Parent;
 pub use standing::user_id;
 pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};
@@ -163,7 +166,14 @@ pub fn separate<'a>(
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, config));
             irrevocably_become_the_caller(standing, caller)?;
-            Ok(Parent::of(child, verdict_read, life_write, signals, front))
+            let parent = Parent::of(child, verdict_read, life_write, signals, front);
+            // The parent of a session executes the user's shell, which a filter would
+            // outlive.
+            if let Front::Host(_) = front {
+                host::open_the_log();
+                sandbox::keep_only_waiting(child)?;
+            }
+            Ok(parent)
         }
     }
 }

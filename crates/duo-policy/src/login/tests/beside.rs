@@ -119,14 +119,14 @@ fn fraud_and_a_lock_out_on_either_line_end_the_login() {
         let passcode = ScriptedPerson::waiting(&[(500, "123456")]);
         let (by_passcode, _) = race(10, &passcode, of_the_passcode);
         for (over, person) in [(by_push, push), (by_passcode, passcode)] {
-            assert_eq!(over.outcome(), (Outcome::Failed, "no more"));
+            assert_eq!(over.outcome(), (Outcome::Aborted, "no more"));
             assert_eq!(*person.next.borrow(), [Next::Nothing]);
         }
         // Where nothing was typed, too: nobody asks the person again.
         let (over, calls) = race(3, &ScriptedPerson::waiting(&[]), |duo| {
             duo.statuses = [no()].into();
         });
-        assert_eq!(over.outcome(), (Outcome::Failed, "no more"));
+        assert_eq!(over.outcome(), (Outcome::Aborted, "no more"));
         assert_eq!(count(&calls, "preauth"), 1);
     }
 }
