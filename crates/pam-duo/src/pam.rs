@@ -185,3 +185,88 @@ fn own_sudo_command() -> Option<&'static [u8]> {
     let is_callers = descriptor::environment_at_start_has(NAME.to_bytes(), command)?;
     (!is_callers).then_some(command)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+    use std::io::Write;
+    use std::mem::{offset_of, size_of};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Whether the C compiler takes this text.
+    fn compiles(text: &str) -> bool {
+        let mut compiler = Command::new("cc")
+            .args(["-x", "c", "-fsyntax-only", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = compiler.stdin.take().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        drop(stdin);
+        compiler.wait().unwrap().success()
+    }
+
+    const HEADERS: &str = "#include <stddef.h>\n#include <security/pam_modules.h>\n\
+                           #include <security/pam_appl.h>\n";
+
+    #[test]
+    fn the_numbers_and_structures_are_those_of_linux_pams_headers() {
+        if !compiles(HEADERS) {
+            // As everywhere: with this variable, what is missing is a failure.
+            assert!(
+                std::env::var_os("LOGIN_DUO_E2E").is_none(),
+                "no libpam0g-dev"
+            );
+            return;
+        }
+        let numbers = [
+            ("PAM_SUCCESS", Code::Success as c_int),
+            ("PAM_SUCCESS", PAM_SUCCESS),
+            ("PAM_SERVICE_ERR", Code::ServiceError as c_int),
+            ("PAM_AUTHINFO_UNAVAIL", Code::AuthInfoUnavailable as c_int),
+            ("PAM_USER_UNKNOWN", Code::UserUnknown as c_int),
+            ("PAM_MAXTRIES", Code::MaxTries as c_int),
+            ("PAM_ABORT", Code::Abort as c_int),
+            ("PAM_SERVICE", PAM_SERVICE),
+            ("PAM_USER", PAM_USER),
+            ("PAM_RHOST", PAM_RHOST),
+            ("PAM_CONV", PAM_CONV),
+            ("PAM_SILENT", PAM_SILENT),
+            ("PAM_ERROR_MSG", ERROR_MESSAGE),
+            ("PAM_TEXT_INFO", TEXT_INFO),
+            ("PAM_PROMPT_ECHO_ON", PROMPT_ECHO_ON),
+        ]
+        .map(|(name, value)| (name.to_owned(), usize::try_from(value).unwrap()));
+        let structures = [
+            ("sizeof(struct pam_message)", size_of::<PamMessage>()),
+            (
+                "offsetof(struct pam_message, msg)",
+                offset_of!(PamMessage, text),
+            ),
+            ("sizeof(struct pam_response)", size_of::<PamResponse>()),
+            (
+                "offsetof(struct pam_response, resp_retcode)",
+                offset_of!(PamResponse, code),
+            ),
+            ("sizeof(struct pam_conv)", size_of::<PamConversation>()),
+            (
+                "offsetof(struct pam_conv, appdata_ptr)",
+                offset_of!(PamConversation, data),
+            ),
+        ]
+        .map(|(what, value)| (what.to_owned(), value));
+        let assertions = numbers
+            .iter()
+            .chain(&structures)
+            .map(|(what, value)| format!("_Static_assert({what} == {value}, \"{what}\");\n"));
+        assert!(compiles(
+            &(HEADERS.to_owned() + &assertions.collect::<String>())
+        ));
+        assert!(!compiles(&format!(
+            "{HEADERS}_Static_assert(PAM_ABORT == 27, \"\");\n"
+        )));
+    }
+}
