@@ -410,6 +410,9 @@ remove_config() {
         say "$1 stays too: remove it yourself, if $2 does not read it"
     else
         remove "$DESTDIR$1"
+        # What duoctl configure keeps has the secret key too.
+        remove "$DESTDIR$1.before"
+        remove "$DESTDIR$1.undone"
     fi
 }
 

@@ -131,6 +131,15 @@ pub fn stacks_by_hand_are_judged() {
         check()
     };
     let rest = "@include common-account\n";
+    // Debian's sudo -i has a file of its own.
+    own(&format!(
+        "@include common-auth\nauth required pam_duo.so\n{rest}"
+    ))
+    .is(
+        "pam.left_out",
+        "fail",
+        "sudo-i does not ask Duo, though sudo does",
+    );
     own(&format!("auth required pam_duo.so\n{rest}")).is(
         "pam.only_factor",
         "fail",

@@ -218,6 +218,17 @@ pub fn what_is_missing_or_not_roots_is_refused() {
     let config = fs::read_to_string(PAM_CONFIG).expect("read");
     fs::write(PAM_CONFIG, "[duo]\nnonsense\n").expect("written");
     is_refused("[configuration.syntax]");
+    // With that, everybody is denied.
+    refused(
+        &[
+            "sudo",
+            "--accept",
+            "configuration.syntax",
+            "--accept",
+            "configuration.failmode",
+        ],
+        "with that, nobody would get in",
+    );
     fs::remove_file(PAM_CONFIG).expect("removed");
     is_refused("[installation.configuration_file]");
     let other = "/etc/duo/other.conf";

@@ -188,6 +188,9 @@ fn look(plan: &Plan<'_>, path: &Path, known: &Known, start: &Start, began: Insta
     looked
 }
 
+/// With one of these everybody is denied, so nobody can have meant to accept it.
+const NEVER_ACCEPTED: [&str; 2] = ["configuration.syntax", "pam.helper"];
+
 /// Says what fails, and whether that was accepted.
 fn refuse_failures(
     findings: &[Finding],
@@ -196,7 +199,8 @@ fn refuse_failures(
 ) -> Result<(), String> {
     let mut refused: Vec<&str> = Vec::new();
     for finding in findings.iter().filter(|it| it.level == Level::Fail) {
-        let is_accepted = common.accepted.iter().any(|id| *id == finding.id);
+        let is_accepted = common.accepted.iter().any(|id| *id == finding.id)
+            && !NEVER_ACCEPTED.contains(&&*finding.id);
         let word = if is_accepted { "accepted" } else { "FAIL" };
         report.say(format!("{word}  {}  [{}]", finding.text, finding.id));
         if is_accepted {
@@ -209,9 +213,11 @@ fn refuse_failures(
             refused.push(&finding.id);
         }
     }
-    match refused.is_empty() {
-        true => Ok(()),
-        false => Err(format!(
+    let is_hopeless = refused.iter().any(|id| NEVER_ACCEPTED.contains(id));
+    match (refused.is_empty(), is_hopeless) {
+        (true, _) => Ok(()),
+        (false, true) => Err("mend what FAILs first: with that, nobody would get in".to_owned()),
+        (false, false) => Err(format!(
             "mend what FAILs first, or accept it with --accept {}",
             refused.join(" --accept ")
         )),

@@ -38,6 +38,7 @@ const IDS: &[&str] = &[
     "pam.failmode",
     "pam.helper",
     "pam.loads",
+    "pam.left_out",
     "pam.locked_out",
     "pam.locker",
     "pam.module",

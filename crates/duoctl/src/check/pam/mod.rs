@@ -16,7 +16,7 @@ use crate::cli::{With, pam_configuration};
 use crate::finding::{Finding, Level};
 use crate::pam::module::{self, Module};
 use crate::pam::proof::{self, AFTER_KEY, ROOT_OK, is_duo};
-use crate::pam::services::Services;
+use crate::pam::services::{self, Services};
 use crate::pam::stack::{Does, Step};
 use crate::pam::{self, record, sshd};
 
@@ -113,6 +113,7 @@ pub fn findings(asking: &[Asking], failmodes: &BTreeMap<PathBuf, Failmode>) -> V
             findings.extend(pam::safe(&one.service));
         }
     }
+    findings.extend(left_out(asking));
     findings.extend(vanished());
     findings.extend(beside::findings(asking));
     findings
@@ -184,6 +185,32 @@ fn stack(asking: &Asking) -> Vec<Finding> {
     if !findings.iter().any(|it| it.level == Level::Fail) {
         let text = format!("{service}: both factors are needed on every way ({place})");
         findings.push(Finding::ok(STACK, text));
+    }
+    findings
+}
+
+/// The other services of a program that asks Duo in one of them: Debian's `sudo -i` is
+/// `sudo-i` to PAM, with a file of its own.
+fn left_out(asking: &[Asking]) -> Vec<Finding> {
+    let services = Services::of_this_machine();
+    let enabled = record::enabled();
+    let asks = |name: &str| asking.iter().any(|one| one.service == name);
+    let mut findings = Vec::new();
+    for one in asking {
+        let family = services::family(&one.service).unwrap_or_default();
+        for other in family {
+            // One that was enabled and asks no more has vanished.
+            let is_told = enabled.iter().any(|name| name == other);
+            if asks(other) || is_told || services.steps(other).is_none() {
+                continue;
+            }
+            let text = format!(
+                "{other} does not ask Duo, though {} does: whoever has the first factor goes that way",
+                one.service
+            );
+            let mend = format!("duoctl enable pam {}", one.service);
+            findings.push(Finding::fail("pam.left_out", text).mend(mend));
+        }
     }
     findings
 }

@@ -102,7 +102,6 @@ fn program(service: Service) -> (&'static [&'static str], &'static [&'static str
                 "-F/dev/null",
                 "-oStrictHostKeyChecking=no",
                 "-oUserKnownHostsFile=/dev/null",
-                "-oLogLevel=ERROR",
                 "demo@localhost",
             ],
         ),
