@@ -10,7 +10,7 @@ use crate::pending::timer::Timer;
 use crate::pending::{Pending, Waiting, after};
 use crate::signals::Signals;
 use crate::ssh::reload::reload;
-use crate::ssh::replace::{Replaced, put_all_back, replace_like};
+use crate::ssh::replace::{Replaced, put_all_back, replace_all};
 use crate::ssh::{Sshd, record};
 
 /// A file and what shall be in it.
@@ -101,21 +101,14 @@ impl Transaction<'_> {
         if let Some(sshd) = self.sshd {
             record::remember(sshd).map_err(|error| format!("nothing has changed: {error}"))?;
         }
-        let mut done = Vec::new();
-        for file in &self.files {
-            match replace_like(&file.path, file.bytes.as_deref(), &file.like) {
-                Ok(replaced) => done.push(replaced),
-                Err(error) => {
-                    let path = file.path.display();
-                    let text = format!("{path} cannot be written, and is as it was: {error}");
-                    return Err(match put_all_back(done) {
-                        Ok(()) => text,
-                        Err(error) => format!("{text}; another file was not put back: {error}"),
-                    });
-                }
-            }
-        }
-        Ok(done)
+        let files = self.files.iter();
+        replace_all(files.map(|file| {
+            (
+                file.path.as_path(),
+                file.bytes.as_deref(),
+                file.like.as_path(),
+            )
+        }))
     }
 
     fn have_it_read(

@@ -54,6 +54,34 @@ pub fn replace_like(path: &Path, bytes: Option<&[u8]>, like: &Path) -> io::Resul
     }
 }
 
+/// A file, what shall be in it (`None` for no file at all), and the file whose owner and
+/// mode it gets.
+pub type Replacement<'a> = (&'a Path, Option<&'a [u8]>, &'a Path);
+
+/// Replaces all of them or none.
+///
+/// # Errors
+/// Which file could not be written, and what was not put back.
+pub fn replace_all<'a>(
+    files: impl IntoIterator<Item = Replacement<'a>>,
+) -> Result<Vec<Replaced>, String> {
+    let mut done = Vec::new();
+    for (path, bytes, like) in files {
+        match replace_like(path, bytes, like) {
+            Ok(replaced) => done.push(replaced),
+            Err(error) => {
+                let path = path.display();
+                let text = format!("{path} cannot be written, and is as it was: {error}");
+                return Err(match put_all_back(done) {
+                    Ok(()) => text,
+                    Err(error) => format!("{text}; another file was not put back: {error}"),
+                });
+            }
+        }
+    }
+    Ok(done)
+}
+
 impl Replaced {
     /// Puts back what was there.
     ///
