@@ -172,7 +172,7 @@ fn take_away(files: &[Cleaned], sshds: &[Sshd], wanted: &Disable, report: &mut R
             file.path.as_path(),
         )
     });
-    let done = replace_all(replacements).map_err(Failure::Refused)?;
+    let done = replace_all(replacements, "the same command again")?;
     done.into_iter().for_each(Replaced::keep);
     pam::record::refresh();
     sshds.iter().for_each(|sshd| {
