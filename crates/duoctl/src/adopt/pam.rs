@@ -1,6 +1,6 @@
-//! The lines of PAM that name one pam_duo.so come to name the other. Both modules
-//! have one name, and that of Duo belongs to a package; so ours is named by its
-//! path, and the way back is the name that was there.
+//! Changes which pam_duo.so the lines of PAM name: Duo's or ours. Both modules have one
+//! name, and Duo's belongs to a package, so a line names ours by its path. `--back` writes
+//! the name that was there before.
 
 use std::collections::BTreeSet;
 use std::fs;
