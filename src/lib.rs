@@ -152,7 +152,7 @@ fn start_child(
         file,
         front,
         |confined, ends| {
-            let claim = |_: &_| &invocation.claim;
+            let claim = |_: &_| Ok(&invocation.claim);
             duo_ask::run(&start, confined, ends, claim, |config, waiter| {
                 let mut surroundings = surroundings(invocation);
                 if config.prompt_for_commands {

@@ -512,6 +512,7 @@ fn everything() -> Vec<machine::Test> {
             no_variable_changes_the_outcome,
             odd_descriptors_let_nobody_in,
             the_helper_by_hand_does_nothing,
+            a_login_without_a_claim_is_a_fault,
             the_child_leaves_the_callers_session_for_the_scheduler,
             personalities_and_timers_of_the_callers_let_nobody_in,
             a_hundred_tries_let_nobody_in_and_leave_a_line_each,

@@ -81,7 +81,7 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
                 &start,
                 confined,
                 ends,
-                |_| &claim,
+                |_| Ok(&claim),
                 |_, _| {
                     let outcome = misbehave(order, with).map_err(|errno| errno.desc());
                     start.log.info(&format!("{order}: {outcome:?}"));

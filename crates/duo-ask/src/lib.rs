@@ -52,13 +52,13 @@ pub struct Start<'a> {
 /// Runs the child's half and returns its exit status: 0 if the verdict opens the
 /// door and has been logged and sent, else 1. `confined` is the configuration file,
 /// or why privileges could not be dropped. `claim` says who wants to log in, and is
-/// called in the sandbox: it may read what came from outside. `converse` makes the front
-/// end's conversation.
+/// called in the sandbox: it may read what came from outside. Without a claim this login is
+/// denied. `converse` makes the front end's conversation.
 pub fn run<C: Borrow<Claim>>(
     start: &Start<'_>,
     confined: Confined,
     mut ends: ChildEnds,
-    claim: impl FnOnce(&ChildEnds) -> C,
+    claim: impl FnOnce(&ChildEnds) -> Result<C, Error>,
     converse: impl for<'w> Fn(&Config, &'w Waiter<'w>) -> Box<dyn Conversation + 'w>,
 ) -> i32 {
     let read = confined.and_then(|file| {
@@ -70,9 +70,12 @@ pub fn run<C: Borrow<Claim>>(
         Ok(read) => read,
         // A process that may still have privileges only sends this record: it does
         // not even log.
-        Err(error) => return report_unconfined(&mut ends, &error),
+        Err(error) => return report_unlogged(&mut ends, &error),
     };
-    let claim = claim(&ends);
+    let claim = match claim(&ends) {
+        Ok(claim) => claim,
+        Err(error) => return report_unlogged(&mut ends, &error),
+    };
     let claim = claim.borrow();
     let child = Child { start, claim };
     let (named, reading) = match child.identify(read, &mut ends) {
@@ -102,9 +105,9 @@ pub fn run<C: Borrow<Claim>>(
     child.finish(verdict, &named.who, &mut ends)
 }
 
-/// Tells the parent that privileges could not be dropped, or that there is no sandbox, and
-/// returns the exit status.
-fn report_unconfined(ends: &mut ChildEnds, error: &Error) -> i32 {
+/// Tells the parent that privileges could not be dropped, that there is no sandbox, or that
+/// there is no claim, and returns the exit status. The parent writes the line in the log.
+fn report_unlogged(ends: &mut ChildEnds, error: &Error) -> i32 {
     let verdict = Verdict::new(Outcome::Error, error.to_string());
     // If the parent does not get this record, it denies for want of a verdict.
     let _ = ends.send(&Record::Verdict(verdict).to_line());

@@ -1,5 +1,5 @@
 //! Who is asked, and what Duo is told of it, by the items that the module sends
-//! (docs/pam.md, *Who is asked*). The child reads them: they come from a host that may
+//! (pam_duo(8), *Who is asked*). The child reads them: they come from a host that may
 //! have them from the network.
 
 use std::net::IpAddr;

@@ -128,10 +128,10 @@ fn start_child<'a>(
             let _ = nix::unistd::setsid();
             let verbosity = Cell::new(Verbosity::All);
             let claim = |child_ends: &_| {
-                let packet = remote::receive(&ends.socket, child_ends);
+                let packet = remote::receive(&ends.socket, child_ends)?;
                 let received = claim::of(&packet, arguments.after);
                 verbosity.set(received.verbosity);
-                received.claim
+                Ok(received.claim)
             };
             let start = Start {
                 log: Log::open(arguments.sink),

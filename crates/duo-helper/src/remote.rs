@@ -1,11 +1,11 @@
 //! The conversation through pam_duo.so and its host. The host shows texts how it likes,
 //! and when it likes: OpenSSH before 10.3 keeps them back until the next question. So
-//! what a person must read to go on stands in a question (docs/pam.md, *What the person
-//! sees*). There is no counter, no escape and no QR code.
+//! what a person must read to go on stands in a question (docs/pam.md, *What sshd shows,
+//! and when*). There is no counter, no escape and no QR code.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
 
 use duo_policy::clock::Deadlines;
 use duo_policy::conversation::Conversation;
@@ -27,7 +27,13 @@ pub struct Remote<'w> {
     verbosity: Verbosity,
     deadlines: Deadlines,
     waiter: &'w Waiter<'w>,
+    /// Whether a question was not answered in time. The host still asks it, so an answer
+    /// that comes later is none to any other question.
+    is_unanswered: Cell<bool>,
 }
+
+/// Why the login is over where nobody answers.
+const NO_INPUT: &str = "no input at the menu";
 
 impl<'w> Remote<'w> {
     /// A conversation through this socket.
@@ -42,6 +48,7 @@ impl<'w> Remote<'w> {
             verbosity,
             deadlines,
             waiter,
+            is_unanswered: Cell::new(false),
         }
     }
 
@@ -56,8 +63,12 @@ impl<'w> Remote<'w> {
     fn question(&self, text: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
         send_text(&self.socket, Style::Question, text);
         let end = self.waiter.deadline_in(self.deadlines.menu);
-        let packet = self.packet(end)?;
-        match Answer::read(&packet) {
+        let socket = self.socket.as_fd();
+        if self.waiter.wait(socket, PollFlags::POLLIN, end)? == Waited::TimedOut {
+            self.is_unanswered.set(true);
+            return Err(Error::GaveUp(NO_INPUT.to_owned()));
+        }
+        match Answer::read(&read_packet(&self.socket)) {
             Some(Answer::Line(line)) => {
                 let end = line.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
                 let line = line.get(..end.unwrap_or(line.len())).unwrap_or_default();
@@ -68,19 +79,6 @@ impl<'w> Remote<'w> {
                 Err(Error::GaveUp(why.to_owned()))
             }
         }
-    }
-
-    /// The next packet, empty after the end.
-    fn packet(&self, end: Instant) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let waited = self
-            .waiter
-            .wait(self.socket.as_fd(), PollFlags::POLLIN, end)?;
-        if waited == Waited::TimedOut {
-            let why = "no input at the menu";
-            self.deny(why, Next::Nothing);
-            return Err(Error::GaveUp(why.to_owned()));
-        }
-        Ok(read_packet(&self.socket))
     }
 }
 
@@ -113,18 +111,34 @@ impl Conversation for Remote<'_> {
     }
 
     fn ask(&self, question: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-        self.question(question)
+        let answer = match self.is_unanswered.get() {
+            true => Err(Error::GaveUp(NO_INPUT.to_owned())),
+            false => self.question(question),
+        };
+        if self.is_unanswered.get() {
+            self.deny(NO_INPUT, Next::Nothing);
+        }
+        answer
     }
 }
 
-/// Receives the claim. Empty if the host has ended.
-pub fn receive(socket: &OwnedFd, ends: &ChildEnds) -> Vec<u8> {
+/// Receives the claim.
+///
+/// # Errors
+/// [`Error::Fault`] if none came. The module sends its claim before it waits, so either
+/// its host has ended, or the kernel had no memory for the packet, which a control group
+/// of the caller's can bring about. A login without a claim must not pass for one of an
+/// account that does not exist: a stack may ignore `user_unknown`.
+pub fn receive(socket: &OwnedFd, ends: &ChildEnds) -> Result<Zeroizing<Vec<u8>>, Error> {
     let waiter = Waiter::new(&SystemClock, Some(&ends.life));
-    // The module sends its claim before it waits, so only its end can keep it away.
     let end = waiter.deadline_in(Deadlines::default().menu);
-    match waiter.wait(socket.as_fd(), PollFlags::POLLIN, end) {
-        Ok(Waited::Ready) => std::mem::take(&mut *read_packet(socket)),
-        Ok(Waited::TimedOut) | Err(_) => Vec::new(),
+    let packet = match waiter.wait(socket.as_fd(), PollFlags::POLLIN, end)? {
+        Waited::Ready => read_packet(socket),
+        Waited::TimedOut => Zeroizing::default(),
+    };
+    match packet.is_empty() {
+        true => Err(Error::Fault("pam_duo.so sent no claim".to_owned())),
+        false => Ok(packet),
     }
 }
 
@@ -162,4 +176,52 @@ fn read_packet(socket: &OwnedFd) -> Zeroizing<Vec<u8>> {
     let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT).unwrap_or(0);
     buffer.truncate(length);
     buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use pam_wire::{Message as Shown, Packet};
+
+    use super::*;
+
+    /// What the module would show next.
+    fn shown(module: &OwnedFd) -> (Style, String) {
+        let packet = read_packet(module);
+        let message = Shown::read(&packet).unwrap();
+        let text = String::from_utf8(message.text.to_vec()).unwrap();
+        (message.style, text)
+    }
+
+    fn answer(module: &OwnedFd, line: &[u8]) {
+        let mut packet = Packet::new();
+        packet.set_answer(Some(line));
+        send(module.as_raw_fd(), packet.as_bytes(), MsgFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_none_to_the_next_question() {
+        let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+        let (module, helper) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let waiter = Waiter::new(&SystemClock, None);
+        let deadlines = Deadlines {
+            menu: Duration::from_millis(20),
+            ..Deadlines::default()
+        };
+        let person = Remote::new(Rc::new(helper), Verbosity::All, deadlines, &waiter);
+        answer(&module, b"1\n");
+        assert_eq!(*person.ask("Passcode: ").unwrap(), b"1");
+        assert_eq!(shown(&module), (Style::Question, "Passcode: ".into()));
+
+        person.show(&Message::Code("enter 708 in Duo Mobile...".into()));
+        let code = "enter 708 in Duo Mobile, then press Enter: ";
+        assert_eq!(shown(&module), (Style::Question, code.into()));
+        answer(&module, b"\n");
+        let gave_up = Error::GaveUp("no input at the menu".into());
+        assert_eq!(person.ask("Passcode: ").unwrap_err(), gave_up);
+        let denial = "Login denied: no input at the menu";
+        assert_eq!(shown(&module), (Style::Error, denial.into()));
+    }
 }

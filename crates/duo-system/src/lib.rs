@@ -1,7 +1,8 @@
 //! Everything that touches this machine: privilege separation ([`privsep`]), the
 //! account and its groups ([`account`]), the configuration file
-//! ([`configuration`]), the log ([`log`]), control groups ([`cgroup`]), waiting ([`wait`]), and the alibi of this
-//! machine ([`alibi`]). The only `unsafe` code is in [`privsep`].
+//! ([`configuration`]), the log ([`log`]), control groups ([`cgroup`]), the sandbox
+//! ([`sandbox`]), waiting ([`wait`]), and the alibi of this machine ([`alibi`]). The only
+//! `unsafe` code is in [`privsep`].
 #![deny(unsafe_code)]
 
 pub mod account;

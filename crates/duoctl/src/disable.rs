@@ -13,7 +13,7 @@ use crate::signals::{Patience, Signals, lock};
 use crate::ssh::accept::accepts;
 use crate::ssh::place::{Place, content};
 use crate::ssh::reload::reload;
-use crate::ssh::replace::{Replaced, put_all_back, replace};
+use crate::ssh::replace::{Replaced, replace_all};
 use crate::ssh::{Sshd, Style, record};
 use crate::{Start, needs_root};
 
@@ -165,18 +165,14 @@ fn take_away(files: &[Cleaned], sshds: &[Sshd], wanted: &Disable, report: &mut R
         return Ok(Done::Unchanged);
     }
     let _signals = Signals::block()?;
-    let mut done = Vec::new();
-    for file in files {
-        match replace(&file.path, file.bytes.as_deref()) {
-            Ok(replaced) => done.push(replaced),
-            Err(error) => {
-                let _ = put_all_back(done);
-                let path = file.path.display();
-                let text = format!("{path} cannot be written, and is as it was: {error}");
-                return Err(Failure::Refused(text));
-            }
-        }
-    }
+    let replacements = files.iter().map(|file| {
+        (
+            file.path.as_path(),
+            file.bytes.as_deref(),
+            file.path.as_path(),
+        )
+    });
+    let done = replace_all(replacements, "the same command again")?;
     done.into_iter().for_each(Replaced::keep);
     pam::record::refresh();
     sshds.iter().for_each(|sshd| {

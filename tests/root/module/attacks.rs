@@ -3,11 +3,13 @@
 //! do, they are not let in without Duo's yes.
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
 use crate::machine::{PASSWORD, PamWorld, code, process};
@@ -495,6 +497,33 @@ pub fn the_helper_by_hand_does_nothing() {
         }
     }
     assert!(world.sandbox.duo.paths().is_empty());
+}
+
+/// A claim that did not arrive names nobody. It is not an account that does not exist: a
+/// stack may ignore `user_unknown`.
+pub fn a_login_without_a_claim_is_a_fault() {
+    for failmode in ["safe", "secure"] {
+        let world = PamWorld::new(&format!("failmode = {failmode}"));
+        let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+        let (module, socket) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let (mut ruling, pipe) = std::io::pipe().unwrap();
+        let mut helper = world.inside();
+        helper
+            .args(["sh", "-c"])
+            .arg("exec 3<&0 4>&1 </dev/null >/dev/null /usr/libexec/login_duo/pam-duo-helper 1")
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::from(pipe));
+        drop(module);
+        assert!(helper.status().unwrap().success());
+        // It has this process's copy of the pipe.
+        drop(helper);
+        let mut bytes = Vec::new();
+        ruling.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"f", "{:#?}", world.module_lines());
+        let line = "Error in Duo login for '?': pam_duo.so sent no claim";
+        assert_eq!(world.finals(), [line]);
+        assert!(world.sandbox.duo.paths().is_empty());
+    }
 }
 
 /// How many; `LOGIN_DUO_TRIES` says more for a long run.

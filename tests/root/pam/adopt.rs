@@ -73,6 +73,12 @@ pub fn lines_go_from_duos_module_to_ours_and_back() {
     fs::set_permissions(THEIR_FILE, fs::Permissions::from_mode(0o644)).unwrap();
     duoctl(&["adopt", "--back"]).fails();
     fs::set_permissions(THEIR_FILE, fs::Permissions::from_mode(0o600)).unwrap();
+    // So it does at a key that it does not know.
+    let theirs = fs::read_to_string(THEIR_FILE).unwrap();
+    fs::write(THEIR_FILE, format!("{theirs}\nsandbox = no\n")).unwrap();
+    let refused = duoctl(&["adopt", "--back"]);
+    assert!(refused.text().contains("take out sandbox"), "{refused:?}");
+    fs::write(THEIR_FILE, theirs).unwrap();
     assert_eq!(fs::read_to_string("/etc/pam.d/sudo").expect("read"), new);
     duoctl(&["adopt", "--back"]).succeeds();
     assert_eq!(fs::read_to_string("/etc/pam.d/sudo").expect("read"), text);

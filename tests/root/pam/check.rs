@@ -75,12 +75,17 @@ pub fn what_is_enabled_is_proved_and_what_has_vanished_is_missed() {
     let text = fs::read_to_string(PAM_CONFIG).expect("read");
     fs::write(
         PAM_CONFIG,
-        text + "motd = yes\naccept_env_factor = yes\nprompt_for_commands = yes\n",
+        text + "motd = yes\naccept_env_factor = yes\nprompt_for_commands = yes\naccessible = yes\n",
     )
     .unwrap();
     let found = check();
     found.is("pam.failmode", "fail", "sudo: failmode = safe");
-    for key in ["motd", "accept_env_factor", "prompt_for_commands"] {
+    for key in [
+        "motd",
+        "accept_env_factor",
+        "prompt_for_commands",
+        "accessible",
+    ] {
         found.is(
             "configuration.no_effect",
             "warn",

@@ -297,6 +297,14 @@ pub fn a_match_block_that_goes_past_duo_is_refused_unless_it_is_accepted() {
         "for 'Match Address 10.0.0.0/8' stands AuthenticationMethods publickey",
     );
 
+    // Of very many blocks, sshd is not asked about each.
+    let many: String = (0..30).map(|n| format!("Match User u{n}\n")).collect();
+    pam.sshd(&format!("{KEYS}{many}  AuthenticationMethods publickey\n"));
+    refused(
+        &keys,
+        "for 'Match User u29' stands AuthenticationMethods publickey",
+    );
+
     // What stands before our lines wins.
     pam.sshd(KEYS);
     pam.machine

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use host::{HTTPS, Host, Proxy};
 pub(crate) use ini::is_blank;
 pub use keys::{KEYS, Key, KeyKind};
-pub use parse::parse;
+pub use parse::{keys_in, parse};
 
 use crate::groups::Groups;
 use crate::secret::Secret;

@@ -41,6 +41,17 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
     }
 }
 
+/// The keys of this program that the file has, whatever their values are.
+pub fn keys_in(file: &[u8]) -> impl Iterator<Item = Key> {
+    ini::lines(file).filter_map(|(_, line)| match line {
+        Line::Entry { key, .. } => keys::KEYS
+            .iter()
+            .copied()
+            .find(|it| it.name.as_bytes() == key),
+        _ => None,
+    })
+}
+
 /// Why nothing of the file is read, if so.
 fn unreadable(bytes: &[u8]) -> Option<Problem> {
     if bytes.len() > MAX_SIZE {

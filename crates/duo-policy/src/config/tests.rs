@@ -687,3 +687,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_keys_of_a_file_are_found_whatever_their_values_are() {
+    let file = b"[duo]\n; motd = yes\nsandbox=perhaps\n  autopush = yes\nno_key = 1\nprompts = 3\n";
+    let found: Vec<&str> = keys_in(file).map(|key| key.name).collect();
+    assert_eq!(found, ["sandbox", "prompts"]);
+}

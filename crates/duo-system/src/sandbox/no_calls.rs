@@ -7,7 +7,7 @@ use super::filter::{Answer, Filter};
 
 pub(super) const NEWEST: u32 = 0;
 
-/// Of nothing.
+/// A filter that forbids nothing, and that is never applied.
 pub(super) fn of_child(own: Pid) -> Filter<'static> {
     Filter {
         special: &[],
@@ -18,7 +18,7 @@ pub(super) fn of_child(own: Pid) -> Filter<'static> {
     }
 }
 
-/// Of nothing.
+/// A filter that forbids nothing, and that is never applied.
 pub(super) fn of_parent(child: Pid) -> Filter<'static> {
     of_child(child)
 }

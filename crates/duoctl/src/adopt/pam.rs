@@ -1,6 +1,6 @@
-//! The lines of PAM that name one pam_duo.so come to name the other. Both modules
-//! have one name, and that of Duo belongs to a package; so ours is named by its
-//! path, and the way back is the name that was there.
+//! Changes which pam_duo.so the lines of PAM name: Duo's or ours. Both modules have one
+//! name, and Duo's belongs to a package, so a line names ours by its path. `--back` writes
+//! the name that was there before.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use duo_policy::config::keys_in;
+use duo_system::system_words;
 use serde::{Deserialize, Serialize};
 
 use super::theirs::{content, path_in};
@@ -26,6 +28,17 @@ use crate::{Start, configure};
 
 /// Where it is written down what the lines said.
 const RECORD: &str = "/var/lib/login_duo/adopted-pam.json";
+
+/// Keys that Duo's module does not know, or has come to know in a later release.
+const NOT_ALWAYS_THEIRS: [&str; 7] = [
+    "accessible",
+    "min_tls",
+    "motd",
+    "prompt_for_commands",
+    "sandbox",
+    "signature",
+    "verified_push",
+];
 
 /// What the lines said before.
 #[derive(Debug, Serialize, Deserialize)]
@@ -191,8 +204,45 @@ impl Plan {
                 );
                 return Err(Failure::Refused(text));
             }
+            if self.way == Way::Back {
+                self.must_know_its_keys(&config)?;
+            }
         }
         Ok(())
+    }
+
+    /// Duo's module takes a key that it does not know for a mistake.
+    fn must_know_its_keys(&self, config: &Path) -> Result<(), Failure> {
+        let shown = config.display();
+        let file = fs::read(config)
+            .map_err(|error| Failure::Refused(format!("{shown}: {}", system_words(&error))))?;
+        let unknown: Vec<&str> = keys_in(&file)
+            .map(|key| key.name)
+            .filter(|name| NOT_ALWAYS_THEIRS.contains(name) && !self.has_text(name))
+            .collect();
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Refused(format!(
+                "{shown} has keys that Duo's module may not know, so it would let everybody in: take out {}",
+                unknown.join(", ")
+            ))),
+        }
+    }
+
+    /// Whether Duo's module, or the library that Debian has for it, holds this C string.
+    fn has_text(&self, text: &str) -> bool {
+        let text = [b"\0", text.as_bytes(), b"\0"].concat();
+        let library = self
+            .theirs
+            .ancestors()
+            .nth(2)
+            .unwrap_or(Path::new("/usr/lib"));
+        [&self.theirs, &library.join("libduo.so.3")]
+            .iter()
+            .any(|path| {
+                let bytes = content(path).unwrap_or_default();
+                bytes.windows(text.len()).any(|window| window == text)
+            })
     }
 
     /// Their usual file, for our module; a `conf=` stays in its line.

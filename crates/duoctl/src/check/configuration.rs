@@ -133,6 +133,7 @@ fn no_effect(path: &Path, config: &Config) -> Vec<Finding> {
 pub fn not_for_pam(path: &Path, config: &Config) -> Vec<Finding> {
     let options = [
         ("accept_env_factor", config.accept_env_factor),
+        ("accessible", config.accessible),
         ("motd", config.motd),
         ("prompt_for_commands", config.prompt_for_commands),
     ];

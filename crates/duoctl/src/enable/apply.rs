@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::transaction::{Transaction, Written};
-use super::{Plan, look, refuse_failures, say_lines};
+use super::{Plan, look, refuse_failures, say_lines, say_way_back};
 use crate::Start;
 use crate::check::Known;
 use crate::check::sshd::{Forced, Looked, forced};
@@ -69,16 +69,7 @@ fn verify(
 fn say_enabled(plan: &Plan<'_>, looked: &Looked, report: &mut Report) {
     exemptions(plan, looked, report);
     report.say("enabled. KEEP THIS SESSION OPEN, and try a second one now.");
-    if let Some(span) = plan.wanted.confirm {
-        let seconds = span.as_secs();
-        report.say(format!(
-            "In {seconds} s it is taken back, unless you say in that second session: duoctl confirm"
-        ));
-    }
-    report.say(format!(
-        "See the whole with duoctl check. The way back: {}",
-        plan.sshd.again("disable ssh")
-    ));
+    say_way_back(plan.wanted.confirm, &plan.sshd.again("disable ssh"), report);
 }
 
 /// Not ours to change, but some are not asked because of them, and some in

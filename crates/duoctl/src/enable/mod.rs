@@ -14,7 +14,7 @@ pub use exempt::has_locked_password;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use duo_system::configuration;
 
@@ -227,6 +227,19 @@ fn refuse_failures(
 fn say_lines(lines: &[u8], report: &mut Report) {
     let text = String::from_utf8_lossy(lines).into_owned();
     text.lines().for_each(|line| report.say(line));
+}
+
+/// What waits for `duoctl confirm`, and how all of it is taken back.
+fn say_way_back(confirm: Option<Duration>, way_back: &str, report: &mut Report) {
+    if let Some(span) = confirm {
+        let seconds = span.as_secs();
+        report.say(format!(
+            "In {seconds} s it is taken back, unless you say in that second session: duoctl confirm"
+        ));
+    }
+    report.say(format!(
+        "See the whole with duoctl check. The way back: {way_back}"
+    ));
 }
 
 /// Whether a person says yes; `--yes` is that person.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use duo_policy::config::Failmode;
 
 use super::transaction::{Transaction, Written};
-use super::{refuse_failures, say_lines};
+use super::{refuse_failures, say_lines, say_way_back};
 use crate::check::sshd::{AskedSshd, Case, Forced, Scope, forced};
 use crate::check::{self, CHECK_TIME};
 use crate::cli::{Check, Effect, EnablePam, With, pam_configuration};
@@ -385,14 +385,5 @@ fn say_enabled(plan: &Plan<'_>, report: &mut Report) {
     }
     report
         .say("enabled. KEEP THIS SESSION OPEN, with a root shell in it, and try a second one now.");
-    if let Some(span) = plan.wanted.confirm {
-        let seconds = span.as_secs();
-        report.say(format!(
-            "In {seconds} s it is taken back, unless you say in that second session: duoctl confirm"
-        ));
-    }
-    report.say(format!(
-        "See the whole with duoctl check. The way back: {}",
-        plan.way_back()
-    ));
+    say_way_back(plan.wanted.confirm, &plan.way_back(), report);
 }

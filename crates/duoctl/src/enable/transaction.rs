@@ -10,7 +10,7 @@ use crate::pending::timer::Timer;
 use crate::pending::{Pending, Waiting, after};
 use crate::signals::Signals;
 use crate::ssh::reload::reload;
-use crate::ssh::replace::{Replaced, put_all_back, replace_like};
+use crate::ssh::replace::{Replaced, put_all_back, replace_all};
 use crate::ssh::{Sshd, record};
 
 /// A file and what shall be in it.
@@ -58,10 +58,9 @@ impl Transaction<'_> {
         let pending = self.begin_waiting()?;
         let replaced = match self.write() {
             Ok(replaced) => replaced,
-            Err(why) => {
+            Err(failure) => {
                 self.forget();
-                pending.into_iter().for_each(Pending::end);
-                return Err(Failure::Refused(why));
+                return Err(given_up(pending, failure));
             }
         };
         let mut reached = Reached::Written;
@@ -76,8 +75,7 @@ impl Transaction<'_> {
             }
             Err(why) => {
                 let failure = self.take_back(replaced, reached, &why, report);
-                pending.into_iter().for_each(Pending::end);
-                Err(failure)
+                Err(given_up(pending, failure))
             }
         }
     }
@@ -97,25 +95,16 @@ impl Transaction<'_> {
         pending.begin(*span).map(Some)
     }
 
-    fn write(&self) -> Result<Vec<Replaced>, String> {
+    fn write(&self) -> Result<Vec<Replaced>, Failure> {
         if let Some(sshd) = self.sshd {
-            record::remember(sshd).map_err(|error| format!("nothing has changed: {error}"))?;
+            record::remember(sshd)
+                .map_err(|error| Failure::Refused(format!("nothing has changed: {error}")))?;
         }
-        let mut done = Vec::new();
-        for file in &self.files {
-            match replace_like(&file.path, file.bytes.as_deref(), &file.like) {
-                Ok(replaced) => done.push(replaced),
-                Err(error) => {
-                    let path = file.path.display();
-                    let text = format!("{path} cannot be written, and is as it was: {error}");
-                    return Err(match put_all_back(done) {
-                        Ok(()) => text,
-                        Err(error) => format!("{text}; another file was not put back: {error}"),
-                    });
-                }
-            }
-        }
-        Ok(done)
+        let files = self.files.iter().map(|file| {
+            let bytes = file.bytes.as_deref();
+            (file.path.as_path(), bytes, file.like.as_path())
+        });
+        replace_all(files, &self.way_back)
     }
 
     fn have_it_read(
@@ -171,4 +160,13 @@ impl Transaction<'_> {
             let _ = record::forget(sshd);
         }
     }
+}
+
+/// Nothing waits any more, unless something is left to be taken back: then what waits
+/// takes it back when its time is over.
+fn given_up(pending: Option<Pending>, failure: Failure) -> Failure {
+    if !matches!(failure, Failure::HalfWay { .. }) {
+        pending.into_iter().for_each(Pending::end);
+    }
+    failure
 }

@@ -60,7 +60,7 @@ pub struct WayAround {
     pub is_root: bool,
 }
 
-/// The line, but for what follows from `First`.
+/// The line of pam_duo.so, without the argument that [`First::Key`] adds.
 #[derive(Debug, Clone)]
 pub struct OurLine {
     /// The module, as PAM finds it.

@@ -53,7 +53,8 @@ fn write() -> std::io::Result<()> {
     Ok(())
 }
 
-/// The same where nothing depends on it.
+/// Brings the list up to date. A failure is ignored: the list only serves a finding of
+/// `duoctl check`.
 pub fn refresh() {
     let _ = write();
 }

@@ -47,8 +47,8 @@ impl Services {
         }
     }
 
-    /// The administrator's file of a service, whether or not it is there. A link
-    /// stays a link: it is the file behind it.
+    /// The administrator's file of a service, whether or not it is there. Where that is a
+    /// symbolic link, the file to which it leads, so that whoever writes it keeps the link.
     pub fn own_file(&self, service: &str) -> PathBuf {
         let path = self.root.join(FOLDER).join(service);
         path.canonicalize().unwrap_or(path)

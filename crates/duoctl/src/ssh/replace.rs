@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::outcome::Failure;
+
 /// A file that was replaced, and can be put back.
 #[derive(Debug)]
 #[must_use]
@@ -52,6 +54,39 @@ pub fn replace_like(path: &Path, bytes: Option<&[u8]>, like: &Path) -> io::Resul
             Err(error)
         }
     }
+}
+
+/// A file, what shall be in it (`None` for no file at all), and the file whose owner and
+/// mode it gets.
+pub type Replacement<'a> = (&'a Path, Option<&'a [u8]>, &'a Path);
+
+/// Replaces all of them or none.
+///
+/// # Errors
+/// A file could not be written: nothing has changed, or, where another one could not be
+/// put back, it is half-way, and `way_back` mends that.
+pub fn replace_all<'a>(
+    files: impl IntoIterator<Item = Replacement<'a>>,
+    way_back: &str,
+) -> Result<Vec<Replaced>, Failure> {
+    let mut done = Vec::new();
+    for (path, bytes, like) in files {
+        match replace_like(path, bytes, like) {
+            Ok(replaced) => done.push(replaced),
+            Err(error) => {
+                let path = path.display();
+                let text = format!("{path} cannot be written, and is as it was: {error}");
+                return Err(match put_all_back(done) {
+                    Ok(()) => Failure::Refused(text),
+                    Err(error) => Failure::HalfWay {
+                        why: format!("{text}; another file was not put back: {error}"),
+                        way_back: way_back.to_owned(),
+                    },
+                });
+            }
+        }
+    }
+    Ok(done)
 }
 
 impl Replaced {
@@ -145,6 +180,23 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn all_are_replaced_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, none) = (folder.path().join("one"), folder.path().join("no/two"));
+        fs::write(&one, "old").unwrap();
+        let new = Some(&b"new"[..]);
+        let files = [(&*one, new, &*one), (&*none, new, &*none)];
+        let failure = replace_all(files, "again").unwrap_err();
+        assert!(matches!(failure, Failure::Refused(_)), "{failure:?}");
+        assert_eq!(fs::read(&one).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["one"]);
+        for replaced in replace_all(files.into_iter().take(1), "again").unwrap() {
+            replaced.keep();
+        }
+        assert_eq!(fs::read(&one).unwrap(), b"new");
     }
 
     #[test]

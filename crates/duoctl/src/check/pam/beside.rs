@@ -1,4 +1,5 @@
-//! What leads to root beside a service that asks Duo, and who asks it in vain.
+//! What leads to root beside a service that asks Duo, and services in which the module
+//! cannot work.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -18,10 +18,24 @@ pub struct Block {
     pub spec: Spec,
 }
 
-/// The blocks among these lines, and those that no login could be made up for.
-pub fn blocks(read: &Lines, local: &Local) -> (Vec<Block>, Vec<String>) {
+/// What cannot be tried: a Match block that no login could be made up for, or a file that
+/// could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    /// What it is, for people.
+    pub label: String,
+    /// The criteria of the block; none for a file.
+    pub criteria: Option<Vec<String>>,
+}
+
+/// The blocks among these lines, and what cannot be tried.
+pub fn blocks(read: &Lines, local: &Local) -> (Vec<Block>, Vec<Unseen>) {
     let mut blocks = Vec::new();
-    let mut unseen = read.unread.clone();
+    let unread = |label: &String| Unseen {
+        label: label.clone(),
+        criteria: None,
+    };
+    let mut unseen: Vec<Unseen> = read.unread.iter().map(unread).collect();
     for line in read.lines.iter().filter(|line| line.is("match")) {
         let criteria = line.rest();
         let name = line.file.file_name().unwrap_or_default().to_string_lossy();
@@ -32,7 +46,10 @@ pub fn blocks(read: &Lines, local: &Local) -> (Vec<Block>, Vec<String>) {
                 criteria: criteria.to_vec(),
                 spec,
             }),
-            None => unseen.push(label),
+            None => unseen.push(Unseen {
+                label,
+                criteria: Some(criteria.to_vec()),
+            }),
         }
     }
     (blocks, unseen)
@@ -123,6 +140,10 @@ mod tests {
             labels,
             ["Match User a (a.conf:2)", "Match User b (b.conf:1)"]
         );
-        assert_eq!(unseen, ["Match Odd x (main:2)"]);
+        let odd = Unseen {
+            label: "Match Odd x (main:2)".to_owned(),
+            criteria: Some(vec!["Odd".to_owned(), "x".to_owned()]),
+        };
+        assert_eq!(unseen, [odd]);
     }
 }

@@ -105,20 +105,21 @@ pub struct AskedSshd {
     /// What could not be asked.
     findings: Vec<Finding>,
     blocks: Vec<matches::Block>,
-    unseen: Vec<String>,
-    untried: usize,
+    unseen: Vec<matches::Unseen>,
+    /// The blocks beyond [`MOST_BLOCKS`].
+    untried: Vec<matches::Block>,
 }
 
 impl AskedSshd {
-    /// The lines of Match blocks for which no login could be made up, so that sshd
-    /// was not asked what they do.
+    /// The lines of Match blocks that were not tried: sshd was not asked what they do.
     pub fn unseen_lines(&self) -> impl Iterator<Item = &Line> {
-        self.lines.lines.iter().filter(|line| {
-            let is_it = |criteria: &Vec<String>| {
-                let begins = format!("Match {} (", criteria.join(" "));
-                self.unseen.iter().any(|label| label.starts_with(&begins))
-            };
-            line.below.as_ref().is_some_and(is_it)
+        let unseen = self.unseen.iter();
+        let unseen = unseen.filter_map(|unseen| unseen.criteria.as_ref());
+        let untried = self.untried.iter().map(|block| &block.criteria);
+        let criteria: Vec<&Vec<String>> = unseen.chain(untried).collect();
+        self.lines.lines.iter().filter(move |line| {
+            let below = line.below.as_ref();
+            below.is_some_and(|below| criteria.contains(&below))
         })
     }
 }
@@ -137,8 +138,7 @@ pub fn ask(wanted: &Scope<'_>, until: Instant) -> Result<AskedSshd, Finding> {
     let local = Local::read();
     let lines = Lines::read(wanted.shown);
     let (mut found, unseen) = blocks(&lines, &local);
-    let untried = found.len().saturating_sub(MOST_BLOCKS);
-    found.truncate(MOST_BLOCKS);
+    let untried = found.split_off(found.len().min(MOST_BLOCKS));
 
     let mut specs = vec![
         (Users::Everybody, Spec::of(ANYBODY, ANYWHERE)),
@@ -186,7 +186,7 @@ pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: In
             .iter()
             .any(|account| is_forced(&account.options));
     if facts.pam.is_some() && nobody_is {
-        findings.push(untried_blocks(&asked.unseen, asked.untried));
+        findings.push(untried_blocks(&asked.unseen, asked.untried.len()));
         return Looked {
             findings,
             accounts: asked.accounts,
@@ -203,7 +203,7 @@ pub fn look(wanted: &Scope<'_>, facts: &Facts<'_>, standing: Standing, until: In
         lines: &asked.lines,
     };
     findings.extend(forced::look(&seen, until));
-    findings.push(untried_blocks(&asked.unseen, asked.untried));
+    findings.push(untried_blocks(&asked.unseen, asked.untried.len()));
     findings.extend(directory());
     Looked {
         findings,
@@ -224,10 +224,10 @@ fn directory() -> Option<Finding> {
 
 /// The finding that names each Match block that was not tried: those that no login could be made for,
 /// and how many there are beyond [`MOST_BLOCKS`].
-fn untried_blocks(unseen: &[String], untried: usize) -> Finding {
+fn untried_blocks(unseen: &[matches::Unseen], untried: usize) -> Finding {
     const ID: &str = "sshd.match";
     if !unseen.is_empty() || untried > 0 {
-        let mut labels = unseen.to_vec();
+        let mut labels: Vec<String> = unseen.iter().map(|it| it.label.clone()).collect();
         if untried > 0 {
             labels.push(format!("{untried} more"));
         }
