@@ -91,8 +91,9 @@ fn follow(started: &Started, conversation: &Conversation, packet: &mut Packet) -
     loop {
         let ready = descriptor::wait(&started.pipe, watches_socket.then_some(&started.socket));
         if ready.pipe {
-            // What the helper sent before it ruled is in the socket by now.
-            while show_next(started, conversation, packet) {}
+            // What the helper sent before it ruled is in the socket by now. Nobody waits
+            // for the answer to a question any more.
+            while show_next(started, conversation, packet, Questions::Late) {}
             return match started.pipe.read_byte() {
                 Some(start::NOT_STARTED) => Ended::NotStarted,
                 byte => byte
@@ -101,14 +102,26 @@ fn follow(started: &Started, conversation: &Conversation, packet: &mut Packet) -
             };
         }
         if ready.socket {
-            watches_socket = show_next(started, conversation, packet);
+            watches_socket = show_next(started, conversation, packet, Questions::Due);
         }
     }
 }
 
-/// Shows the next message, if there is one, and answers it if it is a question.
-/// Returns whether there was one.
-fn show_next(started: &Started, conversation: &Conversation, packet: &mut Packet) -> bool {
+/// Whether the helper still waits for answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Questions {
+    Due,
+    Late,
+}
+
+/// Shows the next message, if there is one, and answers it if it is a question that is
+/// due. Returns whether there was one.
+fn show_next(
+    started: &Started,
+    conversation: &Conversation,
+    packet: &mut Packet,
+    questions: Questions,
+) -> bool {
     // The last byte stays 0, and so do all behind the packet.
     let mut buffer = [0; pam_wire::LONGEST + 1];
     let (room, _) = buffer.split_at_mut(pam_wire::LONGEST);
@@ -117,7 +130,9 @@ fn show_next(started: &Started, conversation: &Conversation, packet: &mut Packet
     };
     let style = Message::read(bytes).map(|message| message.style);
     let text = buffer.get(1..).map(CStr::from_bytes_until_nul);
-    if let (Some(style), Some(Ok(text))) = (style, text) {
+    if let (Some(style), Some(Ok(text))) = (style, text)
+        && (style != Style::Question || questions == Questions::Due)
+    {
         conversation.show(style, text, packet);
         if style == Style::Question {
             started.socket.send(packet.as_bytes());
