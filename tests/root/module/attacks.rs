@@ -66,7 +66,9 @@ fn ringing(
     through: &[&str],
 ) -> (std::process::Child, i32, i32) {
     use std::io::Write;
-    let mut child = start(program.through(world, "manual", through));
+    // Whoever runs these tests in the background, or under nohup, ignores signals.
+    let through = [&["env", "--default-signal"], through].concat();
+    let mut child = start(program.through(world, "manual", &through));
     let mut stdin = child.stdin.take().unwrap();
     stdin
         .write_all(format!("{PASSWORD}\n1\n").as_bytes())

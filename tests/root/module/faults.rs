@@ -108,13 +108,12 @@ pub fn a_connection_that_stalls_ends_in_time() {
 }
 
 pub fn what_is_not_due_may_be_wrong_or_there_twice() {
-    let spared = [
-        Fault::DuplicateKeys,
-        Fault::Chunked,
-        Fault::CloseAfterAnswer,
-        Fault::SayClose,
-    ];
+    let spared = [Fault::DuplicateKeys, Fault::Chunked, Fault::SayClose];
     each(Endpoint::Any, "secure", &spared, code::SUCCESS, 1);
+    // A question may be asked again, and auth may not: whether it went out before the
+    // connection was seen to be closed is a matter of chance.
+    let closes = [Fault::CloseAfterAnswer];
+    each(Endpoint::AuthStatus, "secure", &closes, code::SUCCESS, 1);
 }
 
 /// The C module keeps a reply of 3 GB in the host's memory.
