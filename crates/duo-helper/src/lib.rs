@@ -5,8 +5,8 @@
 //! child has no privileges and asks (docs/pam.md, *Two pieces*).
 #![forbid(unsafe_code)]
 
-mod arguments;
 mod claim;
+mod cli;
 mod remote;
 
 use std::cell::Cell;
@@ -26,14 +26,14 @@ use duo_system::privsep::{self, Caller, Front, HostEnds, Identity, Parent, Stand
 use duo_wire::{Outcome, Who};
 use pam_wire::Ruling;
 
-use arguments::Arguments;
 use claim::Verbosity;
+use cli::Arguments;
 use remote::Remote;
 
 /// One login, from the module's arguments to its ruling. Returns 0 once the module has a
 /// ruling, whatever it is, and 1 without one.
 pub fn run() -> ExitCode {
-    let arguments = arguments::read();
+    let arguments = cli::read();
     match prepare(arguments.identity) {
         Ok((ends, caller)) => {
             let ruling = rule(&arguments, &ends, caller);
