@@ -22,7 +22,7 @@ use duo_system::account::Account;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
-use duo_system::privsep::{self, Caller, Front, Identity, Inherited, Parent, Standing};
+use duo_system::privsep::{self, Caller, Front, Identity, Inherited, OpenFiles, Parent, Standing};
 use duo_system::wait::Waiter;
 use duo_wire::Who;
 
@@ -149,7 +149,7 @@ fn start_child(
         standing,
         caller,
         user.as_ref(),
-        file,
+        OpenFiles::config(file),
         front,
         |confined, ends| {
             let claim = |_: &_| Ok(&invocation.claim);

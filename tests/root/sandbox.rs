@@ -15,7 +15,7 @@ use duo_ask::{Claim, Start, Subject};
 use duo_policy::verdict;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::{Log, Sink};
-use duo_system::privsep::{self, Caller, Front, Identity, Parent};
+use duo_system::privsep::{self, Caller, Front, Identity, OpenFiles, Parent};
 use duo_system::sandbox::{self, Filtered, Needs};
 use duo_wire::Who;
 use nix::errno::Errno;
@@ -74,7 +74,7 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
         standing,
         caller,
         user.as_ref(),
-        Some(configuration::open(path, &owners).unwrap().file),
+        OpenFiles::config(Some(configuration::open(path, &owners).unwrap().file)),
         Front::Session,
         |confined, ends| {
             duo_ask::run(

@@ -50,8 +50,8 @@ pub struct Start<'a> {
 }
 
 /// Runs the child's half and returns its exit status: 0 if the verdict opens the
-/// door and has been logged and sent, else 1. `confined` is the configuration file,
-/// or why privileges could not be dropped. `claim` says who wants to log in, and is
+/// door and has been logged and sent, else 1. `confined` has the files that root opened,
+/// or says why privileges could not be dropped. `claim` says who wants to log in, and is
 /// called in the sandbox: it may read what came from outside. Without a claim this login is
 /// denied. `converse` makes the front end's conversation.
 pub fn run<C: Borrow<Claim>>(
@@ -61,8 +61,8 @@ pub fn run<C: Borrow<Claim>>(
     claim: impl FnOnce(&ChildEnds) -> Result<C, Error>,
     converse: impl for<'w> Fn(&Config, &'w Waiter<'w>) -> Box<dyn Conversation + 'w>,
 ) -> i32 {
-    let read = confined.and_then(|file| {
-        let read = read_config(start, file);
+    let read = confined.and_then(|files| {
+        let read = read_config(start, files.config);
         enter_sandbox(&read)?;
         Ok(read)
     });

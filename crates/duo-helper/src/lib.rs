@@ -22,7 +22,7 @@ use duo_policy::verdict::{self, Judgement, ToShow};
 use duo_system::cgroup;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
-use duo_system::privsep::{self, Caller, Front, HostEnds, Identity, Parent, Standing};
+use duo_system::privsep::{self, Caller, Front, HostEnds, Identity, OpenFiles, Parent, Standing};
 use duo_wire::{Outcome, Who};
 use pam_wire::Ruling;
 
@@ -119,7 +119,7 @@ fn start_child<'a>(
         standing,
         caller,
         user.as_ref(),
-        file,
+        OpenFiles::config(file),
         front,
         |confined, child_ends| {
             // The scheduler weighs sessions against each other, and whoever runs sudo

@@ -27,7 +27,9 @@ use duo_policy::config::{self, Config, Failmode, Problem};
 use duo_policy::error::Error;
 use duo_policy::verdict::{End, Report};
 use duo_system::configuration::{Owners, open, read as read_file};
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, PrivsepUser, Standing};
+use duo_system::privsep::{
+    self, Caller, ChildEnds, Confined, Front, OpenFiles, PrivsepUser, Standing,
+};
 use duo_system::sftp::sftp_server;
 use duo_system::system_words;
 use serde::{Deserialize, Serialize};
@@ -385,14 +387,21 @@ fn run_child(
 ) -> Result<Report, Error> {
     let Install { standing, caller } = install;
     let child = |confined: Confined, mut ends: ChildEnds| match confined {
-        Ok(file) => half(file, ends),
+        Ok(files) => half(files.config, ends),
         Err(error) => {
             let _ = send(&mut ends, &ChildLine::Fault(error.to_string()));
             1
         }
     };
-    privsep::separate(standing, caller, user, file, Front::Session, child)
-        .map(privsep::Parent::wait)
+    privsep::separate(
+        standing,
+        caller,
+        user,
+        OpenFiles::config(file),
+        Front::Session,
+        child,
+    )
+    .map(privsep::Parent::wait)
 }
 
 /// The child's half. Returns its exit status.

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use duo_policy::verdict::End;
 use duo_system::configuration::{self, Owners};
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, Standing};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, OpenFiles, Standing};
 use duo_system::system_words;
 use duo_wire::Outcome as Came;
 use serde_json::{Value, json};
@@ -110,18 +110,17 @@ fn configuration(wanted: &Support, start: &Start) -> Read {
         return Read::Unreadable;
     };
     let child = |confined: Confined, mut ends: ChildEnds| {
-        let file = confined.ok().flatten();
+        let file = confined.ok().and_then(|files| files.config);
         let bytes = file.and_then(|file| configuration::read(&file).ok());
         let read = bytes.map_or(Read::Unreadable, |bytes| Read::of(bytes.expose()));
         let text = serde_json::to_string(&read).unwrap_or_default();
         i32::from(ends.send(&text).is_err())
     };
-    let file = Some(opened.file);
     let ended = privsep::separate(
         start.standing,
         caller,
         user.as_ref(),
-        file,
+        OpenFiles::config(Some(opened.file)),
         Front::Session,
         child,
     )

@@ -23,7 +23,7 @@ use duo_system::account::Account;
 use duo_system::alibi::alibi;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::{Log, Sink};
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, Standing};
+use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, OpenFiles, Standing};
 use duo_system::system_words;
 use duo_system::wait::{SystemClock, Waiter};
 use duo_wire::{Outcome as Came, Verdict, Who};
@@ -101,7 +101,7 @@ fn separated(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
         start.standing,
         caller,
         user.as_ref(),
-        Some(opened.file),
+        OpenFiles::config(Some(opened.file)),
         Front::Session,
         |confined, ends| child(wanted, start, confined, ends),
     )
@@ -162,7 +162,7 @@ fn child(wanted: &Test, start: &Start, confined: Confined, mut ends: ChildEnds) 
         let waiter = Waiter::new(&SystemClock, Some(&ends.life));
         let found = confined
             .map_err(|error| error.to_string())
-            .and_then(|file| examine(wanted, start, file, &waiter));
+            .and_then(|files| examine(wanted, start, files.config, &waiter));
         match found {
             Ok((steps, shown, verdict)) => {
                 let steps: Vec<_> = steps

@@ -30,7 +30,7 @@ use crate::system_words;
 pub(super) fn confine(
     standing: Standing,
     user: Option<&PrivsepUser>,
-    kept: [Option<RawFd>; 4],
+    kept: Vec<RawFd>,
 ) -> Result<(), Error> {
     ignore_signals()?;
     reset_priority()?;
@@ -146,10 +146,9 @@ fn set_resolver_options() {
 }
 
 /// Closes every descriptor but 0 to 2 and `kept`.
-pub(super) fn close_all_but(kept: [Option<RawFd>; 4]) -> Result<(), Error> {
+pub(super) fn close_all_but(kept: Vec<RawFd>) -> Result<(), Error> {
     let mut kept: Vec<u32> = kept
         .into_iter()
-        .flatten()
         .filter_map(|fd| u32::try_from(fd).ok())
         .collect();
     kept.sort_unstable();

@@ -59,7 +59,7 @@ pub fn take_host_ends(socket: RawFd, pipe: RawFd) -> Result<HostEnds, Error> {
             ));
         }
     }
-    close_all_but([Some(socket), Some(pipe), None, None])?;
+    close_all_but(vec![socket, pipe])?;
     // SAFETY: both are open, as was just seen, and nobody else owns them.
     let ends = unsafe {
         HostEnds {

@@ -29,7 +29,7 @@ mod standing;
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use duo_policy::error::Error;
 use nix::fcntl::OFlag;
@@ -106,16 +106,43 @@ fn exit_at_once(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// What the child's half is started with: the configuration file, if it was
-/// opened, or why privileges could not be dropped. A child that could not drop
-/// them must say so and end.
-pub type Confined = Result<Option<File>, Error>;
+/// The files that root opens for the child, which has no right to open them. Each is
+/// `None` if there is none.
+#[derive(Debug, Default)]
+pub struct OpenFiles {
+    /// The configuration.
+    pub config: Option<File>,
+    /// The emergency codes of the account that logs in.
+    pub codes: Option<File>,
+    /// The approved connections of the account that logs in.
+    pub connections: Option<File>,
+}
+
+impl OpenFiles {
+    /// The configuration alone.
+    pub fn config(config: Option<File>) -> OpenFiles {
+        OpenFiles {
+            config,
+            ..OpenFiles::default()
+        }
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let files = [&self.config, &self.codes, &self.connections];
+        files.into_iter().flatten().map(AsRawFd::as_raw_fd)
+    }
+}
+
+/// What the child's half is started with: the files that root has opened, or why
+/// privileges could not be dropped. A child that could not drop them must say so and
+/// end.
+pub type Confined = Result<OpenFiles, Error>;
 
 /// Forks. In the child: drops every privilege, proves it, and runs `child`,
 /// whose value is its exit status. In the parent: becomes the caller for good,
 /// proves it, and returns.
 ///
-/// The child keeps `config`, the pipes, the descriptors 0 to 2 and the socket of
+/// The child keeps `files`, the pipes, the descriptors 0 to 2 and the socket of
 /// `front`, and no other.
 /// No other thread may exist, and nothing may have been logged: a descriptor of
 /// syslog that crosses the fork could end up being Duo's socket.
@@ -128,7 +155,7 @@ pub fn separate<'a>(
     standing: Standing,
     caller: Caller,
     user: Option<&PrivsepUser>,
-    config: Option<File>,
+    files: OpenFiles,
     front: Front<'a>,
     child: impl FnOnce(Confined, ChildEnds) -> i32,
 ) -> Result<Parent<'a>, Error> {
@@ -146,13 +173,10 @@ pub fn separate<'a>(
     match unsafe { fork() } {
         Err(errno) => Err(Error::fault("fork", errno.desc())),
         Ok(ForkResult::Child) => {
-            let kept = [
-                config.as_ref().map(|file| file.as_raw_fd()),
-                Some(verdict_write.as_raw_fd()),
-                Some(life_read.as_raw_fd()),
-                front.socket().map(|socket| socket.as_raw_fd()),
-            ];
-            let confined = confine(standing, user, kept);
+            let pipes = [verdict_write.as_raw_fd(), life_read.as_raw_fd()];
+            let socket = front.socket().map(|socket| socket.as_raw_fd());
+            let kept = files.descriptors().chain(pipes).chain(socket);
+            let confined = confine(standing, user, kept.collect());
             // `confine` has closed these descriptors. Their owners would close
             // the same numbers again, which other files may have by then.
             std::mem::forget((verdict_read, life_write, signals));
@@ -161,10 +185,10 @@ pub fn separate<'a>(
                 verdict: File::from(verdict_write),
                 life: LifePipe::new(life_read, front.parent()),
             };
-            exit_at_once(child(confined.map(|()| config), ends))
+            exit_at_once(child(confined.map(|()| files), ends))
         }
         Ok(ForkResult::Parent { child }) => {
-            drop((verdict_write, life_read, config));
+            drop((verdict_write, life_read, files));
             irrevocably_become_the_caller(standing, caller)?;
             let parent = Parent::of(child, verdict_read, life_write, signals, front);
             // The parent of a session executes the user's shell, which a filter would

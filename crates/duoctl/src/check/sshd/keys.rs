@@ -12,7 +12,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use duo_policy::verdict::End;
-use duo_system::privsep::{self, Caller, ChildEnds, Confined, Front, PrivsepUser, Standing};
+use duo_system::privsep::{
+    self, Caller, ChildEnds, Confined, Front, OpenFiles, PrivsepUser, Standing,
+};
 use duo_system::system_words;
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -127,8 +129,15 @@ fn read_as(
     };
     let caller = Caller::of_this_process();
     let report = with_watched_signals_blocked(|| {
-        privsep::separate(standing, caller, Some(&owner), None, Front::Session, child)
-            .map(privsep::Parent::wait)
+        privsep::separate(
+            standing,
+            caller,
+            Some(&owner),
+            OpenFiles::default(),
+            Front::Session,
+            child,
+        )
+        .map(privsep::Parent::wait)
     })?
     .map_err(|error| error.to_string())?;
     if report.left.is_some() {

@@ -1,0 +1,185 @@
+//! Files of root's with records about one account, one file for each user id. Root opens the
+//! file before it drops privileges, and the child gets that one descriptor: a child that was
+//! taken over can touch the records of no other account (docs/security.md, attack 10).
+
+use std::fs::{File, Metadata};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use duo_policy::error::Error;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open as open_path, openat};
+use nix::sys::stat::{Mode, fchmod};
+
+use crate::system_words;
+
+/// What to do where an account has no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Leave it so.
+    Leave,
+    /// Make an empty one.
+    Create,
+}
+
+/// Opens the file of the account `uid` in `folder`, for reading and writing. `None` if there is
+/// no such folder, or no such file and `missing` says to leave it so.
+///
+/// The folder must be root's, with mode 0700, and no link. The file must be a regular file of
+/// root's with mode 0600, with one name and no link: whoever owns another kind of file could
+/// write records that count, or read them.
+///
+/// # Errors
+/// [`Error::Fault`] if one of these is not so, or with the system's words.
+pub fn open(folder: &Path, uid: u32, missing: Missing) -> Result<Option<File>, Error> {
+    let Some(opened_folder) = open_folder(folder)? else {
+        return Ok(None);
+    };
+    let name = uid.to_string();
+    let path = folder.join(&name);
+    let flags =
+        OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let opened = openat(&opened_folder, name.as_str(), flags, Mode::empty());
+    let opened = match (opened, missing) {
+        (Err(Errno::ENOENT), Missing::Leave) => return Ok(None),
+        (Err(Errno::ENOENT), Missing::Create) => create(&opened_folder, &name, flags),
+        (opened, _) => opened,
+    };
+    let file = File::from(opened.map_err(|errno| failed("open", &path, errno))?);
+    let status = file
+        .metadata()
+        .map_err(|error| Error::fault(&looking_at(&path), system_words(&error)))?;
+    let is_one_file = status.is_file() && status.nlink() == 1;
+    if !is_one_file || !is_roots_alone(&status, 0o600) {
+        let path = path.display();
+        return Err(Error::Fault(format!(
+            "'{path}' is not a file of root's alone with mode 0600 and one name"
+        )));
+    }
+    Ok(Some(file))
+}
+
+fn create(folder: &File, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let file = openat(folder, name, flags | OFlag::O_CREAT, mode)?;
+    // The umask is the caller's, and may have taken bits away.
+    fchmod(&file, mode)?;
+    Ok(file)
+}
+
+/// Opens and checks the folder; `None` if there is none.
+fn open_folder(folder: &Path) -> Result<Option<File>, Error> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = match open_path(folder, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(None),
+        opened => opened.map_err(|errno| failed("open", folder, errno))?,
+    };
+    let opened = File::from(opened);
+    let status = opened
+        .metadata()
+        .map_err(|error| Error::fault(&looking_at(folder), system_words(&error)))?;
+    if !is_roots_alone(&status, 0o700) {
+        let folder = folder.display();
+        return Err(Error::Fault(format!(
+            "'{folder}' is not a folder of root's alone with mode 0700"
+        )));
+    }
+    Ok(Some(opened))
+}
+
+fn is_roots_alone(status: &Metadata, mode: u32) -> bool {
+    status.uid() == 0 && status.mode() & 0o7777 == mode
+}
+
+fn failed(what: &str, path: &Path, errno: Errno) -> Error {
+    Error::fault(&format!("{what} '{}'", path.display()), errno.desc())
+}
+
+fn looking_at(path: &Path) -> String {
+    format!("look at '{}'", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::PathBuf;
+
+    use nix::unistd::{Uid, mkfifo};
+
+    use super::*;
+
+    /// A folder of root's, 0700. `None` for an ordinary user, who can make no such folder.
+    fn folder() -> Option<tempfile::TempDir> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+        Uid::effective().is_root().then_some(folder)
+    }
+
+    fn error(folder: &Path, uid: u32) -> String {
+        open(folder, uid, Missing::Leave).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_account_without_a_file_has_no_records() {
+        let Some(folder) = folder() else { return };
+        assert!(open(folder.path(), 1000, Missing::Leave).unwrap().is_none());
+        let nowhere = folder.path().join("no such folder");
+        assert!(open(&nowhere, 1000, Missing::Create).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_new_file_is_roots_alone_and_is_found_again() {
+        let Some(folder) = folder() else { return };
+        assert!(
+            open(folder.path(), 1000, Missing::Create)
+                .unwrap()
+                .is_some()
+        );
+        assert!(open(folder.path(), 1000, Missing::Leave).unwrap().is_some());
+        let status = fs::metadata(folder.path().join("1000")).unwrap();
+        assert_eq!(status.mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_is_not_roots_alone_is_refused() {
+        let Some(folder) = folder() else { return };
+        let path = |uid: u32| -> PathBuf { folder.path().join(uid.to_string()) };
+        for uid in 1..=3 {
+            fs::write(path(uid), "").unwrap();
+            fs::set_permissions(path(uid), Permissions::from_mode(0o600)).unwrap();
+        }
+        chown(path(1), Some(1000), None).unwrap();
+        fs::set_permissions(path(2), Permissions::from_mode(0o640)).unwrap();
+        fs::hard_link(path(3), folder.path().join("another name")).unwrap();
+        fs::create_dir(path(4)).unwrap();
+        mkfifo(&path(5), Mode::from_bits_truncate(0o600)).unwrap();
+        symlink(path(3), path(6)).unwrap();
+        for uid in [1, 2, 3, 5] {
+            let text = error(folder.path(), uid);
+            assert!(text.contains("is not a file of root's alone"), "{text}");
+        }
+        for (uid, why) in [(4, Errno::EISDIR), (6, Errno::ELOOP)] {
+            let text = error(folder.path(), uid);
+            assert!(text.ends_with(why.desc()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_roots_alone_is_refused() {
+        let Some(folder) = folder() else { return };
+        for mode in [0o755, 0o770, 0o1700] {
+            fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+            assert!(error(folder.path(), 1).contains("is not a folder of root's alone"));
+        }
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+        chown(folder.path(), Some(1000), None).unwrap();
+        assert!(error(folder.path(), 1).contains("is not a folder of root's alone"));
+        let link = folder.path().with_extension("link");
+        symlink(folder.path(), &link).unwrap();
+        let text = error(&link, 1);
+        fs::remove_file(&link).unwrap();
+        assert!(text.contains("open "), "{text}");
+    }
+}
