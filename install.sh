@@ -418,9 +418,8 @@ remove_user() {
 # The module first: from then on nobody starts the helper.
 remove_pam() {
     for found in $modules; do remove "$found"; done
-    [ "$scope" = system ] || return 0
-    remove "$DESTDIR$helper"
-    for folder in "${helper%/*}" "${own_module%/*}"; do
+    if [ "$scope" = system ]; then remove "$DESTDIR$helper"; fi
+    for folder in "${helper%/*}" "${own_module%/*}" "${schema%/*}"; do
         [ -n "$dry" ] || rmdir "$DESTDIR$folder" 2>/dev/null || :
     done
 }
@@ -460,12 +459,12 @@ do_uninstall() {
     fi
     remove "$DESTDIR$duoctl"
     if [ -z "$DESTDIR$dry" ] && [ -f "$program.before" ]; then say "$program.before is still there, not setuid"; fi
-    remove_pam
     for page in login_duo.8 pam_duo.8 duoctl.8 login_duo.conf.5; do remove "$DESTDIR$(place_of_page "$page")"; done
     remove "$DESTDIR$schema"
-    [ -n "$dry" ] || rmdir "$DESTDIR${schema%/*}" 2>/dev/null || :
+    remove_pam
     if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then
         remove "$CONFDIR/enabled-in"
+        [ -z "$purge" ] || remove /var/lib/login_duo/written
         remove_user
     fi
     remove_config "$config" "$stranger"

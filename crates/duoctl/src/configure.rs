@@ -5,6 +5,7 @@
 mod edit;
 mod place;
 mod source;
+mod written;
 
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
@@ -88,6 +89,10 @@ pub fn run(wanted: &Configure, start: &Start, report: &mut Report) -> Outcome {
     place
         .replace(&candidate, old.map(|old| (old, kept.as_path())))
         .map_err(failed)?;
+    if start.standing == Standing::Root {
+        let made = matches!(live, Live::Nothing).then_some(path.as_path());
+        written::remember(made.into_iter().chain(old.map(|_| kept.as_path())), report);
+    }
     let shown = path.display();
     report.say(match old {
         Some(_) => format!("{shown} is replaced; what it was is in {}", kept.display()),
