@@ -331,9 +331,9 @@ fill_in() {
 }
 
 do_install() {
+    refuse_over_our_package
     [ -n "$binary" ] || build
     check_binary
-    refuse_over_our_package
     place_module
     if [ -z "$DESTDIR" ] && [ "$scope" = system ]; then create_user; fi
     if [ "$scope" = user ]; then
