@@ -355,8 +355,10 @@ check_unused() {
     [ "$scope" = system ] || others=''
     for asked in "$duoctl" $others; do
         if [ -n "$DESTDIR" ] || [ ! -x "$asked" ]; then continue; fi
-        "$asked" check --unused "${what:-program}" >&2 && return 0
-        die "its users would be locked out; nothing has changed"
+        for piece in ${what:-program module}; do
+            "$asked" check --unused "$piece" >&2 || die "its users would be locked out; nothing has changed"
+        done
+        return 0
     done
 }
 
