@@ -100,8 +100,7 @@ read_options() {
         ;;
     *) wrong "LAYOUT is by-hand or package, not '$LAYOUT'" ;;
     esac
-    own_module=$PREFIX/lib/login_duo/$module_name pam_config=$CONFDIR/pam_duo.conf
-    schema=$PREFIX/share/login_duo/check.schema.json
+    own_module=$PREFIX/lib/login_duo/$module_name pam_config=$CONFDIR/pam_duo.conf schema=$PREFIX/share/login_duo/check.schema.json
 }
 
 # What earlier versions of this script did to sshd.
@@ -264,7 +263,7 @@ package_of() {
 
 # Our own package's duoctl knows where that package's program and module are.
 refuse_over_our_package() {
-    if [ -n "$DESTDIR" ] || [ ! -e "$duoctl" ]; then return 0; fi
+    if [ -n "$DESTDIR" ] || [ "$scope" = user ] || [ ! -e "$duoctl" ]; then return 0; fi
     package=$(package_of "$duoctl") || return 0
     die "'$duoctl' belongs to a package (${package%%:*}): remove that first, once nothing names its programs"
 }
@@ -358,7 +357,7 @@ check_unused() {
         for piece in ${what:-program module}; do
             "$asked" check --unused "$piece" >&2 || die "its users would be locked out; nothing has changed"
         done
-        return 0
+        break
     done
 }
 
