@@ -254,8 +254,8 @@ install_file() {
 package_of() {
     for name in "$1" "${1#/usr}" "/usr$1"; do
         for asked in "dpkg -S" "rpm -qf"; do
-            # shellcheck disable=SC2086 # two words
-            if command -v ${asked% *} >/dev/null 2>&1 && $asked "$name" 2>/dev/null; then return 0; fi
+            # Without that program it fails too, and rpm says on stdout that it knows no such file.
+            if found=$($asked "$name" 2>/dev/null); then printf '%s\n' "$found" && return 0; fi
         done
     done
     return 1
