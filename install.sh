@@ -14,6 +14,7 @@ PREFIX=${PREFIX:-/usr}
 DESTDIR=${DESTDIR:-}
 CONFDIR=${CONFDIR:-/etc/duo}
 PAMDIR=${PAMDIR:-}
+LAYOUT=${LAYOUT:-by-hand}
 USER_NAME=duo
 # By this the account is known as ours when it is to be removed.
 USER_COMMENT='login_duo privilege separation'
@@ -42,7 +43,8 @@ Environment: PREFIX [/usr], DESTDIR [none], CONFDIR [/etc/duo; compiled into the
 programs], PAMDIR [where pam_unix.so is; none: without the PAM module], CARGO
 [cargo]. The path of the helper, PREFIX/libexec/login_duo/pam-duo-helper, is
 compiled into the module. With DESTDIR, nothing is changed outside it: no user is
-created, nothing is given to one.
+created, nothing is given to one. LAYOUT=package has no file at a path of Duo's own
+packages, and no configuration; packaging/programs builds the programs for it.
 TEXT
 }
 
@@ -89,8 +91,16 @@ read_options() {
         fi
     fi
     program=$PREFIX/sbin/login_duo duoctl=$PREFIX/sbin/duoctl config=$CONFDIR/login_duo.conf
-    helper=$PREFIX/libexec/login_duo/pam-duo-helper own_module=$PREFIX/lib/login_duo/pam_duo.so
-    pam_config=$CONFDIR/pam_duo.conf
+    helper=$PREFIX/libexec/login_duo/pam-duo-helper module_name=pam_duo.so man_suffix='' samples=''
+    case $LAYOUT in
+    by-hand) ;;
+    package)
+        if [ -z "$DESTDIR" ] || [ -z "$binary" ]; then wrong "LAYOUT=package goes with DESTDIR and --binary"; fi
+        program=${helper%/*}/login_duo module_name=pam_duo_rs.so man_suffix=rs samples=$PREFIX/share/login_duo
+        ;;
+    *) wrong "LAYOUT is by-hand or package, not '$LAYOUT'" ;;
+    esac
+    own_module=$PREFIX/lib/login_duo/$module_name pam_config=$CONFDIR/pam_duo.conf schema=$PREFIX/share/login_duo/check.schema.json
 }
 
 # What earlier versions of this script did to sshd.
@@ -178,7 +188,7 @@ place_module() {
     for folder in $(pam_folders); do
         [ -z "$PAMDIR" ] && [ -f "$built/libpam_duo.so" ] &&
             [ "$(architecture "$folder/pam_unix.so")" != "$(architecture "$built/libpam_duo.so")" ] && continue
-        module=$folder/pam_duo.so && break
+        module=$folder/$module_name && break
     done
     if [ -z "$module" ]; then
         say "PAM's modules are nowhere here (no pam_unix.so): no PAM module is installed; PAMDIR says where"
@@ -227,7 +237,7 @@ make_folder() {
 install_file() {
     make_folder 755 "${2%/*}"
     say "$installing $2, mode $3"
-    [ -n "$dry" ] && return 0
+    if [ -n "$dry" ]; then return 0; fi
     new=$2.new.$$
     trap 'rm -f "$new" ${kept:+"$kept"}' EXIT
     cp "$1" "$new"
@@ -244,11 +254,18 @@ install_file() {
 package_of() {
     for name in "$1" "${1#/usr}" "/usr$1"; do
         for asked in "dpkg -S" "rpm -qf"; do
-            # shellcheck disable=SC2086 # two words
-            if command -v ${asked% *} >/dev/null 2>&1 && $asked "$name" 2>/dev/null; then return 0; fi
+            # Without that program it fails too, and rpm says on stdout that it knows no such file.
+            if found=$($asked "$name" 2>/dev/null); then printf '%s\n' "$found" && return 0; fi
         done
     done
     return 1
+}
+
+# Our own package's duoctl knows where that package's program and module are.
+refuse_over_our_package() {
+    if [ -n "$DESTDIR" ] || [ "$scope" = user ] || [ ! -e "$duoctl" ]; then return 0; fi
+    package=$(package_of "$duoctl") || return 0
+    die "'$duoctl' belongs to a package (${package%%:*}): remove that first, once nothing names its programs"
 }
 
 # Duo's C program, most likely, and sshd may run it now: it stays in its place until ours
@@ -273,12 +290,18 @@ install_all() {
     install_config "$config"
     install_module
     for page in login_duo.8 duoctl.8 login_duo.conf.5 ${module:+pam_duo.8}; do
-        install_file "$here/man/$page" "$DESTDIR$PREFIX/share/man/man${page##*.}/$page" 644
+        install_file "$here/man/$page" "$DESTDIR$(place_of_page "$page")" 644
     done
+    install_file "$here/docs/check.schema.json" "$DESTDIR$schema" 644
 }
 
+# "man login_duo" finds login_duo.8rs too, and Duo's own packages have a login_duo.8.
+place_of_page() { printf '%s' "$PREFIX/share/man/man${1##*.}/$1$man_suffix"; }
+
 install_config() {
-    if [ -e "$DESTDIR$1" ] || [ -L "$DESTDIR$1" ]; then
+    if [ -n "$samples" ]; then
+        install_file "$here/${1##*/}" "$DESTDIR$samples/${1##*/}" 644
+    elif [ -e "$DESTDIR$1" ] || [ -L "$DESTDIR$1" ]; then
         say "$DESTDIR$1 is there and stays as it is"
     else
         install_file "$here/${1##*/}" "$DESTDIR$1" 600
@@ -307,6 +330,7 @@ fill_in() {
 }
 
 do_install() {
+    refuse_over_our_package
     [ -n "$binary" ] || build
     check_binary
     place_module
@@ -326,20 +350,21 @@ do_install() {
 
 # Whoever is told to run a program that is gone is locked out.
 check_unused() {
-    what=program others='/usr/sbin/duoctl /usr/local/sbin/duoctl'
-    [ -z "$purge" ] || what=configuration
+    what=${purge:+configuration} others='/usr/sbin/duoctl /usr/local/sbin/duoctl'
     [ "$scope" = system ] || others=''
     for asked in "$duoctl" $others; do
         if [ -n "$DESTDIR" ] || [ ! -x "$asked" ]; then continue; fi
-        "$asked" check --unused "$what" >&2 && return 0
-        die "its users would be locked out; nothing has changed"
+        for piece in ${what:-program module}; do
+            "$asked" check --unused "$piece" >&2 || die "its users would be locked out; nothing has changed"
+        done
+        break
     done
 }
 
 # The modules that start this install's helper.
 our_modules() {
     for folder in $(pam_folders) "${own_module%/*}"; do
-        found=$DESTDIR$folder/pam_duo.so
+        found=$DESTDIR$folder/$module_name
         if holds "$found" "'$helper'"; then printf '%s\n' "$found"; fi
     done
 }
@@ -373,6 +398,7 @@ remove() {
 
 remove_user() {
     account=$(getent passwd "$USER_NAME") || return 0
+    if [ -e /usr/lib/sysusers.d/login_duo.conf ]; then say "a package needs the user '$USER_NAME', so that stays" && return 0; fi
     # An install elsewhere (PREFIX) needs it.
     if [ -z "$was_there" ]; then say "no login_duo was at $program, so the user '$USER_NAME' stays" && return 0; fi
     for other in /usr/sbin/login_duo /usr/local/sbin/login_duo; do
@@ -393,9 +419,8 @@ remove_user() {
 # The module first: from then on nobody starts the helper.
 remove_pam() {
     for found in $modules; do remove "$found"; done
-    [ "$scope" = system ] || return 0
-    remove "$DESTDIR$helper"
-    for folder in "${helper%/*}" "${own_module%/*}"; do
+    if [ "$scope" = system ]; then remove "$DESTDIR$helper"; fi
+    for folder in "${helper%/*}" "${own_module%/*}" "${schema%/*}"; do
         [ -n "$dry" ] || rmdir "$DESTDIR$folder" 2>/dev/null || :
     done
 }
@@ -423,6 +448,7 @@ anothers_module() {
 }
 
 do_uninstall() {
+    refuse_over_our_package
     check_unused
     check_unused_in_pam
     was_there='' stranger=''
@@ -434,10 +460,12 @@ do_uninstall() {
     fi
     remove "$DESTDIR$duoctl"
     if [ -z "$DESTDIR$dry" ] && [ -f "$program.before" ]; then say "$program.before is still there, not setuid"; fi
+    for page in login_duo.8 pam_duo.8 duoctl.8 login_duo.conf.5; do remove "$DESTDIR$(place_of_page "$page")"; done
+    remove "$DESTDIR$schema"
     remove_pam
-    for page in man8/login_duo.8 man8/pam_duo.8 man8/duoctl.8 man5/login_duo.conf.5; do remove "$DESTDIR$PREFIX/share/man/$page"; done
     if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then
         remove "$CONFDIR/enabled-in"
+        [ -z "$purge" ] || remove /var/lib/login_duo/written
         remove_user
     fi
     remove_config "$config" "$stranger"

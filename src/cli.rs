@@ -69,7 +69,7 @@ fn parse(
         return Request::Show(command.render_help().to_string());
     }
     if matches.get_flag("version") {
-        return Request::Show(format!("login_duo {}\n", env!("CARGO_PKG_VERSION")));
+        return Request::Show(format!("login_duo {}\n", env!("LOGIN_DUO_VERSION")));
     }
     if standing == Standing::Setuid {
         for (option, name) in [("config", "-c"), ("user", "-f")] {

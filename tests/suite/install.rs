@@ -73,17 +73,58 @@ fn a_packagers_root_gets_files_and_modes_and_no_user() {
         ("usr/local/share/man/man8/login_duo.8", 0o644),
         ("usr/local/share/man/man8/pam_duo.8", 0o644),
         ("usr/local/share/man/man5/login_duo.conf.5", 0o644),
+        ("usr/local/share/login_duo/check.schema.json", 0o644),
     ] {
         assert_eq!(mode(&root.path().join(path)), expected, "{path}");
     }
-    assert_eq!(files(root.path()), 10);
+    assert_eq!(files(root.path()), 11);
     assert_eq!(fs::read("/etc/passwd").expect("the accounts"), accounts);
 
     in_root(root.path(), &["--uninstall"]).succeeds();
     assert_eq!(files(root.path()), 2, "{:?}", tree(&[root.path()]));
     assert!(!root.path().join("usr/local/libexec/login_duo").exists());
+    assert!(!root.path().join("usr/local/share/login_duo").exists());
     in_root(root.path(), &["--uninstall", "--purge"]).succeeds();
     assert!(!root.path().join("etc/duo").exists());
+}
+
+/// apt and dnf refuse a package that has a file of another one.
+#[test]
+fn a_package_has_no_file_at_a_path_of_duos_own_packages_and_no_configuration() {
+    let (root, built) = (folder(), folder());
+    let binary = release(built.path(), "/usr/libexec/login_duo/pam-duo-helper");
+    let packaged = |arguments: &[&str]| {
+        let mut command = install_sh(arguments);
+        command.env("LAYOUT", "package").env("PAMDIR", PAM);
+        command
+    };
+    Ended::of(packaged(&["--binary", &binary]).env("DESTDIR", root.path())).succeeds();
+    let modes = [
+        ("usr/libexec/login_duo/login_duo", 0o4755),
+        ("usr/libexec/login_duo/pam-duo-helper", 0o755),
+        ("usr/sbin/duoctl", 0o755),
+        ("usr/lib/a/security/pam_duo_rs.so", 0o644),
+        ("usr/share/login_duo/login_duo.conf", 0o644),
+        ("usr/share/login_duo/pam_duo.conf", 0o644),
+        ("usr/share/login_duo/check.schema.json", 0o644),
+        ("usr/share/man/man5/login_duo.conf.5rs", 0o644),
+        ("usr/share/man/man8/duoctl.8rs", 0o644),
+        ("usr/share/man/man8/login_duo.8rs", 0o644),
+        ("usr/share/man/man8/pam_duo.8rs", 0o644),
+    ];
+    for (path, expected) in modes {
+        assert_eq!(mode(&root.path().join(path)), expected, "{path}");
+    }
+    assert_eq!(
+        files(root.path()),
+        modes.len(),
+        "{:?}",
+        tree(&[root.path()])
+    );
+
+    // Over a machine it would be an install that no package knows.
+    let refused = Ended::of(&mut packaged(&["--binary", &binary]));
+    assert_eq!(refused.code(), 2);
 }
 
 /// A running sshd may load it in that moment, and has the old one mapped.
@@ -187,7 +228,7 @@ fn without_the_module_it_says_so_and_goes_on() {
         let said = Ended::of(&mut command).succeeds();
         assert_eq!(said.contains("no PAM module"), says.is_some(), "{said}");
         assert!(said.contains(says.unwrap_or_default()), "{said}");
-        assert_eq!(files(root.path()), 6, "{left_out}");
+        assert_eq!(files(root.path()), 7, "{left_out}");
     }
 }
 

@@ -16,6 +16,7 @@ pub fn install_sh(arguments: &[&str]) -> Command {
         "DESTDIR",
         "CONFDIR",
         "PAMDIR",
+        "LAYOUT",
         "SSHD",
         "SUDO_USER",
     ] {

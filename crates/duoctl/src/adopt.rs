@@ -16,6 +16,7 @@ use duo_system::system_words;
 use crate::check::sshd::lines::Lines;
 use crate::check::{self, InstalledProgram};
 use crate::cli::{Adopt, Check, Configure, Effect, NewConfiguration, Way};
+use crate::layout;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::signals::{Patience, lock};
 use crate::ssh::Sshd;
@@ -41,7 +42,7 @@ pub fn run(wanted: &Adopt, start: &Start, report: &mut Report) -> Outcome {
 
 /// Whether sshd runs neither program, so that PAM alone is to be switched.
 fn is_for_pam_alone(wanted: &Adopt) -> bool {
-    let ours = check::program();
+    let ours = layout::program();
     let Ok(sshd) = Sshd::find(&wanted.common) else {
         return wanted.theirs.is_none();
     };
@@ -72,7 +73,7 @@ fn half_way(wanted: &Adopt, failure: &Failure) -> Failure {
 
 /// The lines of sshd.
 fn ssh(wanted: &Adopt, start: &Start, report: &mut Report) -> Outcome {
-    let ours = check::program();
+    let ours = layout::program();
     let sshd = Sshd::find(&wanted.common)?;
     let lines = Lines::read(&sshd.config);
     match wanted.way {

@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::Start;
 use crate::cli::{Check, Format, With};
 use crate::finding::{Colour, Finding, Findings, Level};
+use crate::layout::program;
 use installation::Install;
 pub(crate) use probe::reach;
 use sshd::{Facts, Scope};
@@ -61,7 +62,7 @@ const LOOKUP_TIME: Duration = Duration::from_secs(5);
 const ANSWERS: Duration = Duration::from_secs(5);
 
 /// What a login_duo of this version says of itself.
-const OWN_VERSION: &str = concat!("login_duo ", env!("CARGO_PKG_VERSION"));
+const OWN_VERSION: &str = concat!("login_duo ", env!("LOGIN_DUO_VERSION"));
 
 /// A finding's longest text on the pipe, in characters.
 const LONGEST_TEXT: usize = 1_000;
@@ -340,7 +341,7 @@ pub(crate) fn candidate(name: &Path, place: &Path, file: File, started: &Start) 
     findings
 }
 
-/// The login_duo beside this program.
+/// The login_duo of this duoctl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InstalledProgram {
     /// Of the same version.
@@ -362,13 +363,6 @@ pub(crate) fn installed_program(path: &Path) -> InstalledProgram {
         Ok((true, text, _)) if text.trim_end() == OWN_VERSION => InstalledProgram::Ours,
         _ => InstalledProgram::Another,
     }
-}
-
-/// The login_duo that is checked: the one in the folder of this program.
-pub fn program() -> PathBuf {
-    let own = std::fs::read_link("/proc/self/exe");
-    let own = own.unwrap_or_else(|_| PathBuf::from("/usr/sbin/duoctl"));
-    own.with_file_name("login_duo")
 }
 
 /// Whether a program belongs to the machine and not to a user's own install.

@@ -144,7 +144,7 @@ fn parse(arguments: impl Iterator<Item = OsString>, environment: &[CString]) -> 
         Err(error) => return Request::Usage(error.to_string()),
     };
     if matches.get_flag("version") {
-        return Request::Show(format!("duoctl {}\n", env!("CARGO_PKG_VERSION")));
+        return Request::Show(format!("duoctl {}\n", crate::VERSION));
     }
     if matches.get_flag("help") {
         return Request::Show(command.render_help().to_string());

@@ -5,6 +5,7 @@
 mod edit;
 mod place;
 mod source;
+mod written;
 
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
@@ -20,7 +21,9 @@ use crate::Start;
 use crate::check::{self, InstalledProgram};
 use crate::cli::{Common, Configure, Effect, NewConfiguration};
 use crate::finding::{Finding, Level};
+use crate::layout::{self, HELPER};
 use crate::outcome::{Done, Failure, Outcome, Report};
+use crate::pam::module;
 pub use place::behind_links;
 use place::{Place, Unavailable};
 
@@ -41,7 +44,7 @@ const PARSED: &str = "configuration.syntax";
 
 /// Runs it.
 pub fn run(wanted: &Configure, start: &Start, report: &mut Report) -> Outcome {
-    let program = check::program();
+    let program = layout::program();
     if start.standing == Standing::Own && check::is_the_machines(&program) {
         return Err(Failure::refused(format!(
             "only root may configure {}: run this with sudo",
@@ -86,6 +89,10 @@ pub fn run(wanted: &Configure, start: &Start, report: &mut Report) -> Outcome {
     place
         .replace(&candidate, old.map(|old| (old, kept.as_path())))
         .map_err(failed)?;
+    if start.standing == Standing::Root {
+        let made = matches!(live, Live::Nothing).then_some(path.as_path());
+        written::remember(made.into_iter().chain(old.map(|_| kept.as_path())), report);
+    }
     let shown = path.display();
     report.say(match old {
         Some(_) => format!("{shown} is replaced; what it was is in {}", kept.display()),
@@ -111,12 +118,14 @@ fn cannot_be_replaced(path: &Path, error: &std::io::Error) -> Failure {
     ))
 }
 
-/// A configuration for a program that reads it differently proves nothing.
+/// A configuration for a program that reads it differently proves nothing. Where the
+/// module alone is installed, its helper reads the file.
 fn is_of_this_version(program: &Path) -> Result<(), Failure> {
     let name = program.display();
-    let own = env!("CARGO_PKG_VERSION");
+    let own = crate::VERSION;
     match check::installed_program(program) {
         InstalledProgram::Ours => Ok(()),
+        InstalledProgram::Missing if has_module() => Ok(()),
         InstalledProgram::Missing => Err(Failure::refused(format!(
             "there is no {name}: install login_duo {own} first, since it is what reads the file"
         ))),
@@ -125,6 +134,10 @@ fn is_of_this_version(program: &Path) -> Result<(), Failure> {
              differently; install both from the same release"
         ))),
     }
+}
+
+fn has_module() -> bool {
+    module::find().is_ok() && Path::new(HELPER).is_file()
 }
 
 /// What stands in the configuration's place.

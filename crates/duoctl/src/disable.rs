@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::check;
 use crate::check::sshd::lines::Lines;
 use crate::cli::{Disable, Effect, What};
+use crate::layout;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pam::services::Services;
 use crate::pam::{self, edit};
@@ -220,7 +220,7 @@ fn nothing_here(sshd: &Sshd, report: &mut Report) -> Outcome {
 
 /// Lines that somebody wrote by hand are theirs.
 fn say_who_is_asked(sshd: &Sshd, report: &mut Report) {
-    let program = check::program();
+    let program = layout::program();
     let name = program.to_string_lossy();
     let read = Lines::read(&sshd.config);
     let others: Vec<String> = read

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::sshd::run;
-use crate::pam::module::HELPER;
+use crate::layout::HELPER;
 
 /// Where journalctl is; never the caller's PATH.
 const JOURNALCTL: [&str; 2] = ["/usr/bin/journalctl", "/bin/journalctl"];

@@ -13,6 +13,7 @@ mod disable;
 mod enable;
 mod finding;
 mod journal;
+mod layout;
 mod look;
 mod outcome;
 mod pam;
@@ -34,6 +35,9 @@ use duo_system::wait::Waiter;
 
 use cli::{Common, Request};
 use outcome::{Failure, Outcome, Report};
+
+/// The release, and the commit where that is known: see build.rs.
+const VERSION: &str = env!("LOGIN_DUO_VERSION");
 
 /// The exit status of wrong usage, as in sysexits(3).
 const WRONG_USAGE: u8 = 64;

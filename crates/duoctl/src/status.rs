@@ -11,6 +11,7 @@ use crate::check::{self, InstalledProgram};
 use crate::cli::{Common, Status};
 use crate::finding::{Finding, Level};
 use crate::journal::{self, Source};
+use crate::layout;
 use crate::look::{self, Seen};
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pending;
@@ -22,7 +23,7 @@ const MOST_LOGINS: usize = 5;
 
 /// Runs it.
 pub fn run(wanted: &Status, start: &Start, report: &mut Report) -> Outcome {
-    let program = check::program();
+    let program = layout::program();
     if start.standing == Standing::Own && check::is_the_machines(&program) {
         return Err(Failure::refused(
             "only root can look at this: run it with sudo",
@@ -31,7 +32,7 @@ pub fn run(wanted: &Status, start: &Start, report: &mut Report) -> Outcome {
     let seen = look::around(&wanted.config, &wanted.common, start);
     let _ = start.inherited.restore_signals();
 
-    let own = env!("CARGO_PKG_VERSION");
+    let own = crate::VERSION;
     let (installed, word) = match check::installed_program(&program) {
         InstalledProgram::Ours => (own.to_owned(), "same"),
         InstalledProgram::Another => (format!("not {own}, or another program"), "another"),

@@ -24,6 +24,7 @@ use crate::check;
 use crate::cli::{Effect, Format, Questions, Support};
 use crate::finding::{Finding, Level};
 use crate::journal::{self, Source};
+use crate::layout;
 use crate::look;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use fact::{Fact, Facts};
@@ -34,7 +35,7 @@ const NAME: &str = "duoctl-support/facts.json";
 
 /// Runs it.
 pub fn run(wanted: &Support, start: &Start, report: &mut Report) -> Outcome {
-    let program = check::program();
+    let program = layout::program();
     if start.standing == Standing::Own && check::is_the_machines(&program) {
         return Err(Failure::refused(
             "only root may read what a report needs: run it with sudo",
@@ -70,7 +71,7 @@ pub fn run(wanted: &Support, start: &Start, report: &mut Report) -> Outcome {
 
 fn facts(wanted: &Support, start: &Start, program: &Path) -> Facts {
     let mut facts = Facts::default();
-    facts.add("duoctl", env!("CARGO_PKG_VERSION"));
+    facts.add("duoctl", crate::VERSION);
     facts.add(
         "login_duo",
         match check::installed_program(program) {

@@ -33,7 +33,7 @@ use serde_json::json;
 
 use crate::cli::Test;
 use crate::outcome::{Done, Failure, Outcome, Report};
-use crate::{Screen, Start, check};
+use crate::{Screen, Start, check, layout};
 use steps::{Listening, Name, Shown, Step, Steps, Timed};
 
 /// For the name service.
@@ -56,7 +56,7 @@ enum ChildLine {
 
 /// Runs it.
 pub fn run(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
-    let program = check::program();
+    let program = layout::program();
     if start.standing == Standing::Own && check::is_the_machines(&program) {
         return Err(Failure::refused(
             "only root may try another user's login: run it with sudo",

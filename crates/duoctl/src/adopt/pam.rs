@@ -17,11 +17,11 @@ use crate::check;
 use crate::cli::{Adopt, Check, Configure, Effect, NewConfiguration, Way, pam_configuration};
 use crate::enable::transaction::{Transaction, Written};
 use crate::finding::Level;
+use crate::layout::MODULES;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pam::edit;
 use crate::pam::file::{Line, Says, base_name, lines};
 use crate::pam::module;
-use crate::pam::proof::MODULE;
 use crate::pam::services::Services;
 use crate::signals::Signals;
 use crate::{Start, configure};
@@ -359,7 +359,7 @@ fn named(is_wanted: impl Fn(&Path) -> bool) -> Vec<Found> {
             };
             let raw = bytes.get(line.bytes.clone()).unwrap_or_default();
             let is_enabled = !raw.is_empty() && ours.windows(raw.len()).any(|window| window == raw);
-            let is_it = base_name(module) == MODULE
+            let is_it = MODULES.contains(&base_name(module))
                 && resolved(module).is_some_and(|path| is_wanted(&path));
             if is_it && !is_enabled {
                 let mut conf = arguments.iter().rev();

@@ -1,5 +1,6 @@
-//! `--unused`: who still runs login_duo, and so would be locked out if it were
-//! removed. sshd's files and the keys of all accounts are looked through.
+//! `--unused`: who still runs login_duo or PAM's module, and so would be locked out if
+//! that were removed. sshd's files, the keys of all accounts and PAM's files are looked
+//! through.
 
 use std::io::Write;
 use std::path::Path;
@@ -22,14 +23,12 @@ use crate::ssh::{Sshd, Style};
 /// 0 if nobody does; else 1, with each place.
 pub fn run(what: Used, program: &Path, started: &Start) -> ExitCode {
     let standing = started.standing;
-    let name = match what {
-        Used::Program => program.to_string_lossy().into_owned(),
-        Used::Configuration => "/login_duo".to_owned(),
+    let mut found = match what {
+        Used::Program => by_ssh(&program.to_string_lossy(), started),
+        Used::Module => Vec::new(),
+        Used::Configuration => by_ssh("/login_duo", started),
     };
-    let mut found = in_keys(&name, started);
-    if standing == Standing::Root {
-        let known = record::known().into_iter();
-        found.extend(known.flat_map(|sshd| in_sshds_files(&sshd, &name)));
+    if standing == Standing::Root && what != Used::Program {
         found.extend(in_pams_files());
     }
     let mut stdout = std::io::stdout();
@@ -37,6 +36,15 @@ pub fn run(what: Used, program: &Path, started: &Start) -> ExitCode {
         let _ = writeln!(stdout, "{place}");
     }
     ExitCode::from(u8::from(!found.is_empty()))
+}
+
+fn by_ssh(name: &str, started: &Start) -> Vec<String> {
+    let mut found = in_keys(name, started);
+    if started.standing == Standing::Root {
+        let known = record::known().into_iter();
+        found.extend(known.flat_map(|sshd| in_sshds_files(&sshd, name)));
+    }
+    found
 }
 
 fn in_keys(name: &str, started: &Start) -> Vec<String> {

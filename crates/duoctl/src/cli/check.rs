@@ -40,8 +40,10 @@ impl Check {
 /// What shall be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Used {
-    /// The program beside this one.
+    /// login_duo.
     Program,
+    /// PAM's module.
+    Module,
     /// The configuration, which a program elsewhere may read too.
     Configuration,
 }
@@ -53,7 +55,7 @@ pub fn command() -> Command {
         .override_usage(
             "duoctl check [-c FILE] [--json] [--sshd-config FILE]\n             \
              [--as USER [-f DUOUSER] [-h ADDRESS]]\n       \
-             duoctl check --unused program|configuration",
+             duoctl check --unused program|module|configuration",
         )
         .after_help(
             "Rings no phone. Exit status: 0 all good, 1 something would deny a login or\n\
@@ -97,7 +99,7 @@ pub fn command() -> Command {
             Arg::new("unused")
                 .long("unused")
                 .value_name("WHAT")
-                .value_parser(["program", "configuration"])
+                .value_parser(["program", "module", "configuration"])
                 .hide_possible_values(true)
                 .help("Tell who would be locked out if that were removed"),
         )
@@ -114,6 +116,7 @@ pub fn read(matches: &ArgMatches, common: Common) -> Check {
             .get_one::<String>("unused")
             .map(|what| match what.as_str() {
                 "configuration" => Used::Configuration,
+                "module" => Used::Module,
                 _ => Used::Program,
             }),
         common,

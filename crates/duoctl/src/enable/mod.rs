@@ -22,6 +22,7 @@ use crate::check::sshd::{self, Looked, Scope};
 use crate::check::{self, CHECK_TIME, Known};
 use crate::cli::{Check, Common, Effect, Enable, Questions, Whom};
 use crate::finding::{Finding, Level};
+use crate::layout;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pending;
 use crate::signals::{Patience, lock};
@@ -93,7 +94,7 @@ fn say_what_waits(report: &mut Report) -> Result<(), Failure> {
 /// Where the lines go, and what they are.
 fn plan(wanted: &Enable) -> Result<Plan<'_>, Failure> {
     let sshd = Sshd::find(&wanted.common)?;
-    let program = check::program();
+    let program = layout::program();
     if !program.is_file() {
         let text = format!("there is no {}: install it first", program.display());
         return Err(Failure::Refused(text));

@@ -13,6 +13,7 @@ use crate::check::sshd::{AskedSshd, Case, Forced, Scope, forced};
 use crate::check::{self, CHECK_TIME};
 use crate::cli::{Check, Effect, EnablePam, With, pam_configuration};
 use crate::finding::Finding;
+use crate::layout;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pam::module::{self, Module};
 use crate::pam::plan::{First, OurLine, Planned, plan};
@@ -275,7 +276,7 @@ fn warn(ssh: &Ssh, cases: &[Case], report: &mut Report) {
                     /etc/pam.d/sshd count now too";
         report.warn(text);
     }
-    let program = check::program();
+    let program = layout::program();
     let is_forced = |case: &&Case| forced(&case.options, &program) == Forced::LoginDuo;
     if cases.iter().any(|case| is_forced(&case)) {
         report.warn("login_duo asks Duo too, in the same login: duoctl disable ssh");

@@ -9,15 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::proof::MODULE;
 use crate::check::sshd::run::run;
 use crate::finding::{Finding, quoted};
-
-/// The program that asks Duo, as it is compiled into the module.
-pub const HELPER: &str = match option_env!("LOGIN_DUO_HELPER") {
-    Some(path) if !path.is_empty() => path,
-    _ => "/usr/libexec/login_duo/pam-duo-helper",
-};
+use crate::layout::{HELPER, MODULE, MODULE_COMES_FROM, module_beside};
 
 /// More than the module has, in bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -46,7 +40,7 @@ pub fn find() -> Result<Module, String> {
         let name = MODULE.to_owned();
         return Ok(Module { name, path });
     }
-    let beside = beside();
+    let beside = module_beside();
     if is_ours(&beside) {
         let name = beside.display().to_string();
         return Ok(Module { name, path: beside });
@@ -57,17 +51,9 @@ pub fn find() -> Result<Module, String> {
         .map(|path| path.display().to_string())
         .collect();
     Err(format!(
-        "there is no pam_duo.so of this duoctl ({}): install it first",
+        "there is no {MODULE} of this duoctl ({}): install it first",
         places.join(", ")
     ))
-}
-
-/// Where ours is if PAM's folder has another of that name: `PREFIX/lib/login_duo`.
-pub fn beside() -> PathBuf {
-    let program = crate::check::program();
-    let prefix = program.parent().and_then(Path::parent);
-    let prefix = prefix.unwrap_or(Path::new("/usr"));
-    prefix.join("lib/login_duo").join(MODULE)
 }
 
 /// The folder in which PAM looks for modules: that of pam_unix.so.
@@ -107,7 +93,9 @@ pub fn findings(module: &Module) -> Vec<Finding> {
         ),
         Err(why) => {
             let text = format!("{} cannot be loaded: {why}", module.path.display());
-            Finding::fail("pam.loads", text).mend("install.sh, from a build for this machine")
+            Finding::fail("pam.loads", text).mend(format!(
+                "{MODULE_COMES_FROM}, from a build for this machine"
+            ))
         }
     });
     findings
@@ -121,7 +109,7 @@ fn trusted(id: &'static str, path: &Path) -> Finding {
         Ok(_) => return Finding::fail(id, format!("{shown} is no file")),
         Err(error) => {
             let why = duo_system::system_words(&error);
-            return Finding::fail(id, format!("{shown}: {why}")).mend("install.sh");
+            return Finding::fail(id, format!("{shown}: {why}")).mend(MODULE_COMES_FROM);
         }
     };
     for part in whole.ancestors() {

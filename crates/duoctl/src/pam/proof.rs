@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::control::{Control, Value};
 use super::stack::{Does, Impression, Step, Way};
-
-/// The name of the module, ours and Duo's own.
-pub const MODULE: &str = "pam_duo.so";
+use crate::layout::MODULES;
 
 /// The argument by which the module itself wants sshd's word for a key.
 pub const AFTER_KEY: &str = "after=publickey";
@@ -51,7 +49,7 @@ const FIRST_FACTORS: [&str; 27] = [
 
 /// Whether a step asks Duo.
 pub fn is_duo(step: &Step) -> bool {
-    step.module() == MODULE
+    MODULES.contains(&step.module())
 }
 
 /// Whether a step asks for a first factor.
@@ -242,7 +240,7 @@ fn values(step: &Step) -> Vec<Value> {
     match (step.module(), &step.does) {
         ("pam_permit.so", _) => vec![Value::SUCCESS],
         ("pam_deny.so", _) => vec![Value::AUTH_ERR],
-        (MODULE, _) => step.control.distinct(Value::OF_DUO),
+        (module, _) if MODULES.contains(&module) => step.control.distinct(Value::OF_DUO),
         (_, Does::Ask { .. }) => step.control.values(),
         _ => Control::BROKEN.values(),
     }

@@ -85,7 +85,7 @@ impl Sshd {
 
     /// The command that does `what` to this sshd.
     pub fn again(&self, what: &str) -> String {
-        let own = crate::check::program().with_file_name("duoctl");
+        let own = crate::layout::duoctl();
         let own = match own.as_path() == Path::new("/usr/sbin/duoctl") {
             true => "duoctl".to_owned(),
             false => quoted(&own),

@@ -14,6 +14,7 @@ use super::sshd::rules::{Forced, forced};
 use super::sshd::{Case, Users};
 use crate::cli::{With, pam_configuration};
 use crate::finding::{Finding, Level};
+use crate::layout::{MODULE, MODULE_COMES_FROM, MODULES};
 use crate::pam::module::{self, Module};
 use crate::pam::proof::{self, AFTER_KEY, ROOT_OK, is_duo};
 use crate::pam::services::{self, Services};
@@ -130,11 +131,11 @@ fn modules(asking: &[Asking]) -> Vec<Finding> {
         if module::is_ours(&module.path) {
             findings.extend(module::findings(&module));
         } else if module.path.is_file() {
-            let text = format!("{shown} is not the pam_duo.so of this duoctl");
+            let text = format!("{shown} is not the {MODULE} of this duoctl");
             findings.push(Finding::warn("pam.module", text).mend("duoctl adopt"));
         } else {
             let text = format!("{shown} is missing: whoever should be asked is denied");
-            findings.push(Finding::fail("pam.module", text).mend("install.sh"));
+            findings.push(Finding::fail("pam.module", text).mend(MODULE_COMES_FROM));
         }
         seen.push(module);
     }
@@ -158,9 +159,9 @@ fn stack(asking: &Asking) -> Vec<Finding> {
                 "pam.way_around",
                 format!("{service}: root is not asked, by {shown}"),
             ),
-            proof::MODULE => {
+            module if MODULES.contains(&module) => {
                 let text = format!("{service}: {shown} lets in whom Duo has denied");
-                Finding::fail("pam.way_around", text).mend("auth required pam_duo.so")
+                Finding::fail("pam.way_around", text).mend(format!("auth required {module}"))
             }
             _ => pam::way_around(service, &shown),
         });
