@@ -20,6 +20,7 @@ use duo_policy::config::Problem;
 use duo_policy::error::Error;
 use duo_policy::verdict::{self, Judgement, ToShow};
 use duo_system::cgroup;
+use duo_system::codes;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::privsep::{self, Caller, Front, HostEnds, Identity, OpenFiles, Parent, Standing};
@@ -115,11 +116,16 @@ fn start_child<'a>(
     };
     let front = Front::Host(ends);
     let standing = Standing::Root;
+    let (codes_file, codes) = codes::open(standing, arguments.account);
+    let files = OpenFiles {
+        codes: codes_file,
+        ..OpenFiles::config(file)
+    };
     privsep::separate(
         standing,
         caller,
         user.as_ref(),
-        OpenFiles::config(file),
+        files,
         front,
         |confined, child_ends| {
             // The scheduler weighs sessions against each other, and whoever runs sudo
@@ -138,6 +144,7 @@ fn start_child<'a>(
                 warning: user.as_ref().and_then(|user| user.warning.clone()),
                 path: arguments.blamed(),
                 opened,
+                codes,
                 doubt,
                 complain: &|lines| remote::send_complaint(&ends.socket, lines),
             };
