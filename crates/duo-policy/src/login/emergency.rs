@@ -69,7 +69,7 @@ fn welcome(person: &dyn Conversation, used: UsedUp) {
     if left < FEW {
         text.push_str(" Ask your administrator for new ones.");
     }
-    person.show(&Message::Tell(text));
+    person.show(&Message::Warn(text));
 }
 
 fn capitalised(text: &str) -> String {

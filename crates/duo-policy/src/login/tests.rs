@@ -266,7 +266,7 @@ impl Conversation for ScriptedPerson {
 
     fn show(&self, message: &Message) {
         let (text, always) = match message {
-            Message::Tell(text) | Message::Unasked(text) => (text, false),
+            Message::Tell(text) | Message::Unasked(text) | Message::Warn(text) => (text, false),
             Message::Denied { why, next } => (why, *next != Next::Attempt),
             Message::Code(text) | Message::Enrol { text, .. } => (text, true),
             Message::Waiting(state) => return self.waits.borrow_mut().push(*state),
