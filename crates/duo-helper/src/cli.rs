@@ -107,6 +107,12 @@ mod tests {
     }
 
     #[test]
+    fn the_module_looks_for_the_folder_that_is_opened() {
+        let folder = duo_system::codes::FOLDER;
+        assert_eq!(pam_wire::CODES.to_str(), Ok(folder));
+    }
+
+    #[test]
     fn without_an_account_there_are_no_codes() {
         for uid in ["", "-", "-1", "4294967296", "1000 "] {
             let arguments = parse(["42", uid].iter().map(OsString::from));
