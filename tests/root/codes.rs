@@ -356,11 +356,7 @@ pub fn what_the_disk_refuses_is_denied_with_the_reason() {
     for (call, errno, why) in [
         ("pwrite64", "ENOSPC", "no space left on device"),
         ("pwrite64", "EIO", "I/O error"),
-        (
-            "pwrite64",
-            "EROFS",
-            "read-only file system",
-        ),
+        ("pwrite64", "EROFS", "read-only file system"),
         ("fdatasync", "EIO", "I/O error"),
         ("fdatasync", "ENOSPC", "no space left on device"),
         ("pread64", "EIO", "I/O error"),
