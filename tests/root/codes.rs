@@ -654,6 +654,12 @@ pub fn in_front_of_sudo_and_su() {
     };
     assert_ne!(su(&codes[2]).code(), 0);
     assert_eq!(su(&others[0]).code(), 0);
+    // Nothing of the host is changed by the lookup, and a small stack is enough for it.
+    let codes = create(&world, "push", 2);
+    let stack = ["-k", "64", "-a", &codes[0], "duo", "push"];
+    assert_eq!(world.host(&stack).code(), crate::machine::code::SUCCESS);
+    let asked = world.asks("duo", "push", &[&codes[1]]);
+    assert_eq!(asked.is_unchanged().code(), crate::machine::code::SUCCESS);
     // An account that only the host knows has none.
     let asked = world.asks("duo", "no-such-account", &[]);
     assert_eq!(asked.code(), crate::machine::code::USER_UNKNOWN);

@@ -249,6 +249,20 @@ mod tests {
         assert!(Code::typed(&[b'0'; 10_000]).is_none());
     }
 
+    /// Made by another program.
+    #[test]
+    fn the_letters_are_crockfords_and_the_hash_is_sha_256_over_salt_and_code() {
+        let code = Code::of(Zeroizing::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+        assert_eq!(code.text().as_str(), "000G-40R4-0M30-E209");
+        let hash: String = code
+            .digest(&[b'S'; SALT])
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let expected = "4953d02accd170e17f6d00989be773284c9f8b43b29927b5d80f5b2295ce8095";
+        assert_eq!(hash, expected);
+    }
+
     #[test]
     fn a_code_opens_its_slot_until_that_is_used() {
         let bytes = |number| Code::of(Zeroizing::new([number; CODE]));

@@ -180,7 +180,9 @@ fn exists(path: &CStr) -> bool {
 }
 
 /// The user id of the account of this name, if it has one. The helper looks the account up
-/// again, without privileges: this answer opens a file and lets nobody in.
+/// again, without privileges: this answer opens a file and lets nobody in. (Inlined, its
+/// buffer would be on the host's stack during the conversation too.)
+#[inline(never)]
 fn user_id(name: *const c_char) -> Option<u32> {
     let mut entry = MaybeUninit::<libc::passwd>::uninit();
     let mut buffer: [c_char; LONGEST_ENTRY] = [0; LONGEST_ENTRY];
