@@ -10,6 +10,7 @@ mod cli;
 mod remote;
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -88,7 +89,7 @@ fn ruling(judgement: Judgement) -> Ruling {
 }
 
 fn write_ruling(ends: HostEnds, ruling: Ruling) -> std::io::Result<()> {
-    std::fs::File::from(ends.pipe).write_all(&[ruling.to_byte()])
+    File::from(ends.pipe).write_all(&[ruling.to_byte()])
 }
 
 /// Opens the configuration as root, leaves the caller's control groups, forks, and drops
@@ -104,16 +105,7 @@ fn start_child<'a>(
     let doubt = cgroup::leave().err();
     let user = privsep::privsep_user(Standing::Root)?;
     let owners = Owners::of(Standing::Root, user.as_ref(), caller);
-    let (file, opened) = match (&arguments.mistakes[..], &arguments.config) {
-        ([], path) => match configuration::open(path, &owners) {
-            Ok(opened) => (Some(opened.file), Ok(opened.warning)),
-            Err(problem) => (None, Err(vec![problem])),
-        },
-        (mistakes, _) => {
-            let problems = mistakes.iter().map(Problem::of_file).collect();
-            (None, Err(problems))
-        }
-    };
+    let (file, opened) = open_configuration(arguments, &owners);
     let front = Front::Host(ends);
     let standing = Standing::Root;
     let (codes_file, codes) = codes::open(standing, arguments.account);
@@ -159,4 +151,20 @@ fn start_child<'a>(
             })
         },
     )
+}
+
+/// The configuration, with the warning about it; or why it was not opened.
+type Opened = (Option<File>, Result<Option<Problem>, Vec<Problem>>);
+
+fn open_configuration(arguments: &Arguments, owners: &Owners) -> Opened {
+    match (&arguments.mistakes[..], &arguments.config) {
+        ([], path) => match configuration::open(path, owners) {
+            Ok(opened) => (Some(opened.file), Ok(opened.warning)),
+            Err(problem) => (None, Err(vec![problem])),
+        },
+        (mistakes, _) => {
+            let problems = mistakes.iter().map(Problem::of_file).collect();
+            (None, Err(problems))
+        }
+    }
 }

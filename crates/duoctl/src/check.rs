@@ -483,17 +483,7 @@ fn send_all(
             if *front_end == FrontEnd::Pam {
                 send_findings(ends, configuration::not_for_pam(&wanted.config, &config))?;
             }
-            send(
-                ends,
-                &ChildLine::Options {
-                    failmode: match config.failmode {
-                        Failmode::Safe => PipeFailmode::Safe,
-                        Failmode::Secure => PipeFailmode::Secure,
-                        Failmode::Codes => PipeFailmode::Codes,
-                    },
-                    takes_passcode: config.accept_env_factor,
-                },
-            )?;
+            send(ends, &options(&config))?;
             let soon = until.min(Instant::now() + LOOKUP_TIME);
             send_findings(ends, codes::findings(&config, counted, soon))?;
             let found = network::findings(&config, ends, until);
@@ -520,6 +510,18 @@ fn send_all(
     };
     let found = user::findings(&login, config.as_deref(), counted, reachable, ends);
     send_findings(ends, found)
+}
+
+/// What the parent's half needs to know of a configuration.
+fn options(config: &Config) -> ChildLine {
+    ChildLine::Options {
+        failmode: match config.failmode {
+            Failmode::Safe => PipeFailmode::Safe,
+            Failmode::Secure => PipeFailmode::Secure,
+            Failmode::Codes => PipeFailmode::Codes,
+        },
+        takes_passcode: config.accept_env_factor,
+    }
 }
 
 fn send_findings(ends: &mut ChildEnds, findings: Vec<Finding>) -> Result<(), Error> {
