@@ -6,8 +6,9 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fake_duo::{FakeDuo, Tls};
+use fake_duo::{Endpoint, Fault, Times};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 use crate::checks::Machine;
 use crate::machine::{Accounts, DOCUMENTED, Install, PASSWORD, PamWorld, Sshd, World};
-use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run};
+use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run, side_by_side};
 
 const FOLDER: &str = "/var/lib/login_duo/codes";
 const QUESTION: &str = "Duo cannot be reached. Emergency code:";
@@ -33,11 +34,24 @@ fn rounds(usual: usize) -> usize {
     said.map_or(usual, |rounds| rounds.parse().unwrap())
 }
 
-/// A machine whose Duo is not Duo's: this is known at once, and nothing is tried again.
+/// A machine whose Duo cannot be asked. This is known at once, and nothing is tried again.
 fn without_duo(extra: &str) -> World {
-    let sandbox = Sandbox::with(FakeDuo::builder().tls(Tls::UnknownCa));
+    let sandbox = Sandbox::new();
     sandbox.configure(extra);
+    cut(&sandbox);
     World::of(sandbox, Accounts::people())
+}
+
+fn cut(sandbox: &Sandbox) {
+    let fault = Fault::Bare { status: 503 };
+    sandbox.duo.fault(Endpoint::Preauth, fault, Times::Always);
+}
+
+/// The same with PAM.
+fn pam_without_duo() -> PamWorld {
+    let world = PamWorld::new(CODES);
+    cut(&world.sandbox);
+    world
 }
 
 fn duoctl(world: &World, words: &[&str]) -> Ended {
@@ -196,39 +210,64 @@ pub fn a_broken_configuration_asks_for_no_code() {
     }
 }
 
-pub fn of_two_logins_with_one_code_one_gets_in() {
-    let world = without_duo(CODES);
-    let rounds = rounds(6);
-    let mut codes = Vec::new();
-    for round in 0..rounds {
-        let code = codes.pop().unwrap_or_else(|| {
-            codes = create(&world, "push", 50);
-            codes.pop().unwrap()
-        });
-        let mut both = [login(&world, "push"), login(&world, "push")];
-        for terminal in &both {
-            terminal.wait_for_text(QUESTION);
-        }
-        for terminal in &mut both {
-            terminal.send(&format!("{code}\n"));
-        }
-        let got_in = both.each_mut().map(|terminal| {
-            let over = |screen: &str| {
-                screen.contains("Wrong emergency code") || screen.contains("is used up")
-            };
-            terminal.wait_for(over).contains("is used up")
-        });
-        assert_ne!(got_in[0], got_in[1], "round {round}");
-        for (terminal, is_in) in both.iter_mut().zip(got_in) {
-            if !is_in {
-                terminal.send("\x03");
-            }
-            assert_eq!(terminal.wait().success(), is_in);
-        }
+/// So many machines share what there is to try: most of it is waiting.
+const MACHINES: usize = 8;
+
+/// One code after the other, of an account that gets new ones where it has none left.
+struct Supply<'w> {
+    world: &'w World,
+    codes: Vec<String>,
+}
+
+impl Supply<'_> {
+    fn of(world: &World) -> Supply<'_> {
+        let codes = Vec::new();
+        Supply { world, codes }
     }
-    let opened = world.log().into_iter();
-    let opened = opened.filter(|line| line.text.starts_with("Failsafe "));
-    assert_eq!(opened.count(), rounds);
+
+    fn next(&mut self) -> String {
+        if self.codes.is_empty() {
+            self.codes = create(self.world, "push", 50);
+        }
+        self.codes.pop().unwrap()
+    }
+}
+
+pub fn of_two_logins_with_one_code_one_gets_in() {
+    let rounds: Vec<usize> = (0..rounds(MACHINES)).collect();
+    let shares: Vec<&[usize]> = rounds.chunks(rounds.len().div_ceil(MACHINES)).collect();
+    side_by_side(&shares, |rounds| {
+        let world = without_duo(CODES);
+        let mut codes = Supply::of(&world);
+        for round in *rounds {
+            assert!(one_of_two_gets_in(&world, &codes.next()), "round {round}");
+        }
+        let opened = world.log().into_iter();
+        let opened = opened.filter(|line| line.text.starts_with("Failsafe "));
+        assert_eq!(opened.count(), rounds.len());
+    });
+}
+
+/// Whether one of two logins with this code gets in, and the other does not.
+fn one_of_two_gets_in(world: &World, code: &str) -> bool {
+    let mut both = [login(world, "push"), login(world, "push")];
+    for terminal in &both {
+        terminal.wait_for_text(QUESTION);
+    }
+    for terminal in &mut both {
+        terminal.send(&format!("{code}\n"));
+    }
+    let got_in = both.each_mut().map(|terminal| {
+        let over = |screen: &str| screen.contains(WRONG) || screen.contains(USED_UP);
+        terminal.wait_for(over).contains(USED_UP)
+    });
+    for (terminal, is_in) in both.iter_mut().zip(got_in) {
+        if !is_in {
+            terminal.send("\x03");
+        }
+        assert_eq!(terminal.wait().success(), is_in);
+    }
+    got_in[0] != got_in[1]
 }
 
 pub fn codes_that_are_replaced_or_revoked_are_void_at_once() {
@@ -396,40 +435,44 @@ pub fn what_the_disk_refuses_is_denied_with_the_reason() {
 /// calls, and killed there.
 pub fn killed_at_each_system_call_a_code_is_never_good_twice() {
     let world = without_duo(CODES);
-    let mut codes = Vec::new();
-    let mut next = || {
-        codes.pop().unwrap_or_else(|| {
-            codes = create(&world, "push", 50);
-            codes.pop().unwrap()
-        })
-    };
-    let all = match killed_at(&world, &next(), usize::MAX) {
-        Killed::Never { stops } => stops,
-        Killed::There => panic!("killed at no stop"),
+    let code = Supply::of(&world).next();
+    let Killed::Never { stops: all } = killed_at(&world, &code, usize::MAX) else {
+        panic!("killed at no stop");
     };
     assert!(all > 20, "{all}");
-    let step = (all / rounds(12)).max(1);
-    let (mut kept, mut lost) = (0, 0);
-    for stop in (1..all).step_by(step) {
-        let code = next();
-        let Killed::There = killed_at(&world, &code, stop) else {
-            continue;
-        };
-        match is_good(&world, &code) {
-            true => kept += 1,
-            false => lost += 1,
+    let stops: Vec<usize> = (1..all).step_by((all / rounds(16)).max(1)).collect();
+    let shares: Vec<&[usize]> = stops.chunks(stops.len().div_ceil(MACHINES)).collect();
+    let (kept, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    side_by_side(&shares, |stops| {
+        let world = without_duo(CODES);
+        let mut codes = Supply::of(&world);
+        for stop in *stops {
+            let code = codes.next();
+            // How many stops there are depends on chance: after the last one, it got in.
+            if let Killed::There = killed_at(&world, &code, *stop) {
+                match is_good(&world, &code) {
+                    true => kept.fetch_add(1, Ordering::Relaxed),
+                    false => lost.fetch_add(1, Ordering::Relaxed),
+                };
+            }
+            assert!(!is_good(&world, &code), "stop {stop} of {all}");
         }
-    }
-    assert!(
-        kept > 0 && lost > 0,
-        "kept {kept}, lost {lost}, of {all} stops"
+    });
+    println!(
+        "killed at {} of {all} stops: kept {kept:?}, lost {lost:?}",
+        stops.len()
     );
+    assert!(kept.into_inner() > 0 && lost.into_inner() > 0);
 }
 
 /// Whether a login gets in with this code.
 fn is_good(world: &World, code: &str) -> bool {
+    const NONE: &str = "no emergency code is left";
     let mut terminal = login(world, "push");
-    terminal.wait_for_text(QUESTION);
+    let asked = |screen: &str| screen.contains(QUESTION) || screen.contains(NONE);
+    if terminal.wait_for(asked).contains(NONE) {
+        return false;
+    }
     terminal.send(&format!("{code}\n"));
     let over = |screen: &str| screen.contains(WRONG) || screen.contains(USED_UP);
     let is_good = terminal.wait_for(over).contains(USED_UP);
@@ -625,7 +668,7 @@ fn after_the_password(lines: &[&str]) -> String {
 }
 
 pub fn in_front_of_sudo_and_su() {
-    let world = PamWorld::with(FakeDuo::builder().tls(Tls::UnknownCa), CODES);
+    let world = pam_without_duo();
     let is_root = |ended: &Ended| ended.stdout().contains("uid=0(root)");
     let sudo = |line: &str| world.sudo("push", &["id"], &after_the_password(&[line; 3]));
     let denied = sudo("x");
@@ -667,7 +710,7 @@ pub fn in_front_of_sudo_and_su() {
 
 /// A host that names one account and has the codes of another one opened.
 pub fn codes_of_another_account_are_good_for_nothing() {
-    let world = PamWorld::with(FakeDuo::builder().tls(Tls::UnknownCa), CODES);
+    let world = pam_without_duo();
     let codes = create(&world, "manual", 1);
     let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
     let (module, socket) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
@@ -708,7 +751,7 @@ fn send_items(module: &OwnedFd, items: &[(Item, &[u8])]) {
 }
 
 pub fn behind_sshd_with_pam() {
-    let world = PamWorld::with(FakeDuo::builder().tls(Tls::UnknownCa), CODES);
+    let world = pam_without_duo();
     let codes = create(&world, "push", 2);
     let sshd = world.sshd("AuthenticationMethods keyboard-interactive\n");
     let mut ssh = sshd.asking_client("ssh");
