@@ -473,6 +473,8 @@ do_uninstall() {
     if [ -n "$purge" ] && [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ] && ! rmdir "$DESTDIR$CONFDIR" 2>/dev/null; then
         say "$DESTDIR$CONFDIR is not empty and stays"
     fi
+    codes=$DESTDIR/var/lib/login_duo/codes
+    if [ "$scope" = system ] && [ -d "$codes" ]; then say "$codes stays: emergency codes, good again with the next install"; fi
     if [ -z "$removed" ]; then say "nothing was installed"; elif [ -z "$dry" ]; then say "uninstalled"; fi
 }
 

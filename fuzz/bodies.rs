@@ -11,6 +11,7 @@ use duo_net::{Answer, backoff, tls};
 use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{self, Auth, Kind, Preauth, Progress};
 use duo_policy::api::signing;
+use duo_policy::codes::{self, Code, Slots};
 use duo_policy::config::{self, Failmode, Gecos};
 use duo_policy::error::Error;
 use duo_policy::groups::Groups;
@@ -26,7 +27,7 @@ use rustls::pki_types::CertificateDer;
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const BODIES: [Body; 12] = [
+pub const BODIES: [Body; 13] = [
     ("configuration", configuration),
     ("groups", groups),
     ("answer", answer),
@@ -39,6 +40,7 @@ pub const BODIES: [Body; 12] = [
     ("certificate", certificate),
     ("records", records),
     ("packets", packets),
+    ("codes", codes),
 ];
 
 /// A configuration file. A `failmode = secure` at its end is never overheard,
@@ -488,5 +490,41 @@ pub fn packets(bytes: &[u8]) {
         packet.set_answer(Some(line));
         let kept = bytes.len().min(pam_wire::LONGEST);
         assert_eq!(packet.as_bytes(), &bytes[..kept]);
+    }
+}
+
+/// A typed code up to the first line end, and a file of codes behind it. A code is what is
+/// left of the line without dashes and blanks. A file gives no more codes than it has slots,
+/// and none twice.
+pub fn codes(bytes: &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    let (line, file) = bytes.split_at(end.unwrap_or(bytes.len()));
+    let file = file.get(1..).unwrap_or_default();
+    let letters: String = line
+        .iter()
+        .filter(|byte| **byte != b'-' && !byte.is_ascii_whitespace())
+        .map(|byte| match byte.to_ascii_uppercase() {
+            b'O' => '0',
+            b'I' | b'L' => '1',
+            byte => char::from(byte),
+        })
+        .collect();
+    let Some(code) = Code::typed(line) else {
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() && letter != 'U';
+        assert!(letters.len() != 16 || !letters.chars().all(is_letter));
+        assert!(Slots::read(file).is_none_or(|slots| slots.left() <= codes::MOST));
+        return;
+    };
+    assert_eq!(code.text().replace('-', ""), letters);
+    let mut file = file.to_vec();
+    let mut left = codes::MOST;
+    while let Some(slots) = Slots::read(&file) {
+        assert!(slots.left() <= slots.made().min(left));
+        left = slots.left().saturating_sub(1);
+        let Some(place) = slots.find(&code) else {
+            return;
+        };
+        let place = usize::try_from(place).expect("in the file");
+        file[place..place + codes::SLOT].copy_from_slice(&codes::USED);
     }
 }

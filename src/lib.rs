@@ -19,6 +19,7 @@ use duo_policy::error::Error;
 use duo_policy::text::{self, Charset};
 use duo_policy::verdict::{self, ToShow};
 use duo_system::account::Account;
+use duo_system::codes;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
@@ -136,20 +137,26 @@ fn start_child(
         Ok(opened) => (Some(opened.file), Ok(opened.warning)),
         Err(problem) => (None, Err(vec![problem])),
     };
+    let (codes_file, codes) = codes::open(standing, Some(caller.uid.as_raw()));
     let start = duo_ask::Start {
         log: Log::open(invocation.sink),
         warning: user.as_ref().and_then(|user| user.warning.clone()),
         path: &invocation.config,
         opened,
+        codes,
         doubt: None,
         complain: &complain_of_configuration,
+    };
+    let files = OpenFiles {
+        codes: codes_file,
+        ..OpenFiles::config(file)
     };
     let front = Front::Session;
     privsep::separate(
         standing,
         caller,
         user.as_ref(),
-        OpenFiles::config(file),
+        files,
         front,
         |confined, ends| {
             let claim = |_: &_| Ok(&invocation.claim);

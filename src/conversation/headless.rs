@@ -100,7 +100,7 @@ impl Conversation for Headless<'_> {
 
     fn show(&self, message: &Message) {
         match message {
-            Message::Tell(_) | Message::Unasked(_) => {}
+            Message::Tell(_) | Message::Unasked(_) | Message::Warn(_) => {}
             Message::Denied { why, next } => {
                 let stop = if why.ends_with('.') { "" } else { "." };
                 self.write_line(&match next {

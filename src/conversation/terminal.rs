@@ -212,7 +212,7 @@ impl Conversation for Terminal<'_> {
 
     fn show(&self, message: &Message) {
         match message {
-            Message::Tell(text) | Message::Unasked(text) => self.tell(text),
+            Message::Tell(text) | Message::Unasked(text) | Message::Warn(text) => self.tell(text),
             Message::Denied { why, next } => self.deny(why, *next),
             Message::Code(text) => self.show_code(text),
             Message::Enrol { text, address } => self.enrol(text, address.as_deref()),

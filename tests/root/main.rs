@@ -24,6 +24,7 @@ mod caller;
 mod cases;
 mod checks;
 mod clients;
+mod codes;
 mod confinement;
 mod confirm;
 mod duoctl;
@@ -125,8 +126,37 @@ fn everything() -> Vec<machine::Test> {
         (sandbox): ["root"] {
             a_child_that_was_taken_over_is_stopped_and_the_login_denied,
             without_the_sandbox_each_order_would_succeed_and_the_log_warns,
+            a_child_that_was_taken_over_touches_no_codes_of_others,
             both_processes_of_a_login_are_what_they_should_be,
             a_parent_that_only_waits_can_do_nothing_else,
+        }
+        (codes): ["root"] {
+            while_duo_is_down_a_code_lets_in_once,
+            nobody_is_asked_for_a_code_that_cannot_help,
+            a_broken_configuration_asks_for_no_code,
+            of_two_logins_with_one_code_one_gets_in,
+            codes_that_are_replaced_or_revoked_are_void_at_once,
+            a_folder_or_file_that_is_not_roots_alone_has_no_codes,
+            a_read_only_disk_denies_and_a_full_one_costs_nothing,
+            duoctl_makes_counts_and_revokes_codes,
+            codes_that_nobody_could_read_do_not_replace_the_old_ones,
+            check_says_who_has_none,
+        }
+        (codes): ["root", "tracing"] {
+            killed_at_each_system_call_a_code_is_never_good_twice,
+        }
+        (codes): ["root", "strace"] {
+            what_the_disk_refuses_is_denied_with_the_reason,
+        }
+        (codes): ["root", "sshd", "ssh"] {
+            from_far_away_with_the_network_cut,
+        }
+        (codes): ["root", "PAM", "sudo", "su"] {
+            in_front_of_sudo_and_su,
+            codes_of_another_account_are_good_for_nothing,
+        }
+        (codes): ["root", "PAM", "sshd", "ssh"] {
+            behind_sshd_with_pam,
         }
         (inheritance): ["root", "perl"] {
             the_session_is_what_it_would_be_without_login_duo,

@@ -13,9 +13,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use duo_ask::{Claim, Start, Subject};
 use duo_policy::verdict;
+use duo_system::codes;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::{Log, Sink};
-use duo_system::privsep::{self, Caller, Front, Identity, OpenFiles, Parent};
+use duo_system::privsep::{self, Caller, Front, Identity, OpenFiles, Parent, user_id};
 use duo_system::sandbox::{self, Filtered, Needs};
 use duo_wire::Who;
 use nix::errno::Errno;
@@ -62,11 +63,14 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
         command: None,
         passcode: None,
     };
+    let own = user_id("allow").unwrap();
+    let (codes_file, codes) = codes::open(standing, own);
     let start = Start {
         log: Log::open(Sink::Syslog),
         warning: None,
         path,
         opened: Ok(None),
+        codes,
         doubt: None,
         complain: &|_| {},
     };
@@ -74,7 +78,10 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
         standing,
         caller,
         user.as_ref(),
-        OpenFiles::config(Some(configuration::open(path, &owners).unwrap().file)),
+        OpenFiles {
+            codes: codes_file,
+            ..OpenFiles::config(Some(configuration::open(path, &owners).unwrap().file))
+        },
         Front::Session,
         |confined, ends| {
             duo_ask::run(
@@ -116,6 +123,8 @@ fn misbehave(order: &str, with: &str) -> Result<(), Errno> {
             .map(drop)
             .map_err(of_io),
         "create" => File::create_new(with).map(drop).map_err(of_io),
+        "link" => fs::hard_link(with, "/dev/shm/linked").map_err(of_io),
+        "replace" => fs::rename("/dev/shm/file", with).map_err(of_io),
         "remove" => fs::remove_file(with).map_err(of_io),
         "truncate" => nix::unistd::truncate(with, 0),
         "mode" => {
@@ -353,6 +362,42 @@ pub fn without_the_sandbox_each_order_would_succeed_and_the_log_warns() {
             "execute" => assert!(!text.contains("execute: Err"), "{text}"),
             _ => assert!(text.contains(&format!("{order}: Ok(())")), "{with}: {text}"),
         }
+    }
+}
+
+/// The child holds the file of its own account, and can reach no other one: not in the
+/// sandbox, and not without it.
+pub fn a_child_that_was_taken_over_touches_no_codes_of_others() {
+    for (extra, errno) in [("", "Permission denied"), ("sandbox = no\n", "")] {
+        let target = Target::new(extra);
+        let world = &target.world;
+        for user in ["allow", "push"] {
+            let mut duoctl = world.inside();
+            duoctl.args(["/srv/bin/duoctl", "codes", "create", user, "--json"]);
+            run(duoctl).succeeds();
+        }
+        let folder = codes::FOLDER;
+        let others = format!("{folder}/{}", world.uid("push"));
+        let before = fs::read(world.at(&others)).unwrap();
+        let new = format!("{folder}/1");
+        for (order, with) in [
+            ("list", folder),
+            ("read", &others),
+            ("write", &others),
+            ("truncate", &others),
+            ("remove", &others),
+            ("link", &others),
+            ("replace", &others),
+            ("create", &new),
+        ] {
+            let (ended, log) = target.give(order, with);
+            assert_eq!(ended.code(), 1, "{order}: {log:?}");
+            let text = log.concat();
+            assert!(text.contains(&format!("{order}: Err(")), "{text}");
+            assert!(text.contains(errno), "{text}");
+        }
+        assert_eq!(fs::read(world.at(&others)).unwrap(), before);
+        assert_eq!(fs::read_dir(world.at(folder)).unwrap().count(), 2);
     }
 }
 

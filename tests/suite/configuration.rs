@@ -58,7 +58,7 @@ fn all_mistakes_are_told_with_file_and_line_on_stderr_and_in_the_log() {
         ":4: key 'motd' must be 'yes' or 'no'",
         ":5: unknown section 'dou'",
         ":6: a line without '='",
-        ":7: key 'failmode' must be 'safe' or 'secure', in lower case",
+        ":7: key 'failmode' must be 'safe', 'secure' or 'codes', in lower case",
         ": key 'skey' is missing",
         ": key 'host' is missing",
     ];

@@ -209,6 +209,11 @@ fn packets_of_the_module_are_read_as_they_were_written() {
 }
 
 #[test]
+fn a_file_of_codes_gives_no_code_twice() {
+    holds("codes");
+}
+
+#[test]
 fn certificates_are_read_to_their_end_and_no_further() {
     holds("certificate");
 }

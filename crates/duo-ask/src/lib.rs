@@ -19,9 +19,10 @@ use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
 use duo_policy::login::{AttemptLog, Login};
 use duo_policy::text;
-use duo_policy::verdict::{self, Priority};
+use duo_policy::verdict::{self, Demands, Priority};
 use duo_system::account::Account;
 use duo_system::alibi::alibi;
+use duo_system::codes::{Codes, Opened};
 use duo_system::configuration;
 use duo_system::log::Log;
 use duo_system::privsep::{ChildEnds, Confined};
@@ -41,6 +42,8 @@ pub struct Start<'a> {
     pub path: &'a Path,
     /// The warning about the opened file, if there is one; or why it was not opened.
     pub opened: Result<Option<Problem>, Vec<Problem>>,
+    /// Whose emergency codes root has opened, or why it has not; `None` if nobody's.
+    pub codes: Option<Opened>,
     /// Why this machine may be the reason if Duo cannot be reached, if something is
     /// known from the start (docs/security.md, *The alibi*).
     pub doubt: Option<Error>,
@@ -64,9 +67,9 @@ pub fn run<C: Borrow<Claim>>(
     let read = confined.and_then(|files| {
         let read = read_config(start, files.config);
         enter_sandbox(&read)?;
-        Ok(read)
+        Ok((read, files.codes))
     });
-    let read = match read {
+    let (read, codes) = match read {
         Ok(read) => read,
         // A process that may still have privileges only sends this record: it does
         // not even log.
@@ -77,7 +80,11 @@ pub fn run<C: Borrow<Claim>>(
         Err(error) => return report_unlogged(&mut ends, &error),
     };
     let claim = claim.borrow();
-    let child = Child { start, claim };
+    let child = Child {
+        start,
+        claim,
+        codes,
+    };
     let (named, reading) = match child.identify(read, &mut ends) {
         Ok(Some(identified)) => identified,
         Ok(None) => {
@@ -192,6 +199,8 @@ fn enter_sandbox(read: &Read) -> Result<(), Error> {
 struct Child<'a> {
     start: &'a Start<'a>,
     claim: &'a Claim,
+    /// The file that [`Start::codes`] is about.
+    codes: Option<File>,
 }
 
 /// How reading the configuration file ended.
@@ -320,7 +329,9 @@ impl Child<'_> {
         let config = match reading {
             ConfigRead::Good(config) => config,
             ConfigRead::Broken(error, stated) => {
-                return verdict::of_error(&error, false, stated, &|| self.alibi(waiter));
+                let alibi = || self.alibi(waiter);
+                let demands = Demands::without_codes(&alibi);
+                return verdict::of_error(&error, false, stated, &demands);
             }
         };
         let conversation = converse(&config, waiter);
@@ -328,7 +339,9 @@ impl Child<'_> {
             Ok(verdict) => verdict,
             Err(error) => {
                 let stated = config.failmode_if_broken;
-                let verdict = verdict::of_error(&error, false, stated, &|| self.alibi(waiter));
+                let alibi = || self.alibi(waiter);
+                let demands = Demands::without_codes(&alibi);
+                let verdict = verdict::of_error(&error, false, stated, &demands);
                 if !verdict.outcome.opens() && !matches!(error, Error::GaveUp(_)) {
                     conversation.show(&Message::Denied {
                         why: verdict.detail.clone(),
@@ -380,6 +393,8 @@ impl Child<'_> {
         let deadlines = Deadlines::default();
         let person = self.person(who, config);
         let mut duo = Client::new(config, person, &deadlines, waiter, &notice)?;
+        let opened = self.start.codes.as_ref();
+        let codes = Codes::of(account, self.codes.as_ref(), opened, waiter);
         let login = Login {
             config,
             user: &who.duo_user,
@@ -387,6 +402,7 @@ impl Child<'_> {
             deadlines: &deadlines,
             clock: waiter,
             alibi: &|| self.alibi(waiter),
+            codes: &codes,
         };
         let attempts = LoginLog {
             log: self.log(),

@@ -69,8 +69,10 @@ pub fn of(packet: &[u8], after: After) -> Received {
 /// names, who is the invoking user for sudo.
 fn subject(name: String, service: &[u8], caller: Option<&[u8]>) -> Subject {
     let caller = caller.and_then(|bytes| bytes.try_into().ok());
-    match (service, caller.map(u32::from_ne_bytes)) {
-        (b"su" | b"su-l", Some(caller)) => Subject::Target { name, caller },
+    match caller.map(u32::from_ne_bytes) {
+        Some(caller) if pam_wire::asks_the_caller_for_root(service) => {
+            Subject::Target { name, caller }
+        }
         _ => Subject::Name(name),
     }
 }

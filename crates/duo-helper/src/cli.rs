@@ -1,5 +1,5 @@
-//! The arguments: the host's process id, and then those of the line of the PAM stack, as
-//! the administrator wrote them (pam_duo(8)).
+//! The arguments: the host's process id, the user id of the account, and then those of the
+//! line of the PAM stack, as the administrator wrote them (pam_duo(8)).
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,6 +16,9 @@ use crate::claim::After;
 pub struct Arguments {
     /// What syslog calls this login: the module's name with the host's process id.
     pub identity: Identity,
+    /// The account whose emergency codes are opened, if the module found one. It is the
+    /// child that looks up who logs in: codes of another account are good for nothing.
+    pub account: Option<u32>,
     /// Where the log goes.
     pub sink: Sink,
     /// The configuration file.
@@ -43,8 +46,10 @@ pub fn read() -> Arguments {
 
 fn parse(mut words: impl Iterator<Item = OsString>) -> Arguments {
     let pid = words.next().unwrap_or_default();
+    let account = words.next().unwrap_or_default();
     let mut arguments = Arguments {
         identity: identity(&pid.to_string_lossy()),
+        account: account.to_str().and_then(|uid| uid.parse().ok()),
         sink: Sink::Syslog,
         config: configuration::default_pam_path(),
         after: After::Anything,
@@ -86,7 +91,7 @@ mod tests {
     use super::*;
 
     fn parsed(words: &[&str]) -> Arguments {
-        parse(["42"].iter().chain(words).map(OsString::from))
+        parse(["42", "1000"].iter().chain(words).map(OsString::from))
     }
 
     #[test]
@@ -96,8 +101,23 @@ mod tests {
         assert_eq!(arguments.sink, Sink::Both);
         assert_eq!(arguments.after, After::PublicKey);
         assert!(arguments.mistakes.is_empty());
+        assert_eq!(arguments.account, Some(1000));
         assert_eq!(parsed(&[]).config, Path::new("/etc/duo/pam_duo.conf"));
         assert_eq!(parsed(&[]).after, After::Anything);
+    }
+
+    #[test]
+    fn the_module_looks_for_the_folder_that_is_opened() {
+        let folder = duo_system::codes::FOLDER;
+        assert_eq!(pam_wire::CODES.to_str(), Ok(folder));
+    }
+
+    #[test]
+    fn without_an_account_there_are_no_codes() {
+        for uid in ["", "-", "-1", "4294967296", "1000 "] {
+            let arguments = parse(["42", uid].iter().map(OsString::from));
+            assert_eq!(arguments.account, None, "{uid}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod cli;
 mod remote;
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use duo_policy::config::Problem;
 use duo_policy::error::Error;
 use duo_policy::verdict::{self, Judgement, ToShow};
 use duo_system::cgroup;
+use duo_system::codes;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::privsep::{self, Caller, Front, HostEnds, Identity, OpenFiles, Parent, Standing};
@@ -87,7 +89,7 @@ fn ruling(judgement: Judgement) -> Ruling {
 }
 
 fn write_ruling(ends: HostEnds, ruling: Ruling) -> std::io::Result<()> {
-    std::fs::File::from(ends.pipe).write_all(&[ruling.to_byte()])
+    File::from(ends.pipe).write_all(&[ruling.to_byte()])
 }
 
 /// Opens the configuration as root, leaves the caller's control groups, forks, and drops
@@ -103,23 +105,19 @@ fn start_child<'a>(
     let doubt = cgroup::leave().err();
     let user = privsep::privsep_user(Standing::Root)?;
     let owners = Owners::of(Standing::Root, user.as_ref(), caller);
-    let (file, opened) = match (&arguments.mistakes[..], &arguments.config) {
-        ([], path) => match configuration::open(path, &owners) {
-            Ok(opened) => (Some(opened.file), Ok(opened.warning)),
-            Err(problem) => (None, Err(vec![problem])),
-        },
-        (mistakes, _) => {
-            let problems = mistakes.iter().map(Problem::of_file).collect();
-            (None, Err(problems))
-        }
-    };
+    let (file, opened) = open_configuration(arguments, &owners);
     let front = Front::Host(ends);
     let standing = Standing::Root;
+    let (codes_file, codes) = codes::open(standing, arguments.account);
+    let files = OpenFiles {
+        codes: codes_file,
+        ..OpenFiles::config(file)
+    };
     privsep::separate(
         standing,
         caller,
         user.as_ref(),
-        OpenFiles::config(file),
+        files,
         front,
         |confined, child_ends| {
             // The scheduler weighs sessions against each other, and whoever runs sudo
@@ -138,6 +136,7 @@ fn start_child<'a>(
                 warning: user.as_ref().and_then(|user| user.warning.clone()),
                 path: arguments.blamed(),
                 opened,
+                codes,
                 doubt,
                 complain: &|lines| remote::send_complaint(&ends.socket, lines),
             };
@@ -152,4 +151,20 @@ fn start_child<'a>(
             })
         },
     )
+}
+
+/// The configuration, with the warning about it; or why it was not opened.
+type Opened = (Option<File>, Result<Option<Problem>, Vec<Problem>>);
+
+fn open_configuration(arguments: &Arguments, owners: &Owners) -> Opened {
+    match (&arguments.mistakes[..], &arguments.config) {
+        ([], path) => match configuration::open(path, owners) {
+            Ok(opened) => (Some(opened.file), Ok(opened.warning)),
+            Err(problem) => (None, Err(vec![problem])),
+        },
+        (mistakes, _) => {
+            let problems = mistakes.iter().map(Problem::of_file).collect();
+            (None, Err(problems))
+        }
+    }
 }

@@ -94,7 +94,9 @@ impl Conversation for Remote<'_> {
                     send_text(&self.socket, Style::Info, text);
                 }
             }
-            Message::Unasked(text) => send_text(&self.socket, Style::Info, text),
+            Message::Unasked(text) | Message::Warn(text) => {
+                send_text(&self.socket, Style::Info, text);
+            }
             Message::Denied { why, next } => self.deny(why, *next),
             Message::Code(text) => {
                 let text = text.trim().trim_end_matches(['.', '\u{2026}']);

@@ -40,6 +40,8 @@ pub struct Deadlines {
     pub output: Duration,
     /// Before a headless login says that it waits.
     pub headless_notice: Duration,
+    /// After a wrong emergency code, before the next one is asked for.
+    pub wrong_code: Duration,
 }
 
 impl Default for Deadlines {
@@ -59,6 +61,7 @@ impl Default for Deadlines {
             own_name: Duration::from_secs(1),
             output: Duration::from_secs(1),
             headless_notice: Duration::from_secs(2),
+            wrong_code: Duration::from_secs(1),
         }
     }
 }
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(all.between_polls, seconds(1) / 2);
         assert_eq!((all.longest_backoff, all.backoffs), (seconds(32), 5));
         assert_eq!((all.own_name, all.output), (seconds(1), seconds(1)));
+        assert_eq!(all.wrong_code, seconds(1));
         assert_eq!((all.menu, all.headless_notice), (seconds(120), seconds(2)));
     }
 }

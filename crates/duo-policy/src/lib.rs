@@ -1,11 +1,12 @@
 //! The decisions of login_duo, without a system call: what the configuration
 //! says ([`config`]), who is asked ([`groups`]), what Duo is sent and what its
-//! answers mean ([`api`]), how the attempts of a login go ([`login`]), and what
-//! opens the door ([`verdict`]).
+//! answers mean ([`api`]), how the attempts of a login go ([`login`]), what an
+//! emergency code is ([`codes`]), and what opens the door ([`verdict`]).
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod clock;
+pub mod codes;
 pub mod config;
 pub mod conversation;
 pub mod error;

@@ -4,6 +4,7 @@
 //! Nothing here makes a system call: Duo, the person, the clock and the log are
 //! traits.
 
+mod emergency;
 mod race;
 
 use duo_wire::{Message, Next, Outcome, Verdict};
@@ -13,11 +14,12 @@ use crate::api::menu::{Factor, Menu};
 use crate::api::reply::Preauth;
 use crate::api::{Duo, Event, Line, Listen, Span};
 use crate::clock::{Clock, Deadlines};
-use crate::config::Config;
+use crate::codes::EmergencyCodes;
+use crate::config::{Config, Failmode};
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::verdict::{self, Alibi};
+use crate::verdict::{self, Alibi, Demands};
 
 /// What a login needs to know, apart from Duo and the person.
 pub struct Login<'a> {
@@ -31,8 +33,10 @@ pub struct Login<'a> {
     pub deadlines: &'a Deadlines,
     /// The clock that the deadlines are measured with.
     pub clock: &'a dyn Clock,
-    /// Called right before `safe` opens the door.
+    /// Called right before `safe` opens the door or `codes` asks for a code.
     pub alibi: Alibi<'a>,
+    /// The emergency codes of the account that logs in.
+    pub codes: &'a dyn EmergencyCodes,
 }
 
 /// The lines that the log gets before a login is over.
@@ -101,8 +105,12 @@ impl Login<'_> {
                 Ok(Attempt::Denied(why)) => return Verdict::new(Outcome::Failed, why),
                 Err(error) => {
                     let (answered, stated) = (duo.answered(), self.config.failmode);
-                    let verdict = verdict::of_error(&error, answered, stated, self.alibi);
-                    show_error(person, &error, &verdict);
+                    let demands = Demands {
+                        alibi: self.alibi,
+                        code: &|| self.ask_for_a_code(person, log),
+                    };
+                    let verdict = verdict::of_error(&error, answered, stated, &demands);
+                    show_error(person, &error, stated, &verdict);
                     return verdict;
                 }
             }
@@ -275,16 +283,21 @@ fn enrolment(text: &str, url: Option<&str>) -> String {
     }
 }
 
-/// Shows why the login ends, unless the person gave up and so knows it.
-fn show_error(person: &dyn Conversation, error: &Error, verdict: &Verdict) {
-    if verdict.outcome == Outcome::Failsafe {
-        let text = "Duo cannot be reached: you are let in without it";
-        person.show(&Message::Tell(text.to_owned()));
-    } else if !matches!(error, Error::GaveUp(_)) {
-        person.show(&Message::Denied {
+/// Shows why the login ends, unless the person knows it: they gave up, or have used up a
+/// code.
+fn show_error(person: &dyn Conversation, error: &Error, stated: Failmode, verdict: &Verdict) {
+    match (verdict.outcome, stated, error) {
+        (Outcome::Failsafe, Failmode::Codes, _) | (_, _, Error::GaveUp(_)) => {}
+        // They left where a code was asked for.
+        (Outcome::Aborted, Failmode::Codes, Error::Service(_)) => {}
+        (Outcome::Failsafe, ..) => {
+            let text = "Duo cannot be reached: you are let in without it";
+            person.show(&Message::Tell(text.to_owned()));
+        }
+        _ => person.show(&Message::Denied {
             why: verdict.detail.clone(),
             next: Next::Nothing,
-        });
+        }),
     }
 }
 

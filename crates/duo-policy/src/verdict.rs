@@ -95,37 +95,114 @@ fn named(who: &Who) -> String {
 /// Source: docs/behaviour.md, *Failmode*.
 ///
 /// [`Broken::failmode`]: crate::config::Broken::failmode
-pub fn failmode(error: &Error, duo_has_answered: bool, stated: Failmode) -> Outcome {
-    match (error, duo_has_answered, stated) {
+pub fn failmode(error: &Error, duo_has_answered: bool, stated: Failmode) -> Meaning {
+    let outcome = match (error, duo_has_answered, stated) {
+        (Error::Service(_), false, Failmode::Codes) => return Meaning::AsksForACode,
         (Error::Service(_) | Error::Configuration(_), false, Failmode::Safe) => Outcome::Failsafe,
-        (Error::Service(_) | Error::Configuration(_), false, Failmode::Secure) => {
+        // A file with a mistake is not trusted to say that codes open the door.
+        (Error::Configuration(_), false, Failmode::Codes)
+        | (Error::Service(_) | Error::Configuration(_), false, Failmode::Secure) => {
             Outcome::Failsecure
         }
         (Error::Service(_) | Error::Configuration(_), true, _) => Outcome::Error,
         (Error::Refused(_) | Error::GaveUp(_), _, _) => Outcome::Aborted,
         (Error::Fault(_), _, _) => Outcome::Error,
+    };
+    Meaning::Is(outcome)
+}
+
+/// What an error means for a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The login is over, and came out so.
+    Is(Outcome),
+    /// The person is asked for an emergency code. This opens nothing: a code that was
+    /// used up does ([`UsedUp`]), and without one the login is [`Outcome::Failsecure`].
+    AsksForACode,
+}
+
+impl Meaning {
+    /// Whether the login is let in without anything more.
+    pub fn opens(self) -> bool {
+        matches!(self, Meaning::Is(outcome) if outcome.opens())
     }
 }
 
 /// Proves that this machine is not itself the reason why Duo could not be
-/// reached. It is called right before `safe` opens the door, and only then
-/// (docs/security.md, *The alibi*). Its error says why there is no proof.
+/// reached. It is called right before `safe` opens the door or `codes` asks for a code,
+/// and only then (docs/security.md, *The alibi*). Its error says why there is no proof.
 pub type Alibi<'a> = &'a dyn Fn() -> Result<(), Error>;
+
+/// Asks the person for an emergency code and uses it up. It is called where `codes` asks
+/// for one, and only there.
+pub type AskForCode<'a> = &'a dyn Fn() -> Result<UsedUp, NoCode>;
+
+/// What must be had before failmode opens the door.
+#[derive(Clone, Copy)]
+pub struct Demands<'a> {
+    /// Under `safe` and `codes`.
+    pub alibi: Alibi<'a>,
+    /// Under `codes`.
+    pub code: AskForCode<'a>,
+}
+
+impl<'a> Demands<'a> {
+    /// Where no code can be asked for: the configuration cannot be used.
+    pub fn without_codes(alibi: Alibi<'a>) -> Demands<'a> {
+        Demands {
+            alibi,
+            code: &|| Err(NoCode::Unasked("no code is asked for here".to_owned())),
+        }
+    }
+}
+
+/// An emergency code was good, and is used up: no other login gets in with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsedUp {
+    /// How many codes the account has left.
+    pub left: usize,
+}
+
+/// Why no emergency code was used up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoCode {
+    /// None was asked for; why: nobody can be asked, or the account has none.
+    Unasked(String),
+    /// The last try was wrong; why.
+    Wrong(String),
+    /// The person left, or the code could not be used up.
+    Ended(Error),
+}
 
 /// The verdict on a login that ended in an error; see [`failmode`].
 pub fn of_error(
     error: &Error,
     duo_has_answered: bool,
     stated: Failmode,
-    alibi: Alibi<'_>,
+    demands: &Demands<'_>,
 ) -> Verdict {
-    let outcome = failmode(error, duo_has_answered, stated);
-    if outcome == Outcome::Failsafe
-        && let Err(doubt) = alibi()
+    let meaning = failmode(error, duo_has_answered, stated);
+    if (meaning.opens() || meaning == Meaning::AsksForACode)
+        && let Err(doubt) = (demands.alibi)()
     {
         return Verdict::new(Outcome::Error, format!("{doubt}: {error}"));
     }
-    Verdict::new(outcome, error.to_string())
+    match meaning {
+        Meaning::Is(outcome) => Verdict::new(outcome, error.to_string()),
+        Meaning::AsksForACode => of_code((demands.code)(), error),
+    }
+}
+
+/// The verdict on a login of which a code was asked, because of `error`.
+fn of_code(code: Result<UsedUp, NoCode>, error: &Error) -> Verdict {
+    let (outcome, why) = match code {
+        Ok(UsedUp { left }) => (Outcome::Failsafe, format!("emergency code, {left} left")),
+        Err(NoCode::Unasked(why)) => (Outcome::Failsecure, why),
+        Err(NoCode::Wrong(why)) => (Outcome::Failed, why),
+        Err(NoCode::Ended(end @ Error::GaveUp(_))) => (Outcome::Aborted, end.to_string()),
+        Err(NoCode::Ended(end)) => (Outcome::Error, end.to_string()),
+    };
+    Verdict::new(outcome, format!("{why}: {error}"))
 }
 
 /// The right to become the user's session. Only [`judge`] makes one.

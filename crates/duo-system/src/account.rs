@@ -67,6 +67,11 @@ impl Account {
         }
     }
 
+    /// Whether it has this user id.
+    pub fn has_uid(&self, uid: u32) -> bool {
+        self.uid.as_raw() == uid
+    }
+
     /// Whether it is root's, under whatever name.
     pub fn is_root(&self) -> bool {
         self.uid.is_root()

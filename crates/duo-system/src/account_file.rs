@@ -69,7 +69,10 @@ fn create(folder: &File, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
 }
 
 /// Opens and checks the folder; `None` if there is none.
-fn open_folder(folder: &Path) -> Result<Option<File>, Error> {
+///
+/// # Errors
+/// As [`open`].
+pub fn open_folder(folder: &Path) -> Result<Option<File>, Error> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let opened = match open_path(folder, flags, Mode::empty()) {
         Err(Errno::ENOENT) => return Ok(None),

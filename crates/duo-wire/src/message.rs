@@ -11,6 +11,9 @@ pub enum Message {
     /// Duo is about to ask the person for a factor that the person did not choose
     /// (`autopush`). A front end shows this even where it shows no status.
     Unasked(String),
+    /// Something that the person should act on once they are in. A front end shows this
+    /// even where it shows no status.
+    Warn(String),
     /// An attempt, or the whole login, is denied. A front end shows this even
     /// where it cannot ask anything.
     Denied {

@@ -4,6 +4,7 @@
 //! findings over the verdict pipe.
 
 mod certificates;
+mod codes;
 mod configuration;
 mod installation;
 pub mod local;
@@ -85,6 +86,7 @@ enum ChildLine {
 enum PipeFailmode {
     Safe,
     Secure,
+    Codes,
 }
 
 /// The warning about the opened configuration file, if there is one; or why it was
@@ -281,8 +283,14 @@ fn front_end(
         FrontEnd::Pam => Vec::new(),
     };
     findings.extend(installation_findings(&wanted.config, &opened, install));
+    let wanted = Wanted {
+        front_end,
+        options: wanted,
+        counted: codes::count(standing),
+        until: start + CHILD_TIME,
+    };
     let report = run_child(install, user.as_ref(), file, |file, ends| {
-        child_half(front_end, wanted, file, &opened, start + CHILD_TIME, ends)
+        child_half(&wanted, file, &opened, ends)
     });
     let options = take_report(report, &mut findings);
     (findings, options)
@@ -398,17 +406,23 @@ fn run_child(
     .map(privsep::Parent::wait)
 }
 
+/// What the child's half looks at.
+struct Wanted<'a> {
+    front_end: FrontEnd,
+    options: &'a Check,
+    counted: codes::Counted,
+    until: Instant,
+}
+
 /// The child's half. Returns its exit status.
 fn child_half(
-    front_end: FrontEnd,
-    wanted: &Check,
+    wanted: &Wanted<'_>,
     file: Option<File>,
     opened: &OpenResult,
-    until: Instant,
     mut ends: ChildEnds,
 ) -> i32 {
-    let sent = exit_at(until + GRACE)
-        .and_then(|()| send_all(front_end, wanted, file, opened, until, &mut ends));
+    let sent =
+        exit_at(wanted.until + GRACE).and_then(|()| send_all(wanted, file, opened, &mut ends));
     exit_status(sent, &mut ends)
 }
 
@@ -440,13 +454,18 @@ fn exit_at(deadline: Instant) -> Result<(), Error> {
 /// Checks the configuration, the network and the user, and sends the findings of
 /// each as soon as they are known.
 fn send_all(
-    front_end: FrontEnd,
-    wanted: &Check,
+    wanted: &Wanted<'_>,
     file: Option<File>,
     opened: &OpenResult,
-    until: Instant,
     ends: &mut ChildEnds,
 ) -> Result<(), Error> {
+    let Wanted {
+        front_end,
+        options: wanted,
+        counted,
+        until,
+    } = wanted;
+    let until = *until;
     let config = match (file, opened) {
         (Some(file), Ok(_)) => read_config(&wanted.config, &file, until),
         _ => Err(Vec::new()),
@@ -455,19 +474,12 @@ fn send_all(
     let config = match config {
         Ok((config, found)) => {
             send_findings(ends, found)?;
-            if front_end == FrontEnd::Pam {
+            if *front_end == FrontEnd::Pam {
                 send_findings(ends, configuration::not_for_pam(&wanted.config, &config))?;
             }
-            send(
-                ends,
-                &ChildLine::Options {
-                    failmode: match config.failmode {
-                        Failmode::Safe => PipeFailmode::Safe,
-                        Failmode::Secure => PipeFailmode::Secure,
-                    },
-                    takes_passcode: config.accept_env_factor,
-                },
-            )?;
+            send(ends, &options(&config))?;
+            let soon = until.min(Instant::now() + LOOKUP_TIME);
+            send_findings(ends, codes::findings(&config, counted, soon))?;
             let found = network::findings(&config, ends, until);
             let outcome = found.iter().find(|finding| finding.id == "network.outcome");
             if outcome.is_some_and(|finding| finding.level == Level::Ok) {
@@ -490,8 +502,20 @@ fn send_all(
         duo_user: wanted.duo_user.clone(),
         client: wanted.client.clone(),
     };
-    let found = user::findings(&login, config.as_deref(), reachable, ends);
+    let found = user::findings(&login, config.as_deref(), counted, reachable, ends);
     send_findings(ends, found)
+}
+
+/// What the parent's half needs to know of a configuration.
+fn options(config: &Config) -> ChildLine {
+    ChildLine::Options {
+        failmode: match config.failmode {
+            Failmode::Safe => PipeFailmode::Safe,
+            Failmode::Secure => PipeFailmode::Secure,
+            Failmode::Codes => PipeFailmode::Codes,
+        },
+        takes_passcode: config.accept_env_factor,
+    }
 }
 
 fn send_findings(ends: &mut ChildEnds, findings: Vec<Finding>) -> Result<(), Error> {
@@ -569,6 +593,7 @@ fn take_report(
                 let failmode = match failmode {
                     PipeFailmode::Safe => Failmode::Safe,
                     PipeFailmode::Secure => Failmode::Secure,
+                    PipeFailmode::Codes => Failmode::Codes,
                 };
                 options = Some((failmode, takes_passcode));
             }

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod check;
+mod codes;
 mod completions;
 mod configure;
 mod enable;
@@ -19,6 +20,7 @@ use duo_system::configuration;
 
 pub use adopt::{Adopt, Way};
 pub use check::{Check, Used};
+pub use codes::{Codes, Look, Task};
 pub use completions::Completions;
 pub use configure::{Configure, NewConfiguration};
 pub use enable::{
@@ -44,6 +46,8 @@ pub enum Request {
     Configure(Box<Configure>),
     /// `adopt`.
     Adopt(Box<Adopt>),
+    /// `codes`.
+    Codes(Box<Codes>),
     /// `status`.
     Status(Box<Status>),
     /// `test`.
@@ -174,6 +178,7 @@ fn request(name: &str, given: &ArgMatches, terminal: Terminal) -> Result<Request
         "disable" => Request::Disable(Box::new(enable::read_disable(given, common)?)),
         "configure" => Request::Configure(Box::new(configure::read(given, common)?)),
         "adopt" => Request::Adopt(Box::new(adopt::read(given, common)?)),
+        "codes" => Request::Codes(Box::new(codes::read(given, common)?)),
         "status" => Request::Status(Box::new(status::read(given, common)?)),
         "test" => Request::Test(Box::new(test::read(given, common)?)),
         "support" => Request::Support(Box::new(support::read(given, common)?)),
@@ -200,6 +205,7 @@ pub(crate) fn commands() -> Command {
         .subcommand(enable::confirm_command())
         .subcommand(enable::disable_command())
         .subcommand(adopt::command())
+        .subcommand(codes::command())
         .subcommand(status::command())
         .subcommand(test::command())
         .subcommand(support::command())
@@ -402,6 +408,15 @@ mod tests {
             &["enable", "ssh", "--user-list", "a b"],
             &["enable", "ssh", "--confirm", "soon"],
             &["disable"],
+            &["codes"],
+            &["codes", "make", "bob"],
+            &["codes", "create"],
+            &["codes", "revoke"],
+            &["codes", "create", "bob", "--count", "0"],
+            &["codes", "create", "bob", "--count", "51"],
+            &["codes", "create", "bob", "--page", "--json"],
+            &["codes", "list", "--page"],
+            &["codes", "revoke", "bob", "--count", "3"],
         ] {
             assert!(matches!(of(wrong), Request::Usage(_)), "{wrong:?}");
         }

@@ -6,6 +6,7 @@
 mod adopt;
 mod check;
 mod cli;
+mod codes;
 mod completions;
 mod configure;
 mod confirm;
@@ -95,6 +96,7 @@ pub fn run(converse: Converse) -> ExitCode {
         Request::Disable(it) => command(&it.common, |to| disable::run(&it, &start, to)),
         Request::Configure(it) => command(&it.common, |to| configure::run(&it, &start, to)),
         Request::Adopt(it) => command(&it.common, |to| adopt::run(&it, &start, to)),
+        Request::Codes(it) => command(&it.common, |to| codes::run(&it, &start, to)),
         Request::Status(it) => command(&it.common, |to| status::run(&it, &start, to)),
         Request::Test(it) => command(&it.common, |to| test::run(&it, &start, to)),
         Request::Support(it) => command(&it.common, |to| support::run(&it, &start, to)),

@@ -76,10 +76,9 @@ fn row(name: &str, text: &str) -> String {
 
 fn configuration(wanted: &Status, seen: &Seen, report: &mut Report) {
     let path = wanted.config.display();
-    let (text, word) = match seen.failmode {
-        Some(Failmode::Safe) => ("failmode = safe", "safe".into()),
-        Some(Failmode::Secure) => ("failmode = secure", "secure".into()),
-        None => ("cannot be used", Value::Null),
+    let (text, word) = match seen.failmode.map(Failmode::word) {
+        Some(word) => (format!("failmode = {word}"), word.into()),
+        None => ("cannot be used".to_owned(), Value::Null),
     };
     let text = match seen.is_pam_alone {
         true => format!("{path} is not in use: no ForceCommand names login_duo"),
@@ -160,11 +159,8 @@ fn pam(seen: &Seen, report: &mut Report) {
     report.say(row("PAM", &text));
     report.put("pam_services", json!(names));
     for (path, failmode) in &seen.pam_failmodes {
-        let word = match failmode {
-            Failmode::Safe => "safe",
-            Failmode::Secure => "secure",
-        };
-        report.say(row("", &format!("{}, failmode = {word}", path.display())));
+        let text = format!("{}, failmode = {}", path.display(), failmode.word());
+        report.say(row("", &text));
     }
 }
 

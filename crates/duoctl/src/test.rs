@@ -14,11 +14,12 @@ use duo_net::connect::Route;
 use duo_net::names::SystemNames;
 use duo_net::{Client, Notice};
 use duo_policy::clock::Deadlines;
+use duo_policy::codes::NoCodes;
 use duo_policy::config::{self, Config};
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
 use duo_policy::login::{AttemptLog, Login};
-use duo_policy::verdict::{self, End};
+use duo_policy::verdict::{self, Demands, End};
 use duo_system::account::Account;
 use duo_system::alibi::alibi;
 use duo_system::configuration::{self, Owners};
@@ -216,7 +217,9 @@ fn examine(
     let steps = Steps::new(&*person, wanted.common.format);
     let verdict = attempt(&config, &account, &claim, &steps, waiter).unwrap_or_else(|error| {
         let stated = config.failmode_if_broken;
-        verdict::of_error(&error, false, stated, &|| alibi(waiter))
+        let alibi = || alibi(waiter);
+        let demands = Demands::without_codes(&alibi);
+        verdict::of_error(&error, false, stated, &demands)
     });
     let shown = steps.shown();
     Ok((steps.into_all(), shown, verdict))
@@ -283,6 +286,7 @@ fn attempt(
         deadlines: &deadlines,
         clock: &SystemClock,
         alibi: &|| alibi(waiter),
+        codes: &NoCodes("a login asks for an emergency code, which is not tried here"),
     };
     let mut timed = Timed::new(&mut duo, steps);
     let verdict = login.run(&mut timed, &Listening { steps }, &lines);

@@ -49,7 +49,7 @@ fn authenticate(handle: *mut Handle, flags: c_int, arguments: &[*const c_char]) 
     }
     let mut packet = Packet::new();
     pam::write_claim(handle, flags, &mut packet);
-    let started = match start::start(arguments) {
+    let started = match start::start(pam::account_with_codes(handle), arguments) {
         Ok(started) => started,
         Err(why) => {
             failed(why.as_bytes());

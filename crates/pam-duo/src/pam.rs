@@ -3,6 +3,7 @@
 //! test compares the numbers with those headers.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem::MaybeUninit;
 
 use pam_wire::{Item, Packet};
 
@@ -150,6 +151,53 @@ pub fn write_claim(handle: *mut Handle, flags: c_int, packet: &mut Packet) {
     packet.put(Item::RealUser, &user.to_ne_bytes());
     if flags & PAM_SILENT != 0 {
         packet.put(Item::Silent, b"");
+    }
+}
+
+/// The most bytes of an entry of the passwd database. It is a buffer on a stack of the
+/// host's. An account whose entry is longer has no emergency codes.
+const LONGEST_ENTRY: usize = 4 * 1024;
+
+/// The user id of the account that Duo is asked about, if accounts of this machine have
+/// emergency codes. Otherwise nothing is looked up in the host.
+pub fn account_with_codes(handle: *mut Handle) -> Option<u32> {
+    if !exists(pam_wire::CODES) {
+        return None;
+    }
+    let target = user_id(item(handle, PAM_USER)?.cast())?;
+    let service = text(item(handle, PAM_SERVICE)?.cast()).unwrap_or_default();
+    match target == 0 && pam_wire::asks_the_caller_for_root(service) {
+        // SAFETY: getuid only returns a number.
+        true => Some(unsafe { libc::getuid() }),
+        false => Some(target),
+    }
+}
+
+fn exists(path: &CStr) -> bool {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the path is a C string, and the call writes one status or nothing.
+    unsafe { libc::stat(path.as_ptr(), status.as_mut_ptr()) == 0 }
+}
+
+/// The user id of the account of this name, if it has one. The helper looks the account up
+/// again, without privileges: this answer opens a file and lets nobody in. (Inlined, its
+/// buffer would be on the host's stack during the conversation too.)
+#[inline(never)]
+fn user_id(name: *const c_char) -> Option<u32> {
+    let mut entry = MaybeUninit::<libc::passwd>::uninit();
+    let mut buffer: [c_char; LONGEST_ENTRY] = [0; LONGEST_ENTRY];
+    let mut found = core::ptr::null_mut();
+    // SAFETY: the name is a C string of PAM's; the rest outlives the call. `found` is null,
+    // or points to the entry, which then was written.
+    unsafe {
+        let failed = libc::getpwnam_r(
+            name,
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &raw mut found,
+        );
+        (failed == 0 && !found.is_null()).then(|| (*found).pw_uid)
     }
 }
 

@@ -47,25 +47,23 @@ pub struct Started {
     pub pipe: Descriptor,
 }
 
-/// Starts the helper, with this process's id and `arguments` as its arguments.
+/// Starts the helper, with this process's id, `account` and `arguments` as its arguments.
 ///
 /// # Errors
 /// Why not, for the log.
-pub fn start(arguments: &[*const c_char]) -> Result<Started, &'static str> {
-    let mut digits = [0; 10];
-    let mut pid = [0_u8; 11];
-    for (to, from) in pid
-        .iter_mut()
-        .zip(log::decimal(log::own_pid(), &mut digits))
-    {
-        *to = *from;
-    }
-    // The helper's name, the pid, the arguments, and a null pointer at the end.
-    let mut argv = [core::ptr::null::<c_char>(); MOST_ARGUMENTS + 3];
+pub fn start(account: Option<u32>, arguments: &[*const c_char]) -> Result<Started, &'static str> {
+    let pid = number(Some(log::own_pid()));
+    let account = number(account);
+    // The helper's name, two numbers, the arguments, and a null pointer at the end.
+    let mut argv = [core::ptr::null::<c_char>(); MOST_ARGUMENTS + 4];
     if arguments.len() > MOST_ARGUMENTS {
         return Err("too many arguments in the line of the PAM stack");
     }
-    let first = [HELPER.as_ptr().cast(), pid.as_ptr().cast()];
+    let first = [
+        HELPER.as_ptr().cast(),
+        pid.as_ptr().cast(),
+        account.as_ptr().cast(),
+    ];
     for (to, from) in argv.iter_mut().zip(first.iter().chain(arguments)) {
         *to = *from;
     }
@@ -78,6 +76,18 @@ pub fn start(arguments: &[*const c_char]) -> Result<Started, &'static str> {
         true => Ok(Started { socket, pipe }),
         false => Err("couldn't start a process"),
     }
+}
+
+/// A number as a C string; an empty one where there is no number.
+fn number(number: Option<u32>) -> [u8; 11] {
+    let mut digits = [0; 10];
+    let mut text = [0; 11];
+    if let Some(number) = number {
+        for (to, from) in text.iter_mut().zip(log::decimal(number, &mut digits)) {
+            *to = *from;
+        }
+    }
+    text
 }
 
 fn socket_pair() -> Option<(Descriptor, Descriptor)> {
@@ -248,7 +258,7 @@ unsafe fn become_the_helper(argv: &[*const c_char], ends: [c_int; 2]) -> ! {
     /// Above each number that the helper's descriptors get.
     const FREE: c_int = 10;
     let environment = [core::ptr::null::<c_char>()];
-    let is_debugged = argv.iter().skip(2).any(|argument| {
+    let is_debugged = argv.iter().skip(3).any(|argument| {
         // SAFETY: the arguments are C strings up to the null pointer.
         !argument.is_null() && unsafe { CStr::from_ptr(*argument) }.to_bytes() == b"debug"
     });

@@ -8,11 +8,22 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+use core::ffi::CStr;
+
 /// The number of the socket in the helper.
 pub const SOCKET: i32 = 3;
 
 /// The number of the pipe in the helper.
 pub const PIPE: i32 = 4;
+
+/// The folder of emergency codes. While it does not exist, no account has any.
+pub const CODES: &CStr = c"/var/lib/login_duo/codes";
+
+/// Whether a login of root's account in this service is about the user who asks for it, and
+/// not about root: su, which asks Duo about whoever runs it.
+pub fn asks_the_caller_for_root(service: &[u8]) -> bool {
+    matches!(service, b"su" | b"su-l")
+}
 
 /// The most bytes of a packet. It is a buffer on a stack of the host's, and a thread
 /// of the host may have a small one.

@@ -486,8 +486,9 @@ pub fn the_helper_by_hand_does_nothing() {
         for words in [
             &[][..],
             &["1"],
-            &["1", "debug"],
-            &["1", "conf=/etc/shadow", "debug"],
+            &["1", "0"],
+            &["1", "0", "debug"],
+            &["1", "0", "conf=/etc/shadow", "debug"],
         ] {
             let mut command = world.as_user(user);
             command

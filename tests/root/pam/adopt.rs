@@ -78,6 +78,10 @@ pub fn lines_go_from_duos_module_to_ours_and_back() {
     fs::write(THEIR_FILE, format!("{theirs}\nsandbox = no\n")).unwrap();
     let refused = duoctl(&["adopt", "--back"]);
     assert!(refused.text().contains("take out sandbox"), "{refused:?}");
+    // And at a failmode that it does not know.
+    fs::write(THEIR_FILE, format!("{theirs}\nfailmode = codes\n")).unwrap();
+    let refused = duoctl(&["adopt", "--back"]);
+    assert!(refused.text().contains("failmode = codes"), "{refused:?}");
     fs::write(THEIR_FILE, theirs).unwrap();
     assert_eq!(fs::read_to_string("/etc/pam.d/sudo").expect("read"), new);
     duoctl(&["adopt", "--back"]).succeeds();

@@ -190,6 +190,9 @@ pub fn safe_in_front_of_sudo_is_refused_unless_it_is_accepted() {
     refused(&["su"], "[pam.failmode]");
     duoctl(&["enable", "pam", "login"]).succeeds();
     duoctl(&["enable", "pam", "sudo", "--accept", "pam.failmode"]).succeeds();
+    // A code on paper is more than a password.
+    pam.configure("codes", Duo::Yes, Selected::Yes);
+    duoctl(&["enable", "pam", "su"]).succeeds();
 }
 
 pub fn what_is_missing_or_not_roots_is_refused() {

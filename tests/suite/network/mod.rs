@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 use duo_net::names::{NameError, Names, SystemNames};
 use duo_net::{Client, Notice, Person};
 use duo_policy::clock::{Clock, Deadlines};
+use duo_policy::codes::NoCodes;
 use duo_policy::config::{self, Config, Failmode};
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::login::{AttemptLog, Login};
-use duo_policy::verdict;
+use duo_policy::verdict::{self, Demands};
 use duo_system::wait::Waiter;
 use duo_wire::{Message, Outcome};
 use fake_duo::{Builder, FakeDuo};
@@ -155,13 +156,15 @@ impl Scenario {
             deadlines: &self.deadlines,
             clock: &clock,
             alibi: &|| Ok(()),
+            codes: &NoCodes("no emergency codes"),
         };
         let started = Instant::now();
         let verdict = self.observed(user, &clock, &notice, |client| {
             login.run(client, &Typist(self.typed_line), &NoLog)
         });
         let verdict = verdict.unwrap_or_else(|error| {
-            verdict::of_error(&error, false, self.config.failmode, &|| Ok(()))
+            let demands = Demands::without_codes(&|| Ok(()));
+            verdict::of_error(&error, false, self.config.failmode, &demands)
         });
         let took = started.elapsed();
         let waits = clock.0.lock().unwrap().clone();

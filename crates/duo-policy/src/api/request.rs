@@ -93,7 +93,8 @@ impl CommonParameters<'_> {
     pub fn preauth(&self, failmode: Failmode, verified_push: bool) -> Parameters {
         let failmode = match failmode {
             Failmode::Safe => "open",
-            Failmode::Secure => "closed",
+            // Duo knows no third one, and would not ask for a code of ours.
+            Failmode::Secure | Failmode::Codes => "closed",
         };
         let mut pairs = self.pairs();
         pairs.extend([("text_prompt", "1"), ("failmode", failmode)]);

@@ -120,13 +120,14 @@ pub(super) fn proxy(value: &[u8]) -> Reading<Proxy> {
     Proxy::parse(value).map(Good)
 }
 
-/// `safe` or `secure`, to the letter: whoever writes `Secure` must not be given the default,
+/// `safe`, `secure` or `codes`, to the letter: whoever writes `Secure` must not be given the default,
 /// `safe`.
 pub(super) fn failmode(value: &[u8]) -> Reading<Failmode> {
     match value {
         b"safe" => Ok(Good(Failmode::Safe)),
         b"secure" => Ok(Good(Failmode::Secure)),
-        _ => Err("must be 'safe' or 'secure', in lower case"),
+        b"codes" => Ok(Good(Failmode::Codes)),
+        _ => Err("must be 'safe', 'secure' or 'codes', in lower case"),
     }
 }
 

@@ -93,6 +93,19 @@ pub enum Failmode {
     Safe,
     /// The login is denied.
     Secure,
+    /// The person is asked for an emergency code, and the login is denied without one.
+    Codes,
+}
+
+impl Failmode {
+    /// The word that the file has for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Failmode::Safe => "safe",
+            Failmode::Secure => "secure",
+            Failmode::Codes => "codes",
+        }
+    }
 }
 
 /// The oldest version of TLS that is spoken (`min_tls`).

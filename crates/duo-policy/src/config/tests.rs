@@ -177,7 +177,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("failmode=secure\n safe", &[]),
     ("failmode=safe\nfailmode=secure", &["failmode Secure"]),
     ("failmode=", &["F:1: key 'failmode' is empty"]),
-    ("failmode=Secure", &["F:1: key 'failmode' must be 'safe' or 'secure', in lower case"]),
+    ("failmode=Secure", &["F:1: key 'failmode' must be 'safe', 'secure' or 'codes', in lower case"]),
     // Booleans.
     ("pushinfo=TRUE\nautopush=On\nnoverify=oFF", &["push_info true", "autopush true"]),
     ("accept_env_factor=1\nfallback_local_ip=True\nmotd=0", &["accept_env_factor true", "fallback_local_ip true"]),

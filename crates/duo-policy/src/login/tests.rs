@@ -3,6 +3,7 @@
 
 mod attempts;
 mod beside;
+mod emergency;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use super::race::MOST_TEXTS;
 use super::*;
 use crate::api::reply::{Auth, Progress, Status};
 use crate::clock::Clock;
+use crate::codes::NoCodes;
 use crate::config;
 
 /// A clock that stands still unless the login sleeps or a scripted call takes time.
@@ -264,7 +266,7 @@ impl Conversation for ScriptedPerson {
 
     fn show(&self, message: &Message) {
         let (text, always) = match message {
-            Message::Tell(text) | Message::Unasked(text) => (text, false),
+            Message::Tell(text) | Message::Unasked(text) | Message::Warn(text) => (text, false),
             Message::Denied { why, next } => (why, *next != Next::Attempt),
             Message::Code(text) | Message::Enrol { text, .. } => (text, true),
             Message::Waiting(state) => return self.waits.borrow_mut().push(*state),
@@ -358,6 +360,8 @@ struct Extras {
     passcode: Option<&'static str>,
     /// Why this machine has no alibi.
     doubt: Option<&'static str>,
+    /// The emergency codes of the account.
+    codes: Option<&'static dyn Fn() -> Box<dyn EmergencyCodes>>,
 }
 
 /// A log that keeps its lines.
@@ -386,6 +390,8 @@ fn log_in(lines: &str, with: &Extras, duo: &mut ScriptedDuo<'_>, person: &Script
         Some(doubt) => Err(Error::Fault(doubt.to_owned())),
         None => Ok(()),
     };
+    let none = || -> Box<dyn EmergencyCodes> { Box::new(NoCodes("no emergency codes")) };
+    let codes = with.codes.map_or_else(none, |codes| codes());
     let login = Login {
         config: &config,
         user: "alice",
@@ -393,6 +399,7 @@ fn log_in(lines: &str, with: &Extras, duo: &mut ScriptedDuo<'_>, person: &Script
         deadlines: &Deadlines::default(),
         clock: duo.clock,
         alibi: &alibi,
+        codes: &*codes,
     };
     let verdict = login.run(duo, person, &log);
     Ended {

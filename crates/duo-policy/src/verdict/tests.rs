@@ -4,39 +4,60 @@ use super::*;
 use crate::api::reply::{self, Kind};
 
 /// A row of the table in docs/behaviour.md, *Failmode*: what happened, and the outcomes
-/// before Duo has answered under `safe` and under `secure`, and after.
-type Row = (&'static str, Error, [Outcome; 3]);
+/// before Duo has answered under `safe`, `secure` and `codes`, and after.
+type Row = (&'static str, Error, [Meaning; 4]);
 
 fn table() -> Vec<Row> {
+    use Meaning::{AsksForACode, Is};
     use Outcome::{Aborted, Error as ErrorIn, Failsafe, Failsecure};
     let why = || "why".to_owned();
-    let by_failmode = [Failsafe, Failsecure, ErrorIn];
+    let [safe, secure, after] = [Failsafe, Failsecure, ErrorIn].map(Is);
     vec![
-        ("service error", Error::Service(why()), by_failmode),
-        ("Duo said no", Error::Refused(why()), [Aborted; 3]),
+        (
+            "service error",
+            Error::Service(why()),
+            [safe, secure, AsksForACode, after],
+        ),
+        ("Duo said no", Error::Refused(why()), [Is(Aborted); 4]),
         (
             "configuration error",
             Error::Configuration(why()),
-            by_failmode,
+            [safe, secure, secure, after],
         ),
-        ("a fault of this machine", Error::Fault(why()), [ErrorIn; 3]),
-        ("the user gave up", Error::GaveUp(why()), [Aborted; 3]),
+        (
+            "a fault of this machine",
+            Error::Fault(why()),
+            [Is(ErrorIn); 4],
+        ),
+        ("the user gave up", Error::GaveUp(why()), [Is(Aborted); 4]),
     ]
+}
+
+/// Demands of which none is met.
+fn unmet() -> Demands<'static> {
+    Demands::without_codes(&|| Ok(()))
 }
 
 #[test]
 fn the_failmode_table_row_by_row() {
-    use Failmode::{Safe, Secure};
-    for (row, error, [safe, secure, after]) in table() {
+    use Failmode::{Codes, Safe, Secure};
+    for (row, error, [safe, secure, codes, after]) in table() {
         assert_eq!(failmode(&error, false, Safe), safe, "{row}");
         assert_eq!(failmode(&error, false, Secure), secure, "{row}");
-        for stated in [Safe, Secure] {
+        assert_eq!(failmode(&error, false, Codes), codes, "{row}");
+        for stated in [Safe, Secure, Codes] {
             assert_eq!(failmode(&error, true, stated), after, "{row}, afterwards");
-            let verdict = of_error(&error, true, stated, &|| Ok(()));
+            let used = Demands {
+                alibi: &|| Ok(()),
+                code: &|| Ok(UsedUp { left: 7 }),
+            };
+            let verdict = of_error(&error, true, stated, &used);
             assert!(!verdict.outcome.opens(), "{row}, afterwards");
             assert_eq!(verdict.detail, "why");
         }
-        assert!(!secure.opens() && !after.opens(), "{row}");
+        assert!(!secure.opens() && !codes.opens() && !after.opens(), "{row}");
+        let verdict = of_error(&error, false, Codes, &unmet());
+        assert!(!verdict.outcome.opens(), "{row} without a code");
     }
 }
 
@@ -48,6 +69,56 @@ fn only_service_and_configuration_errors_can_open() {
         .map(|(row, ..)| row)
         .collect();
     assert_eq!(opening, ["service error", "configuration error"]);
+}
+
+/// Where `codes` asks for a code, and nowhere else, `safe` opens.
+#[test]
+fn codes_ask_where_safe_would_open_but_for_a_mistake_in_the_file() {
+    for (row, error, [safe, _, codes, _]) in table() {
+        let is_mistake = matches!(error, Error::Configuration(_));
+        let asks = codes == Meaning::AsksForACode;
+        assert_eq!(asks, safe.opens() && !is_mistake, "{row}");
+    }
+}
+
+#[test]
+fn only_a_code_that_was_used_up_opens() {
+    let error = Error::Service("why".to_owned());
+    let judged = |code: Result<UsedUp, NoCode>| {
+        let demands = Demands {
+            alibi: &|| Ok(()),
+            code: &|| code.clone(),
+        };
+        let verdict = of_error(&error, false, Failmode::Codes, &demands);
+        (verdict.outcome, verdict.detail)
+    };
+    let ended = |error| Err(NoCode::Ended(error));
+    let text = || "x".to_owned();
+    for (code, outcome, detail) in [
+        (
+            Ok(UsedUp { left: 7 }),
+            Outcome::Failsafe,
+            "emergency code, 7 left: why",
+        ),
+        (Err(NoCode::Unasked(text())), Outcome::Failsecure, "x: why"),
+        (Err(NoCode::Wrong(text())), Outcome::Failed, "x: why"),
+        (ended(Error::GaveUp(text())), Outcome::Aborted, "x: why"),
+        (ended(Error::Fault(text())), Outcome::Error, "x: why"),
+        (ended(Error::Service(text())), Outcome::Error, "x: why"),
+    ] {
+        assert_eq!(judged(code), (outcome, detail.to_owned()));
+    }
+}
+
+#[test]
+fn without_the_alibi_no_code_is_asked_for() {
+    let demands = Demands {
+        alibi: &|| Err(Error::Fault("frozen".to_owned())),
+        code: &|| panic!("asked"),
+    };
+    let error = Error::Service("why".to_owned());
+    let verdict = of_error(&error, false, Failmode::Codes, &demands);
+    assert_eq!(verdict, Verdict::new(Outcome::Error, "frozen: why"));
 }
 
 /// Answers, and the outcome of each under `safe`.
@@ -77,8 +148,8 @@ fn what_an_http_answer_means_to_failmode() {
     for (http, body, expected) in table {
         let trouble = reply::read(http, body.as_bytes()).unwrap_err();
         assert_eq!(trouble.kind, Kind::Final, "{http} {body}");
-        let outcome = failmode(&trouble.error, false, Failmode::Safe);
-        assert_eq!(outcome, expected, "{http} {body}");
+        let meaning = failmode(&trouble.error, false, Failmode::Safe);
+        assert_eq!(meaning, Meaning::Is(expected), "{http} {body}");
     }
     // This answer is a denial, and no error that failmode could forgive.
     assert!(reply::read(200, fail(7).as_bytes()).is_ok_and(|answer| answer.has_result()));

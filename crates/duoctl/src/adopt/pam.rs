@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use duo_policy::config::keys_in;
+use duo_policy::config::{Failmode, keys_in};
 use duo_system::system_words;
 use serde::{Deserialize, Serialize};
 
@@ -194,13 +194,20 @@ impl Plan {
         }
         for config in self.configurations()? {
             let about = Check::of(&config, &wanted.common);
-            let (findings, _) = check::pam_duo(&about, start.standing, Instant::now());
+            let (findings, failmode) = check::pam_duo(&about, start.standing, Instant::now());
             configure::refuse_failures(&findings, &wanted.common, &config, report)?;
             let mode = fs::metadata(&config).map_or(0o777, |status| status.mode());
             if self.way == Way::Back && mode & 0o077 != 0 {
                 let shown = config.display();
                 let text = format!(
                     "{shown} can be read by others, so Duo's module would let everybody in: chmod 600 {shown}"
+                );
+                return Err(Failure::Refused(text));
+            }
+            if self.way == Way::Back && failmode == Some(Failmode::Codes) {
+                let shown = config.display();
+                let text = format!(
+                    "{shown} says failmode = codes, which is a mistake to Duo's module, so it would let everybody in: failmode = secure"
                 );
                 return Err(Failure::Refused(text));
             }

@@ -8,14 +8,14 @@ use std::time::Instant;
 use duo_policy::config::{Broken, Config, Failmode, Problem, ProblemKind, Signature};
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Directory, Gate, Groups, Membership, Sense};
-use duo_policy::verdict;
+use duo_policy::verdict::{self, Meaning};
 use duo_system::account::Account;
 
 use super::local::Local;
 use crate::finding::{Finding, Level, quoted};
 
 /// The most local accounts for which the gate is tried.
-const MOST_ACCOUNTS: usize = 200;
+pub const MOST_ACCOUNTS: usize = 200;
 
 /// The most names in one finding.
 const MOST_NAMES: usize = 10;
@@ -95,9 +95,14 @@ fn noverify(path: &Path, config: &Config) -> Finding {
 
 fn failmode(config: &Config) -> Finding {
     let silence = Error::Service(String::new());
-    let text = match verdict::failmode(&silence, false, config.failmode).opens() {
-        true => "while Duo cannot be reached, people pass without it (failmode = safe)",
-        false => "while Duo cannot be reached, nobody gets in (failmode = secure)",
+    let text = match verdict::failmode(&silence, false, config.failmode) {
+        meaning if meaning.opens() => {
+            "while Duo cannot be reached, people pass without it (failmode = safe)"
+        }
+        Meaning::AsksForACode => {
+            "while Duo cannot be reached, an emergency code is asked for (failmode = codes)"
+        }
+        Meaning::Is(_) => "while Duo cannot be reached, nobody gets in (failmode = secure)",
     };
     Finding::ok("configuration.failmode", text)
 }
@@ -296,7 +301,7 @@ fn reach_finding(
 }
 
 /// The first names, and how many more there are.
-fn first_names(names: &[String]) -> String {
+pub fn first_names(names: &[String]) -> String {
     let mut texts: Vec<String> = names.iter().take(MOST_NAMES).cloned().collect();
     if let Some(more @ 1..) = names.len().checked_sub(MOST_NAMES) {
         texts.push(format!("{more} more"));

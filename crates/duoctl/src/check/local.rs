@@ -57,7 +57,7 @@ impl Local {
         )
     }
 
-    fn of(passwd: &str, group: &str) -> Local {
+    pub(super) fn of(passwd: &str, group: &str) -> Local {
         Local {
             users: passwd.lines().filter_map(user).collect(),
             groups: group.lines().filter_map(local_group).collect(),
@@ -67,6 +67,15 @@ impl Local {
     /// The accounts that can log in.
     pub fn logins(&self) -> impl Iterator<Item = &LocalUser> {
         self.users.iter().filter(|user| is_login_shell(&user.shell))
+    }
+
+    /// The members of the group `name` who can log in.
+    pub fn logins_of(&self, name: &str) -> Vec<&LocalUser> {
+        let group = self.groups.iter().find(|group| group.name == name);
+        let is_member = |user: &&LocalUser| {
+            group.is_some_and(|group| group.gid == user.gid || group.members.contains(&user.name))
+        };
+        self.logins().filter(is_member).collect()
     }
 
     /// A member of the group `name`, if these files have one.

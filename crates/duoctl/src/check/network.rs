@@ -13,7 +13,7 @@ use duo_policy::api::reply::Trouble;
 use duo_policy::clock::Deadlines;
 use duo_policy::config::Config;
 use duo_policy::error::Error;
-use duo_policy::verdict;
+use duo_policy::verdict::{self, Meaning};
 use duo_system::privsep::ChildEnds;
 use duo_system::wait::{SystemClock, Waiter};
 
@@ -255,13 +255,16 @@ fn outcome(config: &Config, reached: &Result<(), Error>) -> Finding {
         Error::Configuration(_) => config.failmode_if_broken,
         _ => config.failmode,
     };
-    match verdict::failmode(error, false, stated).opens() {
-        true => Finding::fail(
-            ID,
-            "as things are, everybody passes without Duo (failmode = safe)",
-        ),
-        false => Finding::fail(ID, "as things are, everybody is denied"),
-    }
+    let text = match verdict::failmode(error, false, stated) {
+        meaning if meaning.opens() => {
+            "as things are, everybody passes without Duo (failmode = safe)"
+        }
+        Meaning::AsksForACode => {
+            "as things are, whoever has no emergency code is denied (failmode = codes)"
+        }
+        Meaning::Is(_) => "as things are, everybody is denied",
+    };
+    Finding::fail(ID, text)
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use duo_system::system_words;
 use duo_system::wait::{SystemClock, Waiter};
 use nix::unistd::{AccessFlags, User, access};
 
+use super::codes::Counted;
 use super::local::is_login_shell;
-use super::network;
+use super::{codes, network};
 use crate::finding::{Finding, Level, quoted};
 
 /// The login that is tried.
@@ -36,6 +37,7 @@ pub struct TrialLogin {
 pub fn findings(
     login: &TrialLogin,
     config: Option<&Config>,
+    counted: &Counted,
     duo: Reachable,
     ends: &ChildEnds,
 ) -> Vec<Finding> {
@@ -50,6 +52,9 @@ pub fn findings(
     };
     let (gate, asked) = gate(config, &account);
     findings.push(gate);
+    if asked {
+        findings.extend(codes::of_user(config, counted, uid, &account.name));
+    }
     let (duo_user, note) = account.duo_name(login.duo_user.as_deref(), &config.gecos);
     findings.push(match note {
         Some(note) => Finding::warn("user.duo_name", format!("'{duo_user}' to Duo: {note}")),

@@ -3,6 +3,8 @@
 
 /// All of them, in order.
 const IDS: &[&str] = &[
+    "configuration.codes",
+    "configuration.codes_administrators",
     "configuration.failmode",
     "configuration.groups",
     "configuration.no_effect",
@@ -76,6 +78,7 @@ const IDS: &[&str] = &[
     "sshd.tunnel",
     "sshd.x11_forwarding",
     "user.account",
+    "user.codes",
     "user.duo",
     "user.duo_name",
     "user.gate",

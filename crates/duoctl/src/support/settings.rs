@@ -54,6 +54,7 @@ enum HostKind {
 enum Mode {
     Safe,
     Secure,
+    Codes,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -130,6 +131,7 @@ impl Settings {
             failmode: match config.failmode {
                 Failmode::Safe => Mode::Safe,
                 Failmode::Secure => Mode::Secure,
+                Failmode::Codes => Mode::Codes,
             },
             patterns: config.groups.as_ref().map(|groups| {
                 let of = |wanted| {
@@ -183,6 +185,7 @@ impl Settings {
             match self.failmode {
                 Mode::Safe => "safe",
                 Mode::Secure => "secure",
+                Mode::Codes => "codes",
             },
         );
         if let Some([positive, negated]) = self.patterns {

@@ -353,6 +353,10 @@ fn root_way_in(forced: &[(&Case, Forced)], facts: &Facts<'_>) -> Option<Finding>
             ID,
             "while Duo is down, people pass without it (failmode = safe)",
         ),
+        (Failmode::Codes, ..) => Finding::ok(
+            ID,
+            "while Duo is down, people get in with an emergency code (failmode = codes)",
+        ),
         (Failmode::Secure, true, Forced::Nothing) => Finding::ok(
             ID,
             "while Duo is down, root gets in: there is no ForceCommand for root",
