@@ -22,7 +22,9 @@ use duo_system::account::Account;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
-use duo_system::privsep::{self, Caller, Front, Identity, Inherited, OpenFiles, Parent, Standing};
+use duo_system::privsep::{
+    self, Caller, Connections, Front, Identity, Inherited, OpenFiles, Parent, Standing,
+};
 use duo_system::wait::Waiter;
 use duo_wire::Who;
 
@@ -145,11 +147,15 @@ fn start_child(
         complain: &complain_of_configuration,
     };
     let front = Front::Session;
+    let mut files = OpenFiles::config(file);
+    if standing != Standing::Own {
+        files.connections = Connections::Wanted;
+    }
     privsep::separate(
         standing,
         caller,
         user.as_ref(),
-        OpenFiles::config(file),
+        files,
         front,
         |confined, ends| {
             let claim = |_: &_| Ok(&invocation.claim);

@@ -35,6 +35,7 @@ mod life;
 mod module;
 mod pam;
 mod programs;
+mod remember;
 mod sandbox;
 mod standstill;
 #[path = "../support/mod.rs"]
@@ -180,6 +181,12 @@ fn everything() -> Vec<machine::Test> {
         }
         (programs): ["root", "sshd", "ssh", "paramiko"] {
             paramiko_gets_the_commands_output_alone,
+        }
+        (remember): ["root", "sshd", "ssh"] {
+            one_yes_serves_every_session_of_one_connection,
+            another_connection_at_the_same_time_is_asked,
+            behind_a_listener_users_and_root_are_asked_once_a_connection,
+            without_the_key_each_is_asked_and_nothing_is_made,
         }
         (clients): ["root", "sshd", "ssh", "pkill"] {
             a_user_who_is_killed_while_waiting_leaves_no_process,

@@ -154,6 +154,7 @@ impl Scenario {
             passcode: None,
             deadlines: &self.deadlines,
             clock: &clock,
+            approved: &|| None,
             alibi: &|| Ok(()),
         };
         let started = Instant::now();

@@ -358,6 +358,8 @@ struct Extras {
     passcode: Option<&'static str>,
     /// Why this machine has no alibi.
     doubt: Option<&'static str>,
+    /// How long ago the person said yes on this connection.
+    approved: Option<Duration>,
 }
 
 /// A log that keeps its lines.
@@ -392,6 +394,7 @@ fn log_in(lines: &str, with: &Extras, duo: &mut ScriptedDuo<'_>, person: &Script
         passcode: passcode.as_ref(),
         deadlines: &Deadlines::default(),
         clock: duo.clock,
+        approved: &|| with.approved,
         alibi: &alibi,
     };
     let verdict = login.run(duo, person, &log);
