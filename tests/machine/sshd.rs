@@ -17,6 +17,9 @@ use crate::support::{Ended, run, wait_until};
 pub const DOCUMENTED: &str = "AllowTcpForwarding no\nAllowStreamLocalForwarding no\n\
                               PermitTunnel no\nX11Forwarding no\nPermitUserRC no\n";
 
+/// The program.
+pub const SSHD: &str = "/usr/sbin/sshd";
+
 /// sshd, with `login_duo` as its forced command.
 pub struct Sshd {
     pub port: u16,
@@ -36,14 +39,13 @@ impl Sshd {
         Sshd::start_behind(world, "", lines)
     }
 
-    /// A daemon that listens, as `program` with these arguments starts it, and forks for each
-    /// connection.
+    /// A daemon that listens, as `program` starts it, and forks for each connection.
     pub fn listen(world: &World, program: &[&str], extra: &str) -> Sshd {
         let lines = format!("ForceCommand /srv/bin/login_duo\n{extra}");
         let (folder, config) = Sshd::configure(world, "", &lines);
         let port = free_port();
         let mut command = world.inside();
-        command.args(program).args(["/usr/sbin/sshd", "-D", "-f"]);
+        command.args(program).args(["-D", "-f"]);
         command.arg(&config).arg(format!("-oPort={port}"));
         command.args(["-oListenAddress=127.0.0.1", "-E"]);
         command.arg(folder.join("log"));
@@ -69,7 +71,7 @@ impl Sshd {
         let stopped = Arc::new(AtomicBool::new(false));
 
         let mut sshd = world.inside();
-        sshd.args(["/usr/sbin/sshd", "-i", "-e", "-f"]).arg(&config);
+        sshd.args([SSHD, "-i", "-e", "-f"]).arg(&config);
         // As a daemon starts it: at the end of its time sshd ends its own group.
         sshd.process_group(0);
         let log = folder.join("log");

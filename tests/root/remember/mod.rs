@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::machine::{Sshd, World};
+use crate::machine::{SSHD, Sshd, World};
 use crate::support::{Ended, run, start, wait_until};
 
 /// Where root keeps the approvals.
@@ -106,7 +106,9 @@ fn approvals(world: &World, user: &str) -> usize {
 /// The texts of the log that are final lines, in order.
 fn finals(world: &World) -> Vec<String> {
     let lines = world.log().into_iter().map(|line| line.text);
-    lines.filter(|text| crate::machine::is_final(text)).collect()
+    lines
+        .filter(|text| crate::machine::is_final(text))
+        .collect()
 }
 
 pub fn one_yes_serves_every_session_of_one_connection() {
@@ -145,7 +147,7 @@ pub fn another_connection_at_the_same_time_is_asked() {
 
 pub fn behind_a_listener_users_and_root_are_asked_once_a_connection() {
     let world = remembering("");
-    let sshd = Sshd::listen(&world, &[], "");
+    let sshd = Sshd::listen(&world, &[SSHD], "");
     for user in ["push", "root"] {
         let one = Connection::open(&world, &sshd, user);
         let other = Connection::open(&world, &sshd, user);
