@@ -219,6 +219,14 @@ fn everything() -> Vec<machine::Test> {
             copies_over_one_connection_are_asked_once,
             a_file_manager_with_two_channels_at_a_time_is_asked_once,
         }
+        (remember::told): ["root", "sshd", "ssh"] {
+            status_counts_and_forget_removes_all_or_one_users,
+            ended_connections_are_not_counted_and_a_bad_file_is_forgotten_too,
+            forget_is_roots,
+        }
+        (remember::told): ["root", "sshd", "setpriv"] {
+            check_says_what_makes_it_useless,
+        }
         (remember::clients): ["root", "sshd", "ssh"] {
             an_editor_with_a_shell_and_many_channels_is_asked_once,
             a_hundred_sessions_at_once_after_the_first,

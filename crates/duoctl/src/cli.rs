@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod configure;
 mod enable;
+mod forget;
 mod status;
 mod support;
 mod test;
@@ -24,6 +25,7 @@ pub use configure::{Configure, NewConfiguration};
 pub use enable::{
     Answer, Confirm, Disable, Enable, EnablePam, What, Whom, With, pam_configuration,
 };
+pub use forget::Forget;
 pub use status::Status;
 pub use support::Support;
 pub use test::Test;
@@ -44,6 +46,8 @@ pub enum Request {
     Configure(Box<Configure>),
     /// `adopt`.
     Adopt(Box<Adopt>),
+    /// `forget`.
+    Forget(Box<Forget>),
     /// `status`.
     Status(Box<Status>),
     /// `test`.
@@ -174,6 +178,7 @@ fn request(name: &str, given: &ArgMatches, terminal: Terminal) -> Result<Request
         "disable" => Request::Disable(Box::new(enable::read_disable(given, common)?)),
         "configure" => Request::Configure(Box::new(configure::read(given, common)?)),
         "adopt" => Request::Adopt(Box::new(adopt::read(given, common)?)),
+        "forget" => Request::Forget(Box::new(forget::read(given, common))),
         "status" => Request::Status(Box::new(status::read(given, common)?)),
         "test" => Request::Test(Box::new(test::read(given, common)?)),
         "support" => Request::Support(Box::new(support::read(given, common)?)),
@@ -200,6 +205,7 @@ pub(crate) fn commands() -> Command {
         .subcommand(enable::confirm_command())
         .subcommand(enable::disable_command())
         .subcommand(adopt::command())
+        .subcommand(forget::command())
         .subcommand(status::command())
         .subcommand(test::command())
         .subcommand(support::command())

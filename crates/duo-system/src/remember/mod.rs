@@ -2,6 +2,7 @@
 //! and opens the account's file, and the child without privileges reads and writes that one
 //! descriptor (docs/security.md, *Remembered connections*).
 
+mod accounts;
 mod connection;
 
 use std::fs::File;
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::account_file::{self, Missing};
 use crate::system_words;
 
+pub use accounts::{accounts, forget, open_connections};
 pub use connection::{boot, can_be_found};
 
 /// Where the files are, one for each user id.

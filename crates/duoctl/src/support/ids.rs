@@ -8,6 +8,7 @@ const IDS: &[&str] = &[
     "configuration.no_effect",
     "configuration.noverify",
     "configuration.reach",
+    "configuration.remember",
     "configuration.sandbox",
     "configuration.signature",
     "configuration.syntax",
