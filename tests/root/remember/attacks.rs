@@ -134,7 +134,8 @@ pub fn a_folder_or_file_that_is_not_roots_alone_is_not_used() {
     let uid = Some(world.uid("push"));
     let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     let aside = folder.join("aside");
-    let steps: [(&str, &dyn Fn(), &dyn Fn()); 7] = [
+    type Step<'a> = (&'a str, &'a dyn Fn(), &'a dyn Fn());
+    let steps: [Step<'_>; 7] = [
         ("a file for others", &|| mode(&file, 0o644), &|| {
             mode(&file, 0o600)
         }),

@@ -104,10 +104,7 @@ pub fn an_editor_with_a_shell_and_many_channels_is_asked_once() {
         .collect();
     for (number, session) in beside.into_iter().enumerate() {
         assert_eq!(ended(session).stdout(), format!("{number}\n"));
-        assert_eq!(
-            say("ls | wc -l | tr -d ' '; true").parse::<usize>().is_ok(),
-            true
-        );
+        assert_eq!(say("echo between"), "between");
     }
     assert_eq!(say("ls | wc -l | tr -d ' '"), "6");
     drop(stdin);

@@ -2,7 +2,7 @@
 //! person is asked (docs/security.md, *Remembered connections*).
 //!
 //! sshd forks for each connection, and that process is root's: the monitor, or, where root logs
-//! in, the connection itself. The listener is sshd and root's too, and is common to all
+//! in, whoever serves the connection. The listener is sshd and root's too, and is common to all
 //! connections, so it must never be taken for one of them.
 
 use std::fs;
@@ -41,24 +41,22 @@ pub(super) fn find(caller: Uid) -> Option<Connection> {
 /// Whether `sshd`, which runs `program`, serves one connection, which is the caller's, and is not
 /// the listener.
 ///
-/// For a user, the process below it is sshd's too, forked and not executed, the user's, and in
-/// the session that sshd has made for this connection. A process that lost its monitor and came
-/// to be below the listener (which may be a subreaper, by whoever started it) is in another
-/// session than the listener. For root sshd has no second process: there the listener must be
-/// right above.
+/// For a user, the process below it is sshd's too, forked and not executed, and in the session
+/// that sshd has made for this connection. A process that came to be below the listener (which
+/// may be a subreaper, by whoever started it) is in another session than the listener. For root
+/// sshd has no such process everywhere: there another sshd must be right above.
+///
+/// The file of the process below is looked at last. In the session of sshd's own there is none of
+/// a file system of the user's, where a look might never return.
 fn is_of_one_connection(sshd: &Process, program: Program, below: &Process, caller: Uid) -> bool {
-    match Program::of_sshd(below.pid) {
-        Some(same) => {
-            same == program
-                && !caller.is_root()
-                && below.is_all(caller)
-                && below.session == sshd.session
+    below.is_all(caller)
+        && match caller.is_root() {
+            true => is_below_another(sshd),
+            false => below.session == sshd.session && Program::of_sshd(below.pid) == Some(program),
         }
-        None => caller.is_root() && is_below_listener(sshd),
-    }
 }
 
-fn is_below_listener(sshd: &Process) -> bool {
+fn is_below_another(sshd: &Process) -> bool {
     let above = sshd.read_parent();
     above.is_some_and(|above| {
         above.is_all(Uid::from_raw(0)) && Program::of_sshd(above.pid).is_some()
@@ -191,7 +189,7 @@ pub fn boot() -> Option<[u8; 16]> {
 }
 
 /// Whether a connection could be found here, as far as that is known without one: /proc tells of
-/// this process, by its own number, and of another process's program.
+/// this process, by its own number, and of the boot.
 pub fn can_be_found() -> bool {
     let own = Process::read("self");
     own.is_some_and(|own| own.pid == std::process::id()) && boot().is_some()
