@@ -202,6 +202,7 @@ fn everything() -> Vec<machine::Test> {
             a_dead_master_leaves_nothing_to_the_next,
             another_account_below_an_approved_connection_is_asked,
             another_pid_namespaces_proc_names_no_connection,
+            a_proc_that_hides_processes_hides_none_from_root,
             an_sshd_whose_file_was_replaced_is_the_same_connection,
             an_sshd_that_others_can_write_to_is_none,
             the_child_alone_has_the_file_and_can_make_it_no_longer,
@@ -226,6 +227,9 @@ fn everything() -> Vec<machine::Test> {
         }
         (remember::told): ["root", "sshd", "setpriv"] {
             check_says_what_makes_it_useless,
+        }
+        (remember::attacks): ["root", "sshd", "ssh", "setpriv"] {
+            where_root_may_not_see_programs_each_is_asked,
         }
         (remember::clients): ["root", "sshd", "ssh"] {
             an_editor_with_a_shell_and_many_channels_is_asked_once,

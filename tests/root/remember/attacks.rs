@@ -527,3 +527,23 @@ pub fn on_a_terminal_one_line_says_so_and_there_is_no_menu() {
     let last = finals(&world).pop().unwrap();
     assert!(last.ends_with(REMEMBERED), "{last}");
 }
+
+/// `hidepid` hides them from users, and root looks.
+pub fn a_proc_that_hides_processes_hides_none_from_root() {
+    let world = remembering("");
+    let mut mount = world.inside();
+    mount.args(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"]);
+    assert_eq!(run(mount).code(), 0);
+    let sshd = Sshd::listen(&world, &[SSHD], "");
+    approved(&world, &sshd);
+}
+
+/// As in a container: not even root is told which program another's process runs.
+pub fn where_root_may_not_see_programs_each_is_asked() {
+    let world = remembering("");
+    let sshd = Sshd::listen(&world, &["setpriv", "--bounding-set=-sys_ptrace", SSHD], "");
+    let connection = Connection::open(&world, &sshd, "push");
+    assert!(connection.is_asked(&world));
+    assert!(connection.is_asked(&world));
+    assert_eq!(approvals(&world, "push"), 0);
+}
