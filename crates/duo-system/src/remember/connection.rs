@@ -5,7 +5,8 @@
 //! in, whoever serves the connection. The listener is sshd and root's too, and is common to all
 //! connections, so it must never be taken for one of them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use duo_policy::remember::Connection;
@@ -78,8 +79,8 @@ impl Process {
     /// Reads `/proc/NAME`. `None` if that cannot be read, or if the process is in another pid
     /// namespace than this mount of /proc: its number there names another process here.
     fn read(name: &str) -> Option<Process> {
-        let stat = fs::read(format!("/proc/{name}/stat")).ok()?;
-        let status = fs::read(format!("/proc/{name}/status")).ok()?;
+        let stat = read_once(&format!("/proc/{name}/stat"))?;
+        let status = read_once(&format!("/proc/{name}/status"))?;
         Process::parse(&stat, &status)
     }
 
@@ -127,6 +128,16 @@ impl Process {
     }
 }
 
+/// A file of /proc, which the kernel gives whole to one read. `None` if it is longer than any that
+/// is expected here: `status` has the groups of a process in it, 11 bytes each at most.
+fn read_once(path: &str) -> Option<Vec<u8>> {
+    const ROOM: usize = 16 * 1024;
+    let mut bytes = vec![0; ROOM];
+    let length = File::open(path).ok()?.read(&mut bytes).ok()?;
+    bytes.truncate(length);
+    (length < ROOM).then_some(bytes)
+}
+
 /// The numbers in the line of `status` that begins with `key`. The kernel escapes line ends in
 /// the process's name, which is the first line.
 fn numbers(status: &[u8], key: &[u8]) -> Option<Vec<u32>> {
@@ -171,7 +182,7 @@ impl Program {
 
 /// The id of this boot.
 pub fn boot() -> Option<[u8; 16]> {
-    let text = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
+    let text = read_once("/proc/sys/kernel/random/boot_id")?;
     let digits: Vec<u8> = text
         .into_iter()
         .filter(|byte| !matches!(byte, b'-' | b'\n'))
