@@ -507,7 +507,7 @@ pub fn approvals(bytes: &[u8]) {
     assert_eq!(read.to_file(), bytes);
     assert_eq!(read.count(), bytes.len() / Approval::SIZE);
     let connection = Connection {
-        boot: *b"an id of a boot!",
+        boot: *b"an id of a boot that nobody has ever",
         pid: 4242,
         session: 4242,
         start: 12_345,

@@ -7,13 +7,16 @@
 
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha512_256};
+
+/// The id of a boot, as /proc/sys/kernel/random/boot_id has it.
+pub type Boot = [u8; 36];
 
 /// A connection: the process of sshd's that is root's and belongs to it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The boot in which the other three name a process.
-    pub boot: [u8; 16],
+    pub boot: Boot,
     /// The process.
     pub pid: u32,
     /// Its session, getsid(2).
@@ -58,7 +61,7 @@ impl Circumstances<'_> {
     pub fn digest(&self) -> Digest {
         let connection = self.connection;
         let file = self.configuration;
-        let numbers = [
+        let mut numbers = vec![
             u64::from(connection.pid),
             u64::from(connection.session),
             connection.start,
@@ -68,25 +71,20 @@ impl Circumstances<'_> {
             file.modified.0.cast_unsigned(),
             file.modified.1.cast_unsigned(),
         ];
-        let groups = self.groups.iter().map(|group| u64::from(*group));
-        let mut hash = Sha256::new();
-        let mut add = |part: &[u8]| {
+        // The groups stand last, so that each number before them has its place.
+        numbers.extend(self.groups.iter().map(|group| u64::from(*group)));
+        let mut bytes = Vec::new();
+        for number in numbers {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        let texts = [self.duo_user, self.ikey, self.host].map(str::as_bytes);
+        let mut hash = Sha512_256::new();
+        for part in [&connection.boot[..], &bytes].into_iter().chain(texts) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
-        };
-        add(b"login_duo connection 1");
-        add(&connection.boot);
-        add(&bytes_of(numbers.into_iter()));
-        add(&bytes_of(groups));
-        for text in [self.duo_user, self.ikey, self.host] {
-            add(text.as_bytes());
         }
         Digest(hash.finalize().into())
     }
-}
-
-fn bytes_of(numbers: impl Iterator<Item = u64>) -> Vec<u8> {
-    numbers.flat_map(u64::to_le_bytes).collect()
 }
 
 /// What an approval holds for.
@@ -97,7 +95,7 @@ pub struct Digest([u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Approval {
     digest: Digest,
-    /// The first half of the boot's id: enough to clear away what another boot has left.
+    /// The first digits of the boot's id: enough to clear away what another boot has left.
     boot: [u8; 8],
     start: u64,
     /// By CLOCK_BOOTTIME, in milliseconds.
@@ -116,7 +114,7 @@ impl Approval {
         let connection = circumstances.connection;
         Approval {
             digest: circumstances.digest(),
-            boot: half(&connection.boot),
+            boot: start_of(&connection.boot),
             start: connection.start,
             at: milliseconds(now),
             pid: connection.pid,
@@ -129,12 +127,13 @@ impl Approval {
         (self.pid, self.session)
     }
 
-    fn to_bytes(self) -> impl Iterator<Item = u8> {
-        let numbers = [self.start, self.at].into_iter().flat_map(u64::to_le_bytes);
-        let ids = [self.pid, self.session];
-        let ids = ids.into_iter().flat_map(u32::to_le_bytes);
-        let names = self.digest.0.into_iter().chain(self.boot);
-        names.chain(numbers).chain(ids)
+    fn append_to(&self, file: &mut Vec<u8>) {
+        file.extend_from_slice(&self.digest.0);
+        file.extend_from_slice(&self.boot);
+        file.extend_from_slice(&self.start.to_le_bytes());
+        file.extend_from_slice(&self.at.to_le_bytes());
+        file.extend_from_slice(&self.pid.to_le_bytes());
+        file.extend_from_slice(&self.session.to_le_bytes());
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Approval> {
@@ -160,7 +159,7 @@ impl Approval {
     }
 }
 
-fn half(boot: &[u8; 16]) -> [u8; 8] {
+fn start_of(boot: &Boot) -> [u8; 8] {
     let [a, b, c, d, e, f, g, h, ..] = *boot;
     [a, b, c, d, e, f, g, h]
 }
@@ -173,7 +172,7 @@ fn milliseconds(time: Duration) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// This boot.
-    pub boot: [u8; 16],
+    pub boot: Boot,
     /// The time by CLOCK_BOOTTIME.
     pub time: Duration,
     /// How long an approval counts (`remember_max`).
@@ -183,7 +182,7 @@ pub struct Now {
 impl Now {
     fn counts(&self, approval: &Approval) -> bool {
         let age = approval.age(self.time);
-        approval.boot == half(&self.boot) && age.is_some_and(|age| age < self.longest)
+        approval.boot == start_of(&self.boot) && age.is_some_and(|age| age < self.longest)
     }
 }
 
@@ -212,10 +211,11 @@ impl Approvals {
 
     /// The file of them.
     pub fn to_file(&self) -> Vec<u8> {
-        self.0
-            .iter()
-            .flat_map(|approval| approval.to_bytes())
-            .collect()
+        let mut file = Vec::new();
+        for approval in &self.0 {
+            approval.append_to(&mut file);
+        }
+        file
     }
 
     /// How long ago a person said yes under these circumstances, if that counts still.
@@ -257,7 +257,7 @@ impl Approvals {
 mod tests {
     use super::*;
 
-    const BOOT: [u8; 16] = *b"0123456789abcdef";
+    const BOOT: Boot = *b"01234567-89ab-cdef-0123-456789abcdef";
 
     fn connection(pid: u32) -> Connection {
         Connection {
@@ -324,7 +324,7 @@ mod tests {
             of(|it| it.pid = 8),
             of(|it| it.start += 1),
             of(|it| it.session = 8),
-            of(|it| it.boot = [0; 16]),
+            of(|it| it.boot = [0; 36]),
         ];
         let base = circumstances(&same);
         let file = base.configuration;
@@ -370,7 +370,8 @@ mod tests {
 
     #[test]
     fn what_is_no_file_of_ours_is_none() {
-        let record: Vec<u8> = approved(7, 1).to_bytes().collect();
+        let mut record = Vec::new();
+        approved(7, 1).append_to(&mut record);
         assert!(Approvals::read(b"").is_some());
         for length in [1, 63, 65, 127] {
             assert_eq!(Approvals::read(&record.repeat(2)[..length]), None);
@@ -394,7 +395,7 @@ mod tests {
         all.forget_ended(&at(60), even);
         assert_eq!(all.count(), 128);
         let another_boot = Now {
-            boot: [7; 16],
+            boot: [7; 36],
             ..at(60)
         };
         for now in [another_boot, at(110), at(49)] {

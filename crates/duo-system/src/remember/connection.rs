@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
-use duo_policy::remember::Connection;
+use duo_policy::remember::{Boot, Connection};
 use nix::unistd::Uid;
 
 /// The most processes that are looked at on the way up. A login is two or three below its
@@ -97,9 +97,8 @@ impl Process {
         let (before, after) = stat.split_at_checked(close)?;
         let before = std::str::from_utf8(before.split(|byte| *byte == b' ').next()?).ok()?;
         let after = std::str::from_utf8(after.get(1..)?).ok()?;
-        let fields: Vec<&str> = after.split_ascii_whitespace().collect();
         // The first of them is the third of all.
-        let field = |number: usize| fields.get(number.checked_sub(3)?).copied();
+        let field = |number: usize| after.split_ascii_whitespace().nth(number - 3);
         let pid: u32 = before.parse().ok()?;
         if numbers(status, b"NSpid:")? != [pid] {
             return None;
@@ -181,22 +180,9 @@ impl Program {
 }
 
 /// The id of this boot.
-pub fn boot() -> Option<[u8; 16]> {
+pub fn boot() -> Option<Boot> {
     let text = read_once("/proc/sys/kernel/random/boot_id")?;
-    let digits: Vec<u8> = text
-        .into_iter()
-        .filter(|byte| !matches!(byte, b'-' | b'\n'))
-        .map(|byte| {
-            char::from(byte)
-                .to_digit(16)
-                .and_then(|it| it.try_into().ok())
-        })
-        .collect::<Option<_>>()?;
-    let halves = digits.chunks_exact(2);
-    let bytes: Vec<u8> = halves
-        .filter_map(|pair| Some(pair.first()? << 4 | pair.get(1)?))
-        .collect();
-    bytes.try_into().ok()
+    text.first_chunk().copied()
 }
 
 /// Whether a connection could be found here, as far as that is known without one: /proc tells of

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use duo_policy::config;
 use duo_policy::error::Error;
-use duo_policy::remember::{Approval, Approvals, Connection, FileIdentity, Full, Now};
+use duo_policy::remember::{Approval, Approvals, Boot, Connection, FileIdentity, Full, Now};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -184,7 +184,7 @@ pub fn is_open(approval: &Approval) -> bool {
 ///
 /// # Errors
 /// [`Error::Fault`] if the clock cannot be read.
-pub fn now(boot: [u8; 16], longest: Duration) -> Result<Now, Error> {
+pub fn now(boot: Boot, longest: Duration) -> Result<Now, Error> {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME)
         .map_err(|errno| Error::fault("read the clock", errno.desc()))?;
     Ok(Now {
@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    const BOOT: [u8; 16] = [7; 16];
+    const BOOT: Boot = [7; 36];
 
     fn opened(file: File, pid: u32, session: u32) -> Opened {
         Opened {
