@@ -16,6 +16,7 @@ use duo_policy::error::Error;
 use duo_policy::groups::Groups;
 use duo_policy::login;
 use duo_policy::remember::{Approval, Approvals, Circumstances, Connection, FileIdentity, Now};
+use duo_policy::secret::Secret;
 use duo_policy::text::{self, Charset};
 use duo_policy::verdict::{self, End, Report};
 use duo_system::account;
@@ -518,6 +519,7 @@ pub fn approvals(bytes: &[u8]) {
         groups: &[1000],
         duo_user: "alice",
         ikey: "DIXXXXXXXXXXXXXXXXXX",
+        skey: &Secret::from("a secret key".to_owned()),
         host: "api-x.duosecurity.com",
         configuration: FileIdentity {
             device: 1,
@@ -530,10 +532,10 @@ pub fn approvals(bytes: &[u8]) {
         time: Duration::from_secs(100_000),
         longest: Duration::from_secs(60),
     };
-    let digest = circumstances.digest();
+    let digest = circumstances.digest().unwrap();
     assert_eq!(read.age(&digest, &now), None);
     let mut more = read.clone();
-    let own = Approval::new(&circumstances, now.time);
+    let own = Approval::new(&circumstances, now.time).unwrap();
     match more.add(own) {
         Ok(()) => assert_eq!(more.age(&digest, &now), Some(Duration::ZERO)),
         Err(_) => assert_eq!(read.count(), Approvals::MOST),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use duo_policy::config::Config;
 use duo_policy::error::Error;
 use duo_policy::remember::{Approval, Circumstances};
+use duo_policy::secret::Secret;
 use duo_system::account::Account;
 use duo_system::remember::{self, Opened};
 
@@ -16,6 +17,7 @@ pub struct Memory {
     groups: Vec<u32>,
     duo_user: String,
     ikey: String,
+    skey: Secret,
     host: String,
     longest: Duration,
 }
@@ -37,6 +39,7 @@ impl Memory {
             groups: account.group_ids()?,
             duo_user: duo_user.to_owned(),
             ikey: config.ikey.clone(),
+            skey: config.skey.clone(),
             host: config.host.to_string(),
             longest: config.remember_max,
         })
@@ -49,6 +52,7 @@ impl Memory {
             groups: &self.groups,
             duo_user: &self.duo_user,
             ikey: &self.ikey,
+            skey: &self.skey,
             host: &self.host,
             configuration: self.opened.configuration,
         }
@@ -61,7 +65,8 @@ impl Memory {
     pub fn age(&self) -> Result<Option<Duration>, Error> {
         let now = remember::now(self.opened.connection.boot, self.longest)?;
         let approvals = self.opened.approvals()?;
-        Ok(approvals.age(&self.circumstances().digest(), &now))
+        let digest = self.circumstances().digest();
+        Ok(digest.and_then(|digest| approvals.age(&digest, &now)))
     }
 
     /// Keeps that a person has said yes now.
@@ -70,7 +75,9 @@ impl Memory {
     /// [`Error::Fault`] if that cannot be written.
     pub fn approve(&self) -> Result<(), Error> {
         let now = remember::now(self.opened.connection.boot, self.longest)?;
-        let approval = Approval::new(&self.circumstances(), now.time);
-        self.opened.add(approval, &now)
+        match Approval::new(&self.circumstances(), now.time) {
+            Some(approval) => self.opened.add(approval, &now),
+            None => Err(Error::Fault("there is no digest of it".to_owned())),
+        }
     }
 }

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha512_256};
+use crate::api::signing::hmac_sha512;
+use crate::secret::Secret;
 
 /// The id of a boot, as /proc/sys/kernel/random/boot_id has it.
 pub type Boot = [u8; 36];
@@ -37,7 +38,7 @@ pub struct FileIdentity {
 }
 
 /// All that must be as it was when a person said yes. Anything else, and they are asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Circumstances<'a> {
     /// The connection.
     pub connection: &'a Connection,
@@ -49,6 +50,8 @@ pub struct Circumstances<'a> {
     pub duo_user: &'a str,
     /// The integration key.
     pub ikey: &'a str,
+    /// The secret key, without which nobody can write an approval that counts.
+    pub skey: &'a Secret,
     /// Duo's host and port.
     pub host: &'a str,
     /// The configuration file.
@@ -56,9 +59,10 @@ pub struct Circumstances<'a> {
 }
 
 impl Circumstances<'_> {
-    /// Their digest. Each part has its length in front, so that no two sets of them become the
-    /// same bytes.
-    pub fn digest(&self) -> Digest {
+    /// Their digest, keyed with the secret key; `None` if there is none. Each part has its length
+    /// in front, so that no two sets of them become the same bytes; and no request to Duo, which
+    /// the same key signs, begins like this.
+    pub fn digest(&self) -> Option<Digest> {
         let connection = self.connection;
         let file = self.configuration;
         let mut numbers = vec![
@@ -78,16 +82,17 @@ impl Circumstances<'_> {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         let texts = [self.duo_user, self.ikey, self.host].map(str::as_bytes);
-        let mut hash = Sha512_256::new();
+        let mut message = b"login_duo connection 1".to_vec();
         for part in [&connection.boot[..], &bytes].into_iter().chain(texts) {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
+            message.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            message.extend_from_slice(part);
         }
-        Digest(hash.finalize().into())
+        let digits = hmac_sha512(self.skey, &message);
+        digits.as_bytes().first_chunk().copied().map(Digest)
     }
 }
 
-/// What an approval holds for.
+/// What an approval holds for: the first 128 bits of the HMAC, as hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
@@ -110,16 +115,16 @@ impl Approval {
     pub const SIZE: usize = 64;
 
     /// A yes of now, under these circumstances.
-    pub fn new(circumstances: &Circumstances<'_>, now: Duration) -> Approval {
+    pub fn new(circumstances: &Circumstances<'_>, now: Duration) -> Option<Approval> {
         let connection = circumstances.connection;
-        Approval {
-            digest: circumstances.digest(),
+        Some(Approval {
+            digest: circumstances.digest()?,
             boot: start_of(&connection.boot),
             start: connection.start,
             at: milliseconds(now),
             pid: connection.pid,
             session: connection.session,
-        }
+        })
     }
 
     /// The process that names its connection, and that process's session.
@@ -255,6 +260,8 @@ impl Approvals {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     const BOOT: Boot = *b"01234567-89ab-cdef-0123-456789abcdef";
@@ -268,8 +275,11 @@ mod tests {
         }
     }
 
+    static SKEY: LazyLock<Secret> = LazyLock::new(|| Secret::from("the secret key".to_owned()));
+
     fn circumstances(connection: &Connection) -> Circumstances<'_> {
         Circumstances {
+            skey: &SKEY,
             connection,
             uid: 1000,
             groups: &[27, 1000],
@@ -295,12 +305,12 @@ mod tests {
     }
 
     fn approved(pid: u32, minutes: u32) -> Approval {
-        Approval::new(&circumstances(&connection(pid)), MINUTE * minutes)
+        Approval::new(&circumstances(&connection(pid)), MINUTE * minutes).unwrap()
     }
 
     #[test]
     fn an_approval_counts_from_its_time_for_so_long_and_no_longer() {
-        let digest = circumstances(&connection(7)).digest();
+        let digest = circumstances(&connection(7)).digest().unwrap();
         let mut all = Approvals::default();
         all.add(approved(7, 100)).unwrap();
         let file = all.to_file();
@@ -361,10 +371,18 @@ mod tests {
             });
         }
         let mut approvals = Approvals::default();
-        approvals.add(Approval::new(&base, MINUTE)).unwrap();
-        assert!(approvals.age(&base.digest(), &at(1)).is_some());
-        for other in all {
-            assert_eq!(approvals.age(&other.digest(), &at(1)), None, "{other:?}");
+        approvals
+            .add(Approval::new(&base, MINUTE).unwrap())
+            .unwrap();
+        assert!(approvals.age(&base.digest().unwrap(), &at(1)).is_some());
+        let another = Secret::from("another key".to_owned());
+        all.push(Circumstances {
+            skey: &another,
+            ..base
+        });
+        for (number, other) in all.iter().enumerate() {
+            let digest = other.digest().unwrap();
+            assert_eq!(approvals.age(&digest, &at(1)), None, "{number}");
         }
     }
 
@@ -379,7 +397,7 @@ mod tests {
         assert!(Approvals::read(&record.repeat(256)).is_some());
         assert_eq!(Approvals::read(&record.repeat(257)), None);
         let garbage = Approvals::read(&[0xff; 128]).unwrap();
-        let digest = circumstances(&connection(7)).digest();
+        let digest = circumstances(&connection(7)).digest().unwrap();
         assert_eq!(garbage.age(&digest, &at(1)), None);
     }
 

@@ -242,9 +242,14 @@ fn set(file: &File, kind: libc::c_int) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use duo_policy::remember::Circumstances;
+    use duo_policy::secret::Secret;
 
     use super::*;
+
+    static SKEY: LazyLock<Secret> = LazyLock::new(|| Secret::from("s".to_owned()));
 
     const BOOT: Boot = [7; 36];
 
@@ -272,6 +277,7 @@ mod tests {
             groups: &[],
             duo_user: "alice",
             ikey: "i",
+            skey: &SKEY,
             host: "h",
             configuration: of.configuration,
         }
@@ -284,7 +290,7 @@ mod tests {
 
     fn approve(of: &Opened) -> Result<(), Error> {
         let now = now(BOOT, Duration::from_secs(60)).unwrap();
-        of.add(Approval::new(&circumstances(of), now.time), &now)
+        of.add(Approval::new(&circumstances(of), now.time).unwrap(), &now)
     }
 
     #[test]
@@ -301,9 +307,9 @@ mod tests {
         let approvals = open.approvals().unwrap();
         assert_eq!(approvals.count(), 1);
         let now = now(BOOT, Duration::from_secs(60)).unwrap();
-        let digest = circumstances(&open).digest();
+        let digest = circumstances(&open).digest().unwrap();
         assert!(approvals.age(&digest, &now).is_some());
-        let of_another = circumstances(&ended).digest();
+        let of_another = circumstances(&ended).digest().unwrap();
         assert!(approvals.age(&of_another, &now).is_none());
         assert_eq!(path.path().metadata().unwrap().len(), 64);
     }
