@@ -571,8 +571,8 @@ fn a_sample_is_read_as_it_is_meant() {
     ];
     let login_duo = [
         "groups no-duo|admins|remote users",
-        "warning F:82: key 'gecos_parsed' is deprecated and does nothing",
-        "warning F:85: key 'dev_fips_mode' is deprecated and does nothing",
+        "warning F:87: key 'gecos_parsed' is deprecated and does nothing",
+        "warning F:90: key 'dev_fips_mode' is deprecated and does nothing",
     ];
     let all = told(in_use(&filled(SAMPLE)).as_bytes());
     assert_eq!(all, [network.as_slice(), &login_duo].concat());
