@@ -12,10 +12,12 @@ use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{self, Auth, Kind, Preauth, Progress};
 use duo_policy::api::signing;
 use duo_policy::codes::{self, Code, Slots};
-use duo_policy::config::{self, Failmode, Gecos};
+use duo_policy::config::{self, Failmode, Gecos, Remember};
 use duo_policy::error::Error;
 use duo_policy::groups::Groups;
 use duo_policy::login;
+use duo_policy::remember::{Approval, Approvals, Circumstances, Connection, FileIdentity, Now};
+use duo_policy::secret::Secret;
 use duo_policy::text::{self, Charset};
 use duo_policy::verdict::{self, End, Report};
 use duo_system::account;
@@ -27,7 +29,7 @@ use rustls::pki_types::CertificateDer;
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const BODIES: [Body; 13] = [
+pub const BODIES: [Body; 14] = [
     ("configuration", configuration),
     ("groups", groups),
     ("answer", answer),
@@ -41,6 +43,7 @@ pub const BODIES: [Body; 13] = [
     ("records", records),
     ("packets", packets),
     ("codes", codes),
+    ("approvals", approvals),
 ];
 
 /// A configuration file. A `failmode = secure` at its end is never overheard,
@@ -50,6 +53,8 @@ pub fn configuration(bytes: &[u8]) {
     let told = match config::parse(bytes) {
         Ok(parsed) => {
             let config = parsed.config;
+            assert!(config.remember == Remember::No || config::may_remember(bytes));
+            assert!((60..=86_400).contains(&config.remember_max.as_secs()));
             assert!((1..=10).contains(&config.prompts));
             assert!(!(config.autopush && config.verified_push));
             assert!(config.cafile.is_none_or(|path| path.is_absolute()));
@@ -527,4 +532,54 @@ pub fn codes(bytes: &[u8]) {
         let place = usize::try_from(place).expect("in the file");
         file[place..place + codes::SLOT].copy_from_slice(&codes::USED);
     }
+}
+
+/// A file of approved connections, which a child that was taken over has written. Whatever is
+/// read is written again as it was; no byte of it approves a connection whose digest the writer
+/// could not compute; and one approval can be added, found, and is the last to make room.
+pub fn approvals(bytes: &[u8]) {
+    let Some(read) = Approvals::read(bytes) else {
+        let is_whole = bytes.len().is_multiple_of(Approval::SIZE);
+        assert!(!is_whole || bytes.len() > Approvals::LONGEST_FILE);
+        return;
+    };
+    assert_eq!(read.to_file(), bytes);
+    assert_eq!(read.count(), bytes.len() / Approval::SIZE);
+    let connection = Connection {
+        boot: *b"an id of a boot that nobody has ever",
+        pid: 4242,
+        session: 4242,
+        start: 12_345,
+    };
+    let circumstances = Circumstances {
+        connection: &connection,
+        uid: 1000,
+        groups: &[1000],
+        duo_user: "alice",
+        ikey: "DIXXXXXXXXXXXXXXXXXX",
+        skey: &Secret::from("a secret key".to_owned()),
+        host: "api-x.duosecurity.com",
+        configuration: FileIdentity {
+            device: 1,
+            inode: 2,
+            modified: (3, 4),
+        },
+    };
+    let now = Now {
+        boot: connection.boot,
+        time: Duration::from_secs(100_000),
+        longest: Duration::from_secs(60),
+    };
+    let digest = circumstances.digest().unwrap();
+    assert_eq!(read.age(&digest, &now), None);
+    let mut more = read.clone();
+    let own = Approval::new(&circumstances, now.time).unwrap();
+    match more.add(own) {
+        Ok(()) => assert_eq!(more.age(&digest, &now), Some(Duration::ZERO)),
+        Err(_) => assert_eq!(read.count(), Approvals::MOST),
+    }
+    more.forget_ended(&now, |approval| approval.process() == (4242, 4242));
+    assert!(more.count() <= read.count() + 1);
+    more.forget_ended(&now, |_| false);
+    assert_eq!(more.count(), 0);
 }

@@ -23,7 +23,9 @@ use duo_system::codes;
 use duo_system::configuration::{self, Owners};
 use duo_system::log::Log;
 use duo_system::output::{PATIENCE, write_patiently};
-use duo_system::privsep::{self, Caller, Front, Identity, Inherited, OpenFiles, Parent, Standing};
+use duo_system::privsep::{
+    self, Caller, Connections, Front, Identity, Inherited, OpenFiles, Parent, Standing,
+};
 use duo_system::wait::Waiter;
 use duo_wire::Who;
 
@@ -148,8 +150,12 @@ fn start_child(
         complain: &complain_of_configuration,
     };
     let files = OpenFiles {
+        config: file,
         codes: codes_file,
-        ..OpenFiles::config(file)
+        connections: match standing {
+            Standing::Setuid | Standing::Root => Connections::Wanted,
+            Standing::Own => Connections::None,
+        },
     };
     let front = Front::Session;
     privsep::separate(

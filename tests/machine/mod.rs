@@ -26,7 +26,7 @@ use nix::unistd::Pid;
 pub use accounts::Accounts;
 pub use needs::sudo_rs;
 pub use pam::{Asked, MODULE, PASSWORD, PamWorld, code};
-pub use sshd::{DOCUMENTED, Sshd};
+pub use sshd::{DOCUMENTED, SSHD, Sshd};
 pub use syslog::{Line, is_final};
 pub use trials::{Test, run_tests};
 

@@ -6,22 +6,26 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::World;
-use crate::support::{Ended, run};
+use crate::support::{Ended, run, wait_until};
 
 /// What the documentation tells people to write beside `ForceCommand`.
 pub const DOCUMENTED: &str = "AllowTcpForwarding no\nAllowStreamLocalForwarding no\n\
                               PermitTunnel no\nX11Forwarding no\nPermitUserRC no\n";
+
+/// The program.
+pub const SSHD: &str = "/usr/sbin/sshd";
 
 /// sshd, with `login_duo` as its forced command.
 pub struct Sshd {
     pub port: u16,
     folder: PathBuf,
     stopped: Arc<AtomicBool>,
+    listener: Option<Child>,
 }
 
 impl Sshd {
@@ -35,39 +39,39 @@ impl Sshd {
         Sshd::start_behind(world, "", lines)
     }
 
+    /// A daemon that listens, as `program` starts it, and forks for each connection.
+    pub fn listen(world: &World, program: &[&str], extra: &str) -> Sshd {
+        let lines = format!("ForceCommand /srv/bin/login_duo\n{extra}");
+        let (folder, config) = Sshd::configure(world, "", &lines);
+        let port = free_port();
+        let mut command = world.inside();
+        command.args(program).args(["-D", "-f"]);
+        command.arg(&config).arg(format!("-oPort={port}"));
+        command.args(["-oListenAddress=127.0.0.1", "-E"]);
+        command.arg(folder.join("log"));
+        let listener = command.stdin(Stdio::null()).spawn().unwrap();
+        let listens = || {
+            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+            log.contains("Server listening on")
+        };
+        wait_until(listens, || "sshd does not listen".to_owned());
+        Sshd {
+            port,
+            folder,
+            stopped: Arc::default(),
+            listener: Some(listener),
+        }
+    }
+
     /// With these lines before all others, so that they win, and those after them.
     pub fn start_behind(world: &World, first: &str, lines: &str) -> Sshd {
-        let name = format!("sshd-{}-{}", first.len(), lines.len());
-        let folder = world.sandbox.path().join(name);
-        fs::create_dir(&folder).unwrap();
-        for key in ["host_key", "user_key"] {
-            let made = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(folder.join(key))
-                .status()
-                .unwrap();
-            assert!(made.success());
-        }
-        let config = folder.join("sshd_config");
-        let at = folder.display();
-        let text = format!(
-            "{first}HostKey {at}/host_key\nAuthorizedKeysFile {at}/user_key.pub\nStrictModes no\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-             PrintMotd no\nPrintLastLog no\nAcceptEnv DUO_PASSCODE LANG\nMaxSessions 200\n\
-             {lines}"
-        );
-        let text = if text.contains("Subsystem") {
-            text
-        } else {
-            format!("{text}\nSubsystem sftp /usr/lib/openssh/sftp-server\n")
-        };
-        fs::write(&config, text).unwrap();
+        let (folder, config) = Sshd::configure(world, first, lines);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let stopped = Arc::new(AtomicBool::new(false));
 
         let mut sshd = world.inside();
-        sshd.args(["/usr/sbin/sshd", "-i", "-e", "-f"]).arg(&config);
+        sshd.args([SSHD, "-i", "-e", "-f"]).arg(&config);
         // As a daemon starts it: at the end of its time sshd ends its own group.
         sshd.process_group(0);
         let log = folder.join("log");
@@ -94,7 +98,38 @@ impl Sshd {
             port,
             folder,
             stopped,
+            listener: None,
         }
+    }
+
+    /// Writes keys and configuration; returns their folder, and the configuration.
+    fn configure(world: &World, first: &str, lines: &str) -> (PathBuf, PathBuf) {
+        let name = format!("sshd-{}-{}", first.len(), lines.len());
+        let folder = world.sandbox.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        for key in ["host_key", "user_key"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(folder.join(key))
+                .status()
+                .unwrap();
+            assert!(made.success());
+        }
+        let config = folder.join("sshd_config");
+        let at = folder.display();
+        let text = format!(
+            "{first}HostKey {at}/host_key\nAuthorizedKeysFile {at}/user_key.pub\nStrictModes no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
+             PrintMotd no\nPrintLastLog no\nAcceptEnv DUO_PASSCODE LANG\nMaxSessions 200\n\
+             {lines}"
+        );
+        let text = if text.contains("Subsystem") {
+            text
+        } else {
+            format!("{text}\nSubsystem sftp /usr/lib/openssh/sftp-server\n")
+        };
+        fs::write(&config, text).unwrap();
+        (folder, config)
     }
 
     /// Its configuration.
@@ -154,8 +189,18 @@ impl Sshd {
     }
 }
 
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 impl Drop for Sshd {
     fn drop(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            let _ = listener.kill().and_then(|()| listener.wait());
+            return;
+        }
         self.stopped.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }

@@ -36,6 +36,7 @@ mod life;
 mod module;
 mod pam;
 mod programs;
+mod remember;
 mod sandbox;
 mod standstill;
 #[path = "../support/mod.rs"]
@@ -210,6 +211,62 @@ fn everything() -> Vec<machine::Test> {
         }
         (programs): ["root", "sshd", "ssh", "paramiko"] {
             paramiko_gets_the_commands_output_alone,
+        }
+        (remember): ["root", "sshd", "ssh"] {
+            one_yes_serves_every_session_of_one_connection,
+            another_connection_at_the_same_time_is_asked,
+            behind_a_listener_users_and_root_are_asked_once_a_connection,
+            without_the_key_each_is_asked_and_nothing_is_made,
+        }
+        (remember::attacks): ["root", "sshd", "ssh"] {
+            a_record_counts_for_its_connection_alone_whatever_else_it_says,
+            records_that_are_too_old_of_the_future_or_of_another_boot_do_not_count,
+            a_file_that_is_cut_too_long_or_garbage_is_not_read_and_begins_anew,
+            a_full_file_of_open_connections_takes_no_other,
+            a_folder_or_file_that_is_not_roots_alone_is_not_used,
+            whatever_has_changed_since_is_asked,
+            duo_and_failmode_decide_as_ever,
+            only_a_persons_yes_is_kept,
+            who_leaves_before_the_yes_has_approved_nothing,
+            two_first_logins_at_once_are_each_asked_and_one_record_is_left,
+            a_dead_master_leaves_nothing_to_the_next,
+            another_account_below_an_approved_connection_is_asked,
+            another_pid_namespaces_proc_names_no_connection,
+            a_proc_that_hides_processes_hides_none_from_root,
+            an_sshd_whose_file_was_replaced_is_the_same_connection,
+            an_sshd_that_others_can_write_to_is_none,
+            the_child_alone_has_the_file_and_can_make_it_no_longer,
+            on_a_terminal_one_line_says_so_and_there_is_no_menu,
+        }
+        (remember::attacks): ["root", "sshd", "ssh", "python3", "perl"] {
+            what_has_no_sshd_above_it_is_asked,
+            more_than_sixteen_processes_up_is_too_far,
+            a_lock_that_is_never_given_back_does_not_hold_the_login_up,
+        }
+        (remember::attacks): ["root", "sshd", "ssh", "python3", "gcc"] {
+            a_listener_that_adopts_orphans_is_nobodys_connection,
+        }
+        (remember::clients): ["root", "sshd", "ssh", "scp", "sftp", "rsync", "git"] {
+            copies_over_one_connection_are_asked_once,
+            a_file_manager_with_two_channels_at_a_time_is_asked_once,
+        }
+        (remember::told): ["root", "sshd", "ssh"] {
+            status_counts_and_forget_removes_all_or_one_users,
+            ended_connections_are_not_counted_and_a_bad_file_is_forgotten_too,
+            forget_is_roots,
+        }
+        (remember::told): ["root", "sshd", "setpriv"] {
+            check_says_what_makes_it_useless,
+        }
+        (remember::attacks): ["root", "sshd", "ssh", "setpriv"] {
+            where_root_may_not_see_programs_each_is_asked,
+        }
+        (remember::clients): ["root", "sshd", "ssh"] {
+            an_editor_with_a_shell_and_many_channels_is_asked_once,
+            a_hundred_sessions_at_once_after_the_first,
+        }
+        (remember::clients): ["root", "sshd", "ssh", "ansible-playbook"] {
+            ansible_without_pipelining_is_asked_once,
         }
         (clients): ["root", "sshd", "ssh", "pkill"] {
             a_user_who_is_killed_while_waiting_leaves_no_process,

@@ -204,6 +204,11 @@ fn records_open_only_as_the_three_of_a_yes() {
 }
 
 #[test]
+fn no_bytes_in_the_file_of_approved_connections_approve_one() {
+    holds("approvals");
+}
+
+#[test]
 fn packets_of_the_module_are_read_as_they_were_written() {
     holds("packets");
 }

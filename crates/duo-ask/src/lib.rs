@@ -6,14 +6,16 @@
 #![forbid(unsafe_code)]
 
 mod claim;
+mod memory;
 
 use std::borrow::Borrow;
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use duo_net::{Client, Notice, Person};
 use duo_policy::clock::Deadlines;
-use duo_policy::config::{self, Config, Failmode, Gecos, Problem};
+use duo_policy::config::{self, Config, Failmode, Gecos, Problem, Remember};
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
@@ -25,10 +27,12 @@ use duo_system::alibi::alibi;
 use duo_system::codes::{Codes, Opened};
 use duo_system::configuration;
 use duo_system::log::Log;
-use duo_system::privsep::{ChildEnds, Confined};
+use duo_system::privsep::{ChildEnds, Confined, Connections};
 use duo_system::sandbox::{self, Needs};
 use duo_system::wait::{SystemClock, Waiter};
 use duo_wire::{Message, Next, Outcome, Record, Verdict, Who};
+
+use memory::Memory;
 
 pub use claim::{Claim, Subject, person};
 
@@ -67,9 +71,9 @@ pub fn run<C: Borrow<Claim>>(
     let read = confined.and_then(|files| {
         let read = read_config(start, files.config);
         enter_sandbox(&read)?;
-        Ok((read, files.codes))
+        Ok((read, files.codes, files.connections))
     });
-    let (read, codes) = match read {
+    let (read, codes, connections) = match read {
         Ok(read) => read,
         // A process that may still have privileges only sends this record: it does
         // not even log.
@@ -91,14 +95,15 @@ pub fn run<C: Borrow<Claim>>(
             let verdict = Verdict::new(Outcome::NoAccount, "there is no such account");
             let who = child.who(claim.subject.name());
             let _ = ends.send(&Record::Who(shortened(&who)).to_line());
-            return child.finish(verdict, &who, &mut ends);
+            return child.finish(verdict, &who, None, &mut ends);
         }
         Err(error) => {
             let verdict = Verdict::new(Outcome::Error, error.to_string());
             let who = child.who(claim.subject.name());
-            return child.finish(verdict, &who, &mut ends);
+            return child.finish(verdict, &who, None, &mut ends);
         }
     };
+    let memory = child.memory(&named, &reading, connections);
     let verdict = match claim.objection {
         Some(why) => {
             (start.complain)(&format!("Login denied: {why}"));
@@ -106,10 +111,10 @@ pub fn run<C: Borrow<Claim>>(
         }
         None => {
             let waiter = Waiter::new(&SystemClock, Some(&ends.life));
-            child.ask(&named, reading, &waiter, &converse)
+            child.ask(&named, reading, memory.as_ref(), &waiter, &converse)
         }
     };
-    child.finish(verdict, &named.who, &mut ends)
+    child.finish(verdict, &named.who, memory.as_ref(), &mut ends)
 }
 
 /// Tells the parent that privileges could not be dropped, that there is no sandbox, or that
@@ -265,6 +270,40 @@ impl Child<'_> {
         }
     }
 
+    /// What is remembered of this connection. `None` if nothing is to be remembered, or
+    /// nothing can be: the person is asked.
+    fn memory(
+        &self,
+        named: &Named,
+        reading: &ConfigRead,
+        connections: Connections,
+    ) -> Option<Memory> {
+        let ConfigRead::Good(config) = reading else {
+            return None;
+        };
+        let opened = match (config.remember, connections) {
+            (Remember::No, _) | (_, Connections::None | Connections::Wanted) => return None,
+            (Remember::Connection, Connections::Refused(error)) => Err(error),
+            (Remember::Connection, Connections::Found(opened)) => Ok(opened),
+        };
+        let memory = opened
+            .and_then(|opened| Memory::new(opened, config, &named.account, &named.who.duo_user));
+        memory.inspect_err(|error| self.warn_of_memory(error)).ok()
+    }
+
+    /// How long ago the person said yes on this connection.
+    fn approved(&self, memory: &Memory) -> Option<Duration> {
+        let age = memory.age();
+        age.inspect_err(|error| self.warn_of_memory(error))
+            .ok()
+            .flatten()
+    }
+
+    fn warn_of_memory(&self, error: &Error) {
+        self.log()
+            .warning(&format!("this connection is not remembered: {error}"));
+    }
+
     /// Proves that this machine is not the reason why Duo was not reached.
     fn alibi(&self, waiter: &Waiter<'_>) -> Result<(), Error> {
         self.start.doubt.clone().map_or(Ok(()), Err)?;
@@ -274,7 +313,14 @@ impl Child<'_> {
     /// Writes the final line to the log, and only then sends the verdict, so that no
     /// yes counts that is not in the log. A parent that could not wait for this line
     /// has written one of its own: two say more than none. Returns the exit status.
-    fn finish(&self, verdict: Verdict, who: &Who, ends: &mut ChildEnds) -> i32 {
+    /// Nor does an approval count for a later login that is not in the log.
+    fn finish(
+        &self,
+        verdict: Verdict,
+        who: &Who,
+        memory: Option<&Memory>,
+        ends: &mut ChildEnds,
+    ) -> i32 {
         // A yes for a login that is over opens nothing, and the log must not say
         // otherwise.
         let verdict = match ends.life.look() {
@@ -284,6 +330,12 @@ impl Child<'_> {
             _ => verdict,
         };
         self.log().verdict(&verdict, who);
+        // A yes that a person gave, and nothing else that opens.
+        if let (Outcome::Successful, Some(memory)) = (verdict.outcome, memory)
+            && let Err(error) = memory.approve()
+        {
+            self.warn_of_memory(&error);
+        }
         let opens = verdict.outcome.opens();
         let records = Record::Logged.to_line() + &Record::Verdict(verdict).to_line();
         let sent = ends.send(&records);
@@ -323,6 +375,7 @@ impl Child<'_> {
         &self,
         named: &Named,
         reading: ConfigRead,
+        memory: Option<&Memory>,
         waiter: &'w Waiter<'w>,
         converse: &impl Fn(&Config, &'w Waiter<'w>) -> Box<dyn Conversation + 'w>,
     ) -> Verdict {
@@ -335,7 +388,7 @@ impl Child<'_> {
             }
         };
         let conversation = converse(&config, waiter);
-        match self.ask_duo(named, &config, &*conversation, waiter) {
+        match self.ask_duo(named, &config, memory, &*conversation, waiter) {
             Ok(verdict) => verdict,
             Err(error) => {
                 let stated = config.failmode_if_broken;
@@ -361,6 +414,7 @@ impl Child<'_> {
         &self,
         named: &Named,
         config: &Config,
+        memory: Option<&Memory>,
         conversation: &dyn Conversation,
         waiter: &'w Waiter<'w>,
     ) -> Result<Verdict, Error> {
@@ -401,6 +455,7 @@ impl Child<'_> {
             passcode: claim.passcode.as_ref(),
             deadlines: &deadlines,
             clock: waiter,
+            approved: &|| self.approved(memory?),
             alibi: &|| self.alibi(waiter),
             codes: &codes,
         };

@@ -66,6 +66,20 @@ impl Default for Deadlines {
     }
 }
 
+/// A span of time as an administrator writes it: `90s`, `10m` or `8h`. `None` if it is none;
+/// without a letter, the unit would be guessed at.
+pub fn written_span(text: &str) -> Option<Duration> {
+    let letters = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let number: u64 = text.strip_suffix(letters)?.parse().ok()?;
+    let unit = match letters {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        _ => return None,
+    };
+    number.checked_mul(unit).map(Duration::from_secs)
+}
+
 /// The time. The clock of the system is `duo_system::wait::SystemClock`.
 pub trait Clock {
     /// The current time, which never goes back.
@@ -77,6 +91,19 @@ pub trait Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_has_a_number_and_a_letter() {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("10m", 600), ("168h", 604_800)] {
+            let span = Some(Duration::from_secs(seconds));
+            assert_eq!(written_span(text), span, "{text}");
+        }
+        for text in ["", "10", "m", "-1m", "+1m", "1d", "1 m", "1m ", "1.5h"] {
+            assert_eq!(written_span(text), None, "{text}");
+        }
+        assert_eq!(written_span("99999999999999999999h"), None);
+        assert_eq!(written_span("9999999999999999999h"), None);
+    }
 
     /// docs/duo-api.md and docs/behaviour.md promise these values. Every other
     /// test passes values of its own.

@@ -12,6 +12,7 @@ pub mod conversation;
 pub mod error;
 pub mod groups;
 pub mod login;
+pub mod remember;
 pub mod secret;
 pub mod text;
 pub mod verdict;

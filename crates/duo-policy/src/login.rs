@@ -7,6 +7,8 @@
 mod emergency;
 mod race;
 
+use std::time::Duration;
+
 use duo_wire::{Message, Next, Outcome, Verdict};
 
 use self::race::{Proof, Race};
@@ -33,6 +35,9 @@ pub struct Login<'a> {
     pub deadlines: &'a Deadlines,
     /// The clock that the deadlines are measured with.
     pub clock: &'a dyn Clock,
+    /// How long ago a person said yes on this connection, if that counts for this login.
+    /// Called once Duo has said that this user needs a second factor.
+    pub approved: &'a dyn Fn() -> Option<Duration>,
     /// Called right before `safe` opens the door or `codes` asks for a code.
     pub alibi: Alibi<'a>,
     /// The emergency codes of the account that logs in.
@@ -144,6 +149,9 @@ impl Login<'_> {
                 return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
             }
         };
+        if let Some(age) = (self.approved)() {
+            return Ok(remembered(person, age));
+        }
         let denied = |why: String, attempts: &Attempts, at_the_end| {
             let next = match attempts.is_one_left() {
                 true => Next::Attempt,
@@ -255,6 +263,15 @@ impl Duo for LoggedDuo<'_> {
     fn answered(&self) -> bool {
         self.duo.answered()
     }
+}
+
+/// The person said yes so long ago, and is not asked again.
+fn remembered(person: &dyn Conversation, age: Duration) -> Attempt {
+    let minutes = age.as_secs() / 60;
+    let ago = format!("{minutes} min ago on this connection");
+    person.show(&Message::Tell(format!("Approved {ago}")));
+    let detail = format!("approved {ago}");
+    Attempt::Over(Verdict::new(Outcome::Remembered, detail))
 }
 
 /// Shows why the login is over.

@@ -39,6 +39,9 @@ pub fn label(outcome: Outcome) -> (&'static str, Priority) {
     match outcome {
         Outcome::Successful => ("Successful", Priority::Info),
         Outcome::Skipped => ("Skipped", Priority::Warning),
+        // Duo was asked, and its question to the person left out: the same word, and
+        // nothing to look after.
+        Outcome::Remembered => ("Skipped", Priority::Info),
         Outcome::Bypassed => ("Bypassed", Priority::Info),
         Outcome::Failed => ("Failed", Priority::Warning),
         Outcome::Aborted => ("Aborted", Priority::Warning),
@@ -321,6 +324,7 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
 pub fn aborted(why: &str, known: Option<Outcome>) -> Verdict {
     let after = match known {
         Some(Outcome::Successful | Outcome::Skipped) => " after Duo's yes",
+        Some(Outcome::Remembered) => " after an earlier yes of Duo's",
         Some(Outcome::Bypassed | Outcome::Failsafe) => " after a yes without Duo",
         _ => "",
     };

@@ -112,6 +112,27 @@ pub fn gecos_part<'a>(field: &'a [u8], gecos: &Gecos) -> Option<&'a [u8]> {
     part.filter(|part| !part.is_empty())
 }
 
+impl Account {
+    /// The ids of the primary group and of all supplementary groups, in order.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if they cannot be looked up.
+    pub fn group_ids(&self) -> Result<Vec<u32>, Error> {
+        let failed = |errno: Errno| Error::fault("look up the user's groups", errno.desc());
+        let name = CString::new(self.name.as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
+        let groups = getgrouplist(&name, self.gid).map_err(failed)?;
+        let mut ids: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// The user id.
+    pub fn uid(&self) -> u32 {
+        self.uid.as_raw()
+    }
+}
+
 impl Directory for Account {
     /// The names of the primary group and of all supplementary groups.
     fn group_names(&self) -> Result<Vec<Vec<u8>>, LookupError> {

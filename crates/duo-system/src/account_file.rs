@@ -2,9 +2,10 @@
 //! file before it drops privileges, and the child gets that one descriptor: a child that was
 //! taken over can touch the records of no other account (docs/security.md, attack 10).
 
-use std::fs::{File, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use duo_policy::error::Error;
@@ -91,6 +92,51 @@ pub fn open_folder(folder: &Path) -> Result<Option<File>, Error> {
     Ok(Some(opened))
 }
 
+/// Makes the folder and the one above it, if they are not there. [`open`] checks the folder
+/// itself, whoever made it.
+///
+/// # Errors
+/// [`Error::Fault`] if a folder above it is a link, or is not root's, or others may write to it:
+/// they could put another folder in its place. Or with the system's words.
+pub fn make_folder(folder: &Path) -> Result<(), Error> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(folder);
+    if let Some(above) = parent.parent() {
+        check_parent(above)?;
+    }
+    make(parent, 0o755)?;
+    check_parent(parent)?;
+    make(folder, 0o700)
+}
+
+fn make(folder: &Path, mode: u32) -> Result<(), Error> {
+    let made = DirBuilder::new().mode(mode).create(folder);
+    let made = match made {
+        // Another login was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        // The umask is the caller's, and may have taken bits away.
+        made => made.and_then(|()| fs::set_permissions(folder, Permissions::from_mode(mode))),
+    };
+    made.map_err(|error| {
+        let folder = folder.display();
+        Error::fault(&format!("make '{folder}'"), system_words(&error))
+    })
+}
+
+fn check_parent(folder: &Path) -> Result<(), Error> {
+    let status = fs::symlink_metadata(folder)
+        .map_err(|error| Error::fault(&looking_at(folder), system_words(&error)))?;
+    if status.is_dir() && status.uid() == 0 && status.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let folder = folder.display();
+    Err(Error::Fault(format!(
+        "'{folder}' is not a folder that root alone can write to"
+    )))
+}
+
 fn is_roots_alone(status: &Metadata, mode: u32) -> bool {
     status.uid() == 0 && status.mode() & 0o7777 == mode
 }
@@ -105,8 +151,7 @@ fn looking_at(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::fs::{chown, symlink};
     use std::path::PathBuf;
 
     use nix::unistd::{Uid, mkfifo};
@@ -167,6 +212,30 @@ mod tests {
             let text = error(folder.path(), uid);
             assert!(text.ends_with(why.desc()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_made_where_root_alone_can_write() {
+        let Some(above) = folder() else { return };
+        let parent = above.path().join("parent");
+        let wanted = parent.join("records");
+        for mode in [0o770, 0o1777] {
+            fs::set_permissions(above.path(), Permissions::from_mode(mode)).unwrap();
+            let text = make_folder(&wanted).unwrap_err().to_string();
+            assert!(text.ends_with("root alone can write to"), "{text}");
+        }
+        fs::set_permissions(above.path(), Permissions::from_mode(0o755)).unwrap();
+        make_folder(&wanted).unwrap();
+        make_folder(&wanted).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!((mode(&parent), mode(&wanted)), (0o755, 0o700));
+        assert!(open(&wanted, 1000, Missing::Create).unwrap().is_some());
+        fs::remove_dir_all(&parent).unwrap();
+        let elsewhere = above.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, &parent).unwrap();
+        assert!(make_folder(&wanted).is_err());
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod log;
 mod nsswitch;
 pub mod output;
 pub mod privsep;
+pub mod remember;
 pub mod sandbox;
 pub mod sftp;
 pub mod wait;

@@ -105,6 +105,9 @@ pub enum Outcome {
     Successful,
     /// preauth said that no second factor is needed.
     Skipped,
+    /// Duo asks this user for a second factor, and a person's yes counts for this
+    /// connection still.
+    Remembered,
     /// The user's groups need no second factor.
     Bypassed,
     /// An attempt was denied.
@@ -124,9 +127,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 9] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::Successful,
         Outcome::Skipped,
+        Outcome::Remembered,
         Outcome::Bypassed,
         Outcome::Failed,
         Outcome::Aborted,
@@ -139,7 +143,11 @@ impl Outcome {
     /// Whether this outcome opens the door.
     pub fn opens(self) -> bool {
         match self {
-            Outcome::Successful | Outcome::Skipped | Outcome::Bypassed | Outcome::Failsafe => true,
+            Outcome::Successful
+            | Outcome::Skipped
+            | Outcome::Remembered
+            | Outcome::Bypassed
+            | Outcome::Failsafe => true,
             Outcome::Failed
             | Outcome::Aborted
             | Outcome::Failsecure

@@ -11,6 +11,7 @@ pub mod local;
 mod network;
 pub mod pam;
 mod probe;
+mod remember;
 mod sandbox;
 pub mod sshd;
 mod unused;
@@ -476,6 +477,8 @@ fn send_all(
             send_findings(ends, found)?;
             if *front_end == FrontEnd::Pam {
                 send_findings(ends, configuration::not_for_pam(&wanted.config, &config))?;
+            } else {
+                send_findings(ends, remember::findings(&config, &program()))?;
             }
             send(ends, &options(&config))?;
             let soon = until.min(Instant::now() + LOOKUP_TIME);

@@ -7,6 +7,7 @@ mod codes;
 mod completions;
 mod configure;
 mod enable;
+mod forget;
 mod status;
 mod support;
 mod test;
@@ -26,6 +27,7 @@ pub use configure::{Configure, NewConfiguration};
 pub use enable::{
     Answer, Confirm, Disable, Enable, EnablePam, What, Whom, With, pam_configuration,
 };
+pub use forget::Forget;
 pub use status::Status;
 pub use support::Support;
 pub use test::Test;
@@ -48,6 +50,8 @@ pub enum Request {
     Adopt(Box<Adopt>),
     /// `codes`.
     Codes(Box<Codes>),
+    /// `forget`.
+    Forget(Box<Forget>),
     /// `status`.
     Status(Box<Status>),
     /// `test`.
@@ -179,6 +183,7 @@ fn request(name: &str, given: &ArgMatches, terminal: Terminal) -> Result<Request
         "configure" => Request::Configure(Box::new(configure::read(given, common)?)),
         "adopt" => Request::Adopt(Box::new(adopt::read(given, common)?)),
         "codes" => Request::Codes(Box::new(codes::read(given, common)?)),
+        "forget" => Request::Forget(Box::new(forget::read(given, common))),
         "status" => Request::Status(Box::new(status::read(given, common)?)),
         "test" => Request::Test(Box::new(test::read(given, common)?)),
         "support" => Request::Support(Box::new(support::read(given, common)?)),
@@ -206,6 +211,7 @@ pub(crate) fn commands() -> Command {
         .subcommand(enable::disable_command())
         .subcommand(adopt::command())
         .subcommand(codes::command())
+        .subcommand(forget::command())
         .subcommand(status::command())
         .subcommand(test::command())
         .subcommand(support::command())

@@ -300,7 +300,9 @@ mod tests {
             duo_user: "a'b".to_owned(),
             client: Some("192.0.2.7".to_owned()),
         };
-        for outcome in Outcome::ALL {
+        // An approval that counts still has the word of `Skipped`.
+        let told = Outcome::ALL.into_iter();
+        for outcome in told.filter(|it| *it != Outcome::Remembered) {
             let text = verdict::line(&Verdict::new(outcome, "why"), &who);
             let found = outcomes(vec![(String::new(), text.clone())]);
             assert_eq!(

@@ -13,6 +13,7 @@ mod confirm;
 mod disable;
 mod enable;
 mod finding;
+mod forget;
 mod journal;
 mod layout;
 mod look;
@@ -97,6 +98,7 @@ pub fn run(converse: Converse) -> ExitCode {
         Request::Configure(it) => command(&it.common, |to| configure::run(&it, &start, to)),
         Request::Adopt(it) => command(&it.common, |to| adopt::run(&it, &start, to)),
         Request::Codes(it) => command(&it.common, |to| codes::run(&it, &start, to)),
+        Request::Forget(it) => command(&it.common, |to| forget::run(&it, &start, to)),
         Request::Status(it) => command(&it.common, |to| status::run(&it, &start, to)),
         Request::Test(it) => command(&it.common, |to| test::run(&it, &start, to)),
         Request::Support(it) => command(&it.common, |to| support::run(&it, &start, to)),

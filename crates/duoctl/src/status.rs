@@ -3,6 +3,7 @@
 
 use duo_policy::config::Failmode;
 use duo_system::privsep::{self, Standing};
+use duo_system::remember;
 use serde_json::{Value, json};
 
 use crate::Start;
@@ -49,6 +50,7 @@ pub fn run(wanted: &Status, start: &Start, report: &mut Report) -> Outcome {
     sshd(&seen, &program, report);
     lines(&wanted.common, report);
     pam(&seen, report);
+    remembered(report);
     waiting(report);
     logins(&program, report);
     let count = |level| {
@@ -162,6 +164,26 @@ fn pam(seen: &Seen, report: &mut Report) {
         let text = format!("{}, failmode = {}", path.display(), failmode.word());
         report.say(row("", &text));
     }
+}
+
+/// The connections on which the next session is not asked (`remember = connection`).
+fn remembered(report: &mut Report) {
+    let counted = remember::accounts().and_then(|accounts| {
+        let counts = accounts.into_iter().map(remember::open_connections);
+        let counts: Vec<usize> = counts.collect::<Result<_, _>>()?;
+        let accounts = counts.iter().filter(|count| **count > 0).count();
+        Ok((counts.iter().sum::<usize>(), accounts))
+    });
+    let (text, word) = match counted {
+        Ok((0, _)) => ("no connection".to_owned(), 0.into()),
+        Ok((connections, accounts)) => {
+            let text = format!("connections: {connections}, accounts: {accounts} (duoctl forget)");
+            (text, connections.into())
+        }
+        Err(error) => (format!("it cannot be told: {error}"), Value::Null),
+    };
+    report.say(row("Remembered", &text));
+    report.put("remembered_connections", word);
 }
 
 /// What is taken back unless it is confirmed.

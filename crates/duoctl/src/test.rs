@@ -145,6 +145,7 @@ fn judged(verdict: &Verdict, report: &mut Report) -> Outcome {
     match verdict.outcome {
         Came::Successful => report.say(format!("Duo says yes ({detail}): a login is let in")),
         Came::Skipped => report.say(format!("Duo asks for no second factor: {detail}")),
+        Came::Remembered => report.say(format!("not asked: {detail}")),
         Came::Bypassed => report.say("not asked: no pattern of groups takes this user"),
         Came::Failsafe => {
             let text = format!("a login is let in without Duo (failmode = safe): {detail}");
@@ -285,6 +286,7 @@ fn attempt(
         passcode: None,
         deadlines: &deadlines,
         clock: &SystemClock,
+        approved: &|| None,
         alibi: &|| alibi(waiter),
         codes: &NoCodes("a login asks for an emergency code, which is not tried here"),
     };

@@ -403,11 +403,12 @@ pub fn a_configuration_that_others_could_change_or_read_never_opens() {
 }
 
 pub fn keys_of_the_login_program_do_nothing() {
-    let world = PamWorld::new("motd = yes\nprompt_for_commands = yes\n");
+    let world = PamWorld::new("motd = yes\nprompt_for_commands = yes\nremember = connection\n");
     world.write("motd", "the day has a message\n", 0o644);
     let asked = world.asks("duo", "push", &["1"]);
     assert_eq!(asked.code(), code::SUCCESS, "{asked:#?}");
     assert!(!asked.ended.text().contains("the day"), "{asked:#?}");
+    assert!(!world.at("/run/login_duo").exists());
 }
 
 /// Without a helper, or with one that others could have changed, nothing opens.

@@ -75,7 +75,8 @@ pub fn what_is_enabled_is_proved_and_what_has_vanished_is_missed() {
     let text = fs::read_to_string(PAM_CONFIG).expect("read");
     fs::write(
         PAM_CONFIG,
-        text + "motd = yes\naccept_env_factor = yes\nprompt_for_commands = yes\naccessible = yes\n",
+        text + "motd = yes\naccept_env_factor = yes\nprompt_for_commands = yes\naccessible = yes\n\
+         remember = connection\n",
     )
     .unwrap();
     let found = check();
@@ -85,6 +86,7 @@ pub fn what_is_enabled_is_proved_and_what_has_vanished_is_missed() {
         "accept_env_factor",
         "prompt_for_commands",
         "accessible",
+        "remember",
     ] {
         found.is(
             "configuration.no_effect",

@@ -155,6 +155,7 @@ impl Scenario {
             passcode: None,
             deadlines: &self.deadlines,
             clock: &clock,
+            approved: &|| None,
             alibi: &|| Ok(()),
             codes: &NoCodes("no emergency codes"),
         };

@@ -92,8 +92,8 @@ impl Keys {
 
     fn sign(&self, canonical: &str) -> String {
         match self.signature {
-            Signature::Sha512 => hmac_hex::<Hmac<Sha512>>(self.skey.expose(), canonical),
-            Signature::Sha1 => hmac_hex::<Hmac<Sha1>>(self.skey.expose(), canonical),
+            Signature::Sha512 => hmac_hex::<Hmac<Sha512>>(self.skey.expose(), canonical.as_bytes()),
+            Signature::Sha1 => hmac_hex::<Hmac<Sha1>>(self.skey.expose(), canonical.as_bytes()),
         }
     }
 }
@@ -109,13 +109,18 @@ fn canonical(date: &str, method: &str, host: &str, path: &str, parameters: &Para
     .join("\n")
 }
 
-fn hmac_hex<M: Mac + KeyInit>(key: &[u8], canonical: &str) -> String {
+/// The HMAC-SHA-512 of `message`, in hexadecimal digits; empty if there is none.
+pub(crate) fn hmac_sha512(key: &Secret, message: &[u8]) -> String {
+    hmac_hex::<Hmac<Sha512>>(key.expose(), message)
+}
+
+fn hmac_hex<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> String {
     // HMAC takes a key of any length, so this error cannot happen. If it did,
     // Duo would refuse the empty signature.
     let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
         return String::new();
     };
-    mac.update(canonical.as_bytes());
+    mac.update(message);
     mac.finalize()
         .into_bytes()
         .iter()

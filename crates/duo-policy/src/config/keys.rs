@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use Value::{Good, WithWarning};
 
-use super::{Failmode, HTTPS, Host, MinTls, Proxy, Signature};
+use super::{Failmode, HTTPS, Host, MinTls, Proxy, Remember, Signature};
+use crate::clock;
 use crate::groups::{self, Groups};
 use crate::secret::Secret;
 
@@ -60,6 +61,8 @@ pub const KEYS: &[Key] = &[
     key("prompt_for_commands", KeyKind::Optional),
     key("signature", KeyKind::Optional),
     key("sandbox", KeyKind::Optional),
+    key("remember", KeyKind::Optional),
+    key("remember_max", KeyKind::Optional),
     key("send_gecos", KeyKind::Optional),
     key("gecos_delim", KeyKind::Optional),
     key("gecos_username_pos", KeyKind::Optional),
@@ -137,6 +140,25 @@ pub(super) fn signature(value: &[u8]) -> Reading<Signature> {
         b"sha1" => Ok(Good(Signature::Sha1)),
         _ => Err("must be 'sha512' or 'sha1'"),
     }
+}
+
+/// What a person's yes counts for.
+pub(super) fn remember(value: &[u8]) -> Reading<Remember> {
+    match value {
+        b"no" => Ok(Good(Remember::No)),
+        b"connection" => Ok(Good(Remember::Connection)),
+        _ => Err("must be 'no' or 'connection'"),
+    }
+}
+
+/// From a minute to a day.
+pub(super) fn remember_max(value: &[u8]) -> Reading<Duration> {
+    const BOUNDS: std::ops::RangeInclusive<u64> = 60..=24 * 60 * 60;
+    let span = std::str::from_utf8(value).ok();
+    let span = span.and_then(clock::written_span);
+    span.filter(|span| BOUNDS.contains(&span.as_secs()))
+        .map(Good)
+        .ok_or("must be a time from '1m' to '24h', such as '30m' or '8h'")
 }
 
 /// A version as the C program spells it. TLS 1.0 and 1.1 are never spoken, and a file that allows

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use host::{HTTPS, Host, Proxy};
 pub(crate) use ini::is_blank;
 pub use keys::{KEYS, Key, KeyKind};
-pub use parse::{keys_in, parse};
+pub use parse::{keys_in, may_remember, parse};
 
 use crate::groups::Groups;
 use crate::secret::Secret;
@@ -72,6 +72,10 @@ pub struct Config {
     pub signature: Signature,
     /// Shut the process in that talks to Duo (docs/security.md, *The sandbox*). Default: yes.
     pub sandbox: bool,
+    /// What a person's yes counts for. Default: this one login.
+    pub remember: Remember,
+    /// How long one yes counts at most, from a minute to a day. Default: 8 hours.
+    pub remember_max: Duration,
     /// The part of the GECOS field that is the Duo name. Default: none, so that the Duo name is
     /// the login name.
     pub gecos: Gecos,
@@ -106,6 +110,15 @@ impl Failmode {
             Failmode::Codes => "codes",
         }
     }
+}
+
+/// What a person's yes counts for (`remember`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remember {
+    /// The login that was asked.
+    No,
+    /// Each login that comes on the same connection of sshd's, for `remember_max`.
+    Connection,
 }
 
 /// The oldest version of TLS that is spoken (`min_tls`).

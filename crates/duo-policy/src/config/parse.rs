@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::ini::{self, Line};
 use super::keys::{self, Key, KeyKind, Reading, Value};
 use super::{
-    Broken, Config, Failmode, Gecos, MAX_SIZE, MinTls, Parsed, Problem, ProblemKind, Signature,
+    Broken, Config, Failmode, Gecos, MAX_SIZE, MinTls, Parsed, Problem, ProblemKind, Remember,
+    Signature,
 };
 use crate::groups::Groups;
 
@@ -50,6 +51,17 @@ pub fn keys_in(file: &[u8]) -> impl Iterator<Item = Key> {
             .find(|it| it.name.as_bytes() == key),
         _ => None,
     })
+}
+
+/// Whether a line of the file begins with the word `remember`: never false for a file that
+/// sets this key. Root asks, to which the file must stay bytes without a meaning: so this
+/// function neither knows sections nor values, and a wrong yes only costs a look into /proc
+/// (docs/security.md, *Remembered connections*).
+pub fn may_remember(file: &[u8]) -> bool {
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    let file = file.strip_prefix(BYTE_ORDER_MARK).unwrap_or(file);
+    let mut lines = file.split(|byte| *byte == b'\n');
+    lines.any(|line| line.trim_ascii_start().starts_with(b"remember"))
 }
 
 /// Why nothing of the file is read, if so.
@@ -225,6 +237,12 @@ impl<'a> Parser<'a> {
                 .last("signature", keys::signature)
                 .unwrap_or(Signature::Sha512),
             sandbox: self.last("sandbox", keys::boolean).unwrap_or(true),
+            remember: self
+                .last("remember", keys::remember)
+                .unwrap_or(Remember::No),
+            remember_max: self
+                .last("remember_max", keys::remember_max)
+                .unwrap_or(Duration::from_secs(8 * 60 * 60)),
             gecos: self.gecos(),
             // These stand last, since a `?` further up would skip the mistakes below it.
             ikey: ikey?,

@@ -96,6 +96,12 @@ fn decided(config: &Config) -> Vec<String> {
         ),
         ("signature", format!("{:?}", config.signature), "Sha512"),
         ("gecos", format!("{:?}", config.gecos), "No"),
+        ("remember", format!("{:?}", config.remember), "No"),
+        (
+            "remember_max",
+            format!("{:?}", config.remember_max),
+            "28800s",
+        ),
     ];
     let differ = fields
         .into_iter()
@@ -123,6 +129,16 @@ const TABLE: &[(&str, &[&str])] = &[
     ("min_tls = 1.4", &["F:1: key 'min_tls' must be '1.0', '1.1', '1.2' or '1.3'"]),
     ("min_tls = tls1.2", &["F:1: key 'min_tls' must be '1.0', '1.1', '1.2' or '1.3'"]),
     ("prompt_for_commands = on", &["prompt_for_commands true"]),
+    ("remember = connection", &["remember Connection"]),
+    ("remember = connection\nremember_max = 90m", &["remember Connection", "remember_max 5400s"]),
+    ("remember = no\nremember_max = 1m", &["remember_max 60s"]),
+    ("remember_max = 24h", &["remember_max 86400s"]),
+    ("remember = yes", &["F:1: key 'remember' must be 'no' or 'connection'"]),
+    ("remember = Connection", &["F:1: key 'remember' must be 'no' or 'connection'"]),
+    ("remember =", &["warning F:1: key 'remember' is empty and counts as absent"]),
+    ("remember_max = 59s", &["F:1: key 'remember_max' must be a time from '1m' to '24h', such as '30m' or '8h'"]),
+    ("remember_max = 25h", &["F:1: key 'remember_max' must be a time from '1m' to '24h', such as '30m' or '8h'"]),
+    ("remember_max = 480", &["F:1: key 'remember_max' must be a time from '1m' to '24h', such as '30m' or '8h'"]),
     // Reading rules.
     ("", &[]),
     ("motd=yes", &["motd true"]),
@@ -555,8 +571,8 @@ fn a_sample_is_read_as_it_is_meant() {
     ];
     let login_duo = [
         "groups no-duo|admins|remote users",
-        "warning F:82: key 'gecos_parsed' is deprecated and does nothing",
-        "warning F:85: key 'dev_fips_mode' is deprecated and does nothing",
+        "warning F:87: key 'gecos_parsed' is deprecated and does nothing",
+        "warning F:90: key 'dev_fips_mode' is deprecated and does nothing",
     ];
     let all = told(in_use(&filled(SAMPLE)).as_bytes());
     assert_eq!(all, [network.as_slice(), &login_duo].concat());

@@ -362,6 +362,8 @@ struct Extras {
     doubt: Option<&'static str>,
     /// The emergency codes of the account.
     codes: Option<&'static dyn Fn() -> Box<dyn EmergencyCodes>>,
+    /// How long ago the person said yes on this connection.
+    approved: Option<Duration>,
 }
 
 /// A log that keeps its lines.
@@ -398,6 +400,7 @@ fn log_in(lines: &str, with: &Extras, duo: &mut ScriptedDuo<'_>, person: &Script
         passcode: passcode.as_ref(),
         deadlines: &Deadlines::default(),
         clock: duo.clock,
+        approved: &|| with.approved,
         alibi: &alibi,
         codes: &*codes,
     };

@@ -363,6 +363,7 @@ fn the_line_of_who_leaves_after_a_yes_does_not_say_that_duo_gave_a_yes_that_it_d
     for outcome in Outcome::ALL {
         let expected = match outcome {
             Outcome::Successful | Outcome::Skipped => "hung up after Duo's yes",
+            Outcome::Remembered => "hung up after an earlier yes of Duo's",
             Outcome::Bypassed | Outcome::Failsafe => "hung up after a yes without Duo",
             _ => "hung up",
         };

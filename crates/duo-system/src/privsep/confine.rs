@@ -21,8 +21,17 @@ use super::priority::reset_priority;
 use super::standing::{PrivsepUser, Standing};
 use crate::system_words;
 
-/// Takes from the child what the caller gave it, root's privileges, and each
-/// descriptor but 0 to 2 and `kept`.
+/// Takes from the child what the caller gave it: signals, priority and limits.
+///
+/// # Errors
+/// [`Error::Fault`] if one of the steps fails. The child must end then.
+pub(super) fn remove_causes() -> Result<(), Error> {
+    ignore_signals()?;
+    reset_priority()?;
+    raise_limits()
+}
+
+/// Takes root's privileges from the child, and each descriptor but 0 to 2 and `kept`.
 ///
 /// # Errors
 /// [`Error::Fault`] if one of the steps fails. The child must end then, since it
@@ -32,9 +41,6 @@ pub(super) fn confine(
     user: Option<&PrivsepUser>,
     kept: Vec<RawFd>,
 ) -> Result<(), Error> {
-    ignore_signals()?;
-    reset_priority()?;
-    raise_limits()?;
     match (standing, user) {
         (Standing::Own, _) => {}
         (_, Some(user)) => irrevocably_become_the_privsep_user(user)?,

@@ -140,6 +140,14 @@ pub(super) fn ignore_signals() -> Result<(), Error> {
         .map_err(|errno| Error::fault("unblock signals", errno.desc()))
 }
 
+/// In the child: lets a write beyond the limit of a file's size fail, and not kill.
+///
+/// # Errors
+/// [`Error::Fault`] if the disposition cannot be set.
+pub(super) fn ignore_file_size() -> Result<(), Error> {
+    set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn).map(drop)
+}
+
 /// In the parent of a host's helper: listens to the signals that end a login although
 /// the host ignored them, and blocks no other one. sudo blocks SIGINT and SIGQUIT while
 /// PAM runs, and both outlive exec.

@@ -6,6 +6,8 @@
 use duo_policy::error::Error;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 
+use super::inherited::ignore_file_size;
+
 /// Each limit, the value that it is set to, and the least that is enough for TLS,
 /// a resolver and a thread or two: descriptors, bytes, seconds of processor time,
 /// or processes.
@@ -39,6 +41,18 @@ pub(super) fn raise_limits() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Keeps this process from making a file longer than so many bytes: a child that was taken over
+/// has a file in memory to write to, and could fill the memory of this machine.
+///
+/// # Errors
+/// [`Error::Fault`] if the kernel refuses.
+pub(super) fn limit_file_size(bytes: usize) -> Result<(), Error> {
+    ignore_file_size()?;
+    let most = rlim_t::try_from(bytes).unwrap_or(RLIM_INFINITY);
+    setrlimit(Resource::RLIMIT_FSIZE, most, most)
+        .map_err(|errno| Error::fault("limit the size of files", errno.desc()))
 }
 
 /// Sets the soft limit to `wanted`, or as near as this process may, and returns

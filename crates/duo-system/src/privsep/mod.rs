@@ -32,21 +32,24 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use duo_policy::error::Error;
+use duo_policy::remember::Approvals;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
+use crate::remember;
 use crate::sandbox;
 use crate::system_words;
 use crate::wait::LifePipe;
-use confine::confine;
+use confine::{confine, remove_causes};
 pub use host::{HostEnds, take_host_ends};
 pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
 pub use inherited::{Identity, Inherited, take_over};
 pub(crate) use interrupt::interrupted_if_it_blocks;
 pub(crate) use library::load_library;
+use limits::limit_file_size;
 pub use parent::Parent;
 pub use standing::user_id;
 pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};
@@ -115,7 +118,23 @@ pub struct OpenFiles {
     /// The emergency codes of the account that logs in.
     pub codes: Option<File>,
     /// The approved connections of the account that logs in.
-    pub connections: Option<File>,
+    pub connections: Connections,
+}
+
+/// The approved connections of the account that logs in.
+#[derive(Debug, Default)]
+pub enum Connections {
+    /// Nothing is remembered for this front end.
+    #[default]
+    None,
+    /// They are looked for while the child is root still, if the configuration may say so. The
+    /// parent, which becomes the caller's process, never has the file, nor a byte of the
+    /// configuration.
+    Wanted,
+    /// Found, with the connection on which this login came.
+    Found(remember::Opened),
+    /// They cannot be used; why.
+    Refused(Error),
 }
 
 impl OpenFiles {
@@ -128,8 +147,27 @@ impl OpenFiles {
     }
 
     fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        let files = [&self.config, &self.codes, &self.connections];
-        files.into_iter().flatten().map(AsRawFd::as_raw_fd)
+        let files = [&self.config, &self.codes].into_iter().flatten();
+        let connections = match &self.connections {
+            Connections::Found(opened) => Some(opened.as_raw_fd()),
+            Connections::None | Connections::Wanted | Connections::Refused(_) => None,
+        };
+        files.map(AsRawFd::as_raw_fd).chain(connections)
+    }
+
+    /// With root's rights, which the child has still: looks for what is wanted.
+    fn find_connections(&mut self, caller: Caller) {
+        let (Connections::Wanted, Some(config)) = (&self.connections, &self.config) else {
+            return;
+        };
+        self.connections = match remember::open(config, caller.uid) {
+            Ok(None) => Connections::None,
+            Ok(Some(opened)) => match limit_file_size(Approvals::LONGEST_FILE) {
+                Ok(()) => Connections::Found(opened),
+                Err(error) => Connections::Refused(error),
+            },
+            Err(error) => Connections::Refused(error),
+        };
     }
 }
 
@@ -155,7 +193,7 @@ pub fn separate<'a>(
     standing: Standing,
     caller: Caller,
     user: Option<&PrivsepUser>,
-    files: OpenFiles,
+    mut files: OpenFiles,
     front: Front<'a>,
     child: impl FnOnce(Confined, ChildEnds) -> i32,
 ) -> Result<Parent<'a>, Error> {
@@ -175,8 +213,11 @@ pub fn separate<'a>(
         Ok(ForkResult::Child) => {
             let pipes = [verdict_write.as_raw_fd(), life_read.as_raw_fd()];
             let socket = front.socket().map(|socket| socket.as_raw_fd());
-            let kept = files.descriptors().chain(pipes).chain(socket);
-            let confined = confine(standing, user, kept.collect());
+            let confined = remove_causes().and_then(|()| {
+                files.find_connections(caller);
+                let kept = files.descriptors().chain(pipes).chain(socket);
+                confine(standing, user, kept.collect())
+            });
             // `confine` has closed these descriptors. Their owners would close
             // the same numbers again, which other files may have by then.
             std::mem::forget((verdict_read, life_write, signals));

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use duo_policy::config::{Broken, Config, Failmode, Problem, ProblemKind, Signature};
+use duo_policy::config::{Broken, Config, Failmode, Problem, ProblemKind, Remember, Signature};
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Directory, Gate, Groups, Membership, Sense};
 use duo_policy::verdict::{self, Meaning};
@@ -141,6 +141,8 @@ pub fn not_for_pam(path: &Path, config: &Config) -> Vec<Finding> {
         ("accessible", config.accessible),
         ("motd", config.motd),
         ("prompt_for_commands", config.prompt_for_commands),
+        // PAM is asked once for a connection by itself.
+        ("remember", config.remember == Remember::Connection),
     ];
     let set = options.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(name, _)| {

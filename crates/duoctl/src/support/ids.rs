@@ -10,6 +10,7 @@ const IDS: &[&str] = &[
     "configuration.no_effect",
     "configuration.noverify",
     "configuration.reach",
+    "configuration.remember",
     "configuration.sandbox",
     "configuration.signature",
     "configuration.syntax",

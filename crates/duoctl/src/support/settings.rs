@@ -2,7 +2,7 @@
 //! number, a switch or one of a few words. It is made by the child without privileges, and its type
 //! has no place for a text.
 
-use duo_policy::config::{self, Config, Failmode, Gecos, MinTls, Signature};
+use duo_policy::config::{self, Config, Failmode, Gecos, MinTls, Remember, Signature};
 use duo_policy::groups::Sense;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,7 @@ pub struct Settings {
     noverify: bool,
     tls13_only: bool,
     sha1: bool,
+    remember_seconds: Option<u64>,
     gecos: GecosKind,
     warnings: usize,
 }
@@ -154,6 +155,10 @@ impl Settings {
             noverify: config.noverify,
             tls13_only: config.min_tls == MinTls::Tls13,
             sha1: config.signature == Signature::Sha1,
+            remember_seconds: match config.remember {
+                Remember::Connection => Some(config.remember_max.as_secs()),
+                Remember::No => None,
+            },
             gecos: match config.gecos {
                 Gecos::No => GecosKind::No,
                 Gecos::Whole => GecosKind::Whole,
@@ -210,6 +215,7 @@ impl Settings {
         }
         facts.add("prompts", u64::from(self.prompts));
         facts.add_some("https_timeout", self.https_timeout);
+        facts.add_some("remember_seconds", self.remember_seconds);
         facts.add(
             "gecos",
             match self.gecos {

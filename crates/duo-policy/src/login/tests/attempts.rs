@@ -209,6 +209,35 @@ fn preauth_settles_a_login_at_once() {
 }
 
 #[test]
+fn an_approved_connection_is_asked_nothing_but_preauth_still_decides() {
+    let with = Extras {
+        approved: Some(Duration::from_secs(3 * 60 + 59)),
+        ..Extras::default()
+    };
+    let ago = "3 min ago on this connection";
+    for person in [ScriptedPerson::typing(&["1"; 3]), ScriptedPerson::nobody()] {
+        let (over, calls) = attempt("autopush = yes", &with, &person, |_| {});
+        let detail = format!("approved {ago}");
+        assert_eq!(over.outcome(), (Outcome::Remembered, &*detail));
+        assert_eq!((calls, over.asking), (vec!["preauth".to_owned()], 0));
+        assert_eq!(person.asked.get(), 0);
+    }
+    let down = || Error::Service("down".into());
+    for (answer, outcome) in [
+        (Ok(Preauth::Deny("disabled".into())), Outcome::Aborted),
+        (Ok(Preauth::Allow("bypass".into())), Outcome::Skipped),
+        (Err(down()), Outcome::Failsecure),
+        (Err(Error::Refused("403".into())), Outcome::Aborted),
+    ] {
+        let person = ScriptedPerson::typing(&["1"; 3]);
+        let (over, _) = attempt("failmode = secure", &with, &person, |duo| {
+            duo.preauths = [Some(answer)].into();
+        });
+        assert_eq!(over.outcome().0, outcome);
+    }
+}
+
+#[test]
 fn a_denial_at_a_later_attempt_ends_the_login_too() {
     let person = ScriptedPerson::typing(&["1"; 3]);
     let (over, _) = attempt("", &Extras::default(), &person, |duo| {
