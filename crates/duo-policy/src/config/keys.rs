@@ -60,6 +60,7 @@ pub const KEYS: &[Key] = &[
     key("prompt_for_commands", KeyKind::Optional),
     key("signature", KeyKind::Optional),
     key("sandbox", KeyKind::Optional),
+    key("syslog_facility", KeyKind::Optional),
     key("send_gecos", KeyKind::Optional),
     key("gecos_delim", KeyKind::Optional),
     key("gecos_username_pos", KeyKind::Optional),
@@ -135,6 +136,17 @@ pub(super) fn signature(value: &[u8]) -> Reading<Signature> {
         b"sha512" => Ok(Good(Signature::Sha512)),
         b"sha1" => Ok(Good(Signature::Sha1)),
         _ => Err("must be 'sha512' or 'sha1'"),
+    }
+}
+
+/// The number of a facility, syslog(3).
+pub(super) fn facility(value: &[u8]) -> Reading<u8> {
+    match value {
+        b"user" => Ok(Good(1)),
+        b"auth" => Ok(Good(4)),
+        b"authpriv" => Ok(Good(10)),
+        [b'l', b'o', b'c', b'a', b'l', digit @ b'0'..=b'7'] => Ok(Good(16 + (digit - b'0'))),
+        _ => Err("must be 'authpriv', 'auth', 'user' or 'local0' to 'local7'"),
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::ini::{self, Line};
 use super::keys::{self, Key, KeyKind, Reading, Value};
 use super::{
-    Broken, Config, Failmode, Gecos, MAX_SIZE, MinTls, Parsed, Problem, ProblemKind, Signature,
+    Broken, Config, Facility, Failmode, Gecos, MAX_SIZE, MinTls, Parsed, Problem, ProblemKind,
+    Signature,
 };
 use crate::groups::Groups;
 
@@ -23,12 +24,14 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
             warnings: Vec::new(),
             failmode: None,
             sandbox: true,
+            syslog_facility: Facility::AUTHPRIV,
         });
     }
     let mut parser = Parser::of(bytes);
     let config = parser.config();
     let failmode = parser.certain_failmode();
     let sandbox = parser.line_that_sets("sandbox", false).is_none();
+    let syslog_facility = parser.syslog_facility;
     let (problems, warnings) = (in_order(parser.problems), in_order(parser.warnings));
     match config {
         Some(config) if problems.is_empty() => Ok(Parsed { config, warnings }),
@@ -37,6 +40,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
             warnings,
             failmode,
             sandbox,
+            syslog_facility,
         }),
     }
 }
@@ -86,6 +90,8 @@ struct Parser<'a> {
     /// A `failmode` line is indented under another key, so it is in doubt which failmode the file's
     /// writer meant.
     has_indented_failmode: bool,
+    /// The last `syslog_facility` that is one.
+    syslog_facility: Facility,
 }
 
 /// One key with its value and the indented lines under it.
@@ -196,6 +202,9 @@ impl<'a> Parser<'a> {
     /// good value.
     fn config(&mut self) -> Option<Config> {
         self.check_combinations();
+        if let Some(number) = self.last("syslog_facility", keys::facility) {
+            self.syslog_facility = Facility(number);
+        }
         let ikey = self.required("ikey", keys::text);
         let skey = self.required("skey", keys::secret);
         let host = self.required("host", keys::host);
@@ -225,6 +234,7 @@ impl<'a> Parser<'a> {
                 .last("signature", keys::signature)
                 .unwrap_or(Signature::Sha512),
             sandbox: self.last("sandbox", keys::boolean).unwrap_or(true),
+            syslog_facility: self.syslog_facility,
             gecos: self.gecos(),
             // These stand last, since a `?` further up would skip the mistakes below it.
             ikey: ikey?,

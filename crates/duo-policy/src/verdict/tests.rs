@@ -100,6 +100,7 @@ fn alice() -> Who {
     Who {
         duo_user: "alice".into(),
         client: Some("192.0.2.7".into()),
+        ..Who::unknown()
     }
 }
 
@@ -107,6 +108,7 @@ fn otherwise() -> Who {
     Who {
         duo_user: "login".into(),
         client: None,
+        ..Who::unknown()
     }
 }
 
@@ -189,6 +191,7 @@ fn a_name_cannot_forge_a_field() {
     let who = Who {
         duo_user: "a' from 192.0.2.1: \\".into(),
         client: Some("x' y\n[1]".into()),
+        ..Who::unknown()
     };
     assert_eq!(
         line(&Verdict::new(Outcome::Failed, "no"), &who),
