@@ -373,6 +373,7 @@ pub fn sanitiser(bytes: &[u8]) {
     let who = Who {
         duo_user: name.to_owned(),
         client: Some(client.to_owned()),
+        ..Who::unknown()
     };
     let line = verdict::line(&Verdict::new(Outcome::Failed, "why"), &who);
     let line = text::for_log(&line);

@@ -177,6 +177,8 @@ fn invocation(
             objection: None,
             duo_user: option("user").map(|name| name.to_string_lossy().into_owned()),
             client: client.map(|client| String::from_utf8_lossy(&client).into_owned()),
+            service: "ssh".to_owned(),
+            terminal: None,
             command: if words.is_empty() {
                 original.map(<[u8]>::to_vec)
             } else {

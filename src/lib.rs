@@ -21,10 +21,10 @@ use duo_policy::verdict::{self, ToShow};
 use duo_system::account::Account;
 use duo_system::codes;
 use duo_system::configuration::{self, Owners};
-use duo_system::log::Log;
+use duo_system::log::{Identity, Log};
 use duo_system::output::{PATIENCE, write_patiently};
 use duo_system::privsep::{
-    self, Caller, Connections, Front, Identity, Inherited, OpenFiles, Parent, Standing,
+    self, Caller, Connections, Front, Inherited, OpenFiles, Parent, Standing,
 };
 use duo_system::wait::Waiter;
 use duo_wire::Who;
@@ -33,12 +33,15 @@ use cli::{Invocation, Request};
 use conversation::{Reader, Style, Surroundings};
 use session::Session;
 
+/// What the log calls both processes.
+const IDENTITY: Identity = Identity::Program(c"login_duo");
+
 /// One login, from the command line to the session. Returns only if no session
 /// starts: 0 after `--help` or `--version`, 1 denied, 2 wrong usage, 126 or 127 if
 /// the shell cannot be run (docs/behaviour.md, *Command line*).
 pub fn run() -> ExitCode {
-    let started = privsep::take_over(Identity::Program(c"login_duo"))
-        .and_then(|inherited| Ok((inherited, privsep::standing()?)));
+    let started =
+        privsep::take_over(IDENTITY).and_then(|inherited| Ok((inherited, privsep::standing()?)));
     let (mut inherited, standing) = match started {
         Ok(started) => started,
         Err(error) => return complain(1, error),
@@ -95,10 +98,14 @@ fn log_in(
             .map_or("?", |account| &account.name)
             .to_owned(),
         client: invocation.claim.client.clone(),
+        login: account.as_ref().ok().map(|account| account.name.clone()),
+        service: Some(invocation.claim.service.clone()),
+        terminal: None,
     };
     let judgement = verdict::judge(report, otherwise);
     if let Some((verdict, who)) = &judgement.to_log {
-        Log::open(invocation.sink).verdict(verdict, who);
+        // Nothing more can be done where the log does not take the line.
+        let _ = Log::open(IDENTITY, invocation.sink).verdict(verdict, who);
     }
     match judgement.to_show {
         ToShow::Nothing => {}
@@ -141,7 +148,8 @@ fn start_child(
     };
     let (codes_file, codes) = codes::open(standing, Some(caller.uid.as_raw()));
     let start = duo_ask::Start {
-        log: Log::open(invocation.sink),
+        identity: IDENTITY,
+        sink: invocation.sink,
         warning: user.as_ref().and_then(|user| user.warning.clone()),
         path: &invocation.config,
         opened,

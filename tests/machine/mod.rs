@@ -3,6 +3,7 @@
 //! in the namespaces that [`namespaces::enter`] makes for the whole test run.
 
 mod accounts;
+mod journal;
 pub mod namespaces;
 mod needs;
 mod pam;
@@ -24,6 +25,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use accounts::Accounts;
+pub use journal::{Entry, Journal};
 pub use needs::sudo_rs;
 pub use pam::{Asked, MODULE, PASSWORD, PamWorld, code};
 pub use sshd::{DOCUMENTED, SSHD, Sshd};

@@ -33,6 +33,7 @@ mod host;
 mod inheritance;
 mod install;
 mod life;
+mod log;
 mod module;
 mod pam;
 mod programs;
@@ -108,6 +109,27 @@ fn everything() -> Vec<machine::Test> {
             output_that_is_broken_on_both_sides_ends_the_login,
             a_caller_that_ignores_or_blocks_every_signal,
             the_session_has_no_zombie,
+        }
+        (log): ["root"] {
+            the_journal_gets_each_line_with_its_fields_and_syslog_gets_none,
+            a_denial_says_why_in_a_field_and_names_the_account,
+            duos_time_and_the_persons_are_true,
+            nothing_that_is_forged_makes_a_second_field,
+            a_journal_that_is_gone_or_full_delays_no_login_and_loses_no_line,
+            a_log_that_is_stuck_rings_no_phone_and_holds_nobody,
+            no_yes_counts_that_a_stuck_log_has_not_taken,
+            a_journal_that_is_full_without_a_syslog_takes_no_yes_either,
+            ctrl_c_ends_a_login_though_the_log_is_stuck,
+            a_syslog_that_was_started_anew_gets_the_final_line,
+            a_syslog_of_streams_gets_each_line_with_a_nul_behind_it,
+            the_facility_is_the_configurations_even_of_one_that_is_broken,
+        }
+        (log): ["root", "PAM"] {
+            pam_names_its_service_and_the_hosts_process,
+            the_helpers_parent_writes_to_a_journal_or_to_syslog_behind_its_filter,
+        }
+        (log): ["root", "PAM", "tracing"] {
+            the_audit_log_gets_one_record_and_nobody_waits_for_it,
         }
         (standstill): ["root"] {
             duo_that_is_silent_while_we_are_awake_is_down,

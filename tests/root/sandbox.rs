@@ -15,8 +15,8 @@ use duo_ask::{Claim, Start, Subject};
 use duo_policy::verdict;
 use duo_system::codes;
 use duo_system::configuration::{self, Owners};
-use duo_system::log::{Log, Sink};
-use duo_system::privsep::{self, Caller, Front, Identity, OpenFiles, Parent, user_id};
+use duo_system::log::{Identity, Log, Sink};
+use duo_system::privsep::{self, Caller, Front, OpenFiles, Parent, user_id};
 use duo_system::sandbox::{self, Filtered, Needs};
 use duo_wire::Who;
 use nix::errno::Errno;
@@ -34,6 +34,8 @@ pub const AS_FRONT_END: &str = "--misbehave";
 
 const CONFIG: &str = "/etc/duo/login_duo.conf";
 
+const IDENTITY: Identity = Identity::Program(c"login_duo");
+
 /// What happens to an order in the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -49,7 +51,7 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
     if order == "parent" {
         return parent(with);
     }
-    privsep::take_over(Identity::Program(c"login_duo")).unwrap();
+    privsep::take_over(IDENTITY).unwrap();
     let standing = privsep::standing().unwrap();
     let caller = Caller::of_this_process();
     let user = privsep::privsep_user(standing).unwrap();
@@ -60,13 +62,16 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
         objection: None,
         duo_user: None,
         client: None,
+        service: "ssh".to_owned(),
+        terminal: None,
         command: None,
         passcode: None,
     };
     let own = user_id("allow").unwrap();
     let (codes_file, codes) = codes::open(standing, own);
     let start = Start {
-        log: Log::open(Sink::Syslog),
+        identity: IDENTITY,
+        sink: Sink::Syslog,
         warning: None,
         path,
         opened: Ok(None),
@@ -91,7 +96,7 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
                 |_| Ok(&claim),
                 |_, _| {
                     let outcome = misbehave(order, with).map_err(|errno| errno.desc());
-                    start.log.info(&format!("{order}: {outcome:?}"));
+                    Log::open(IDENTITY, Sink::Syslog).info(&format!("{order}: {outcome:?}"));
                     // As a child that is taken over would end: as if all were well.
                     std::process::exit(0)
                 },
@@ -100,7 +105,8 @@ pub fn front_end(order: &str, with: &str) -> ExitCode {
     );
     let judgement = verdict::judge(report.map(Parent::wait), Who::unknown());
     if let Some((verdict, who)) = &judgement.to_log {
-        start.log.verdict(verdict, who);
+        let log = Log::open(IDENTITY, Sink::Syslog);
+        log.verdict(verdict, who).unwrap();
     }
     ExitCode::from(u8::from(judgement.allow.is_none()))
 }
@@ -179,6 +185,11 @@ fn parent(order: &str) -> ExitCode {
         "read" => u8::from(File::open("/etc/passwd").is_ok()),
         "connect" => u8::from(UnixStream::connect("/dev/log").is_ok()),
         "kill" => u8::from(kill(Pid::this(), Signal::SIGKILL).is_ok()),
+        "send" => {
+            let path = nix::sys::socket::UnixAddr::new("/dev/log").unwrap();
+            let flags = nix::sys::socket::MsgFlags::empty();
+            u8::from(nix::sys::socket::sendto(2, b"x", &path, flags).is_ok())
+        }
         "thread" => u8::from(std::thread::Builder::new().spawn(|| {}).is_ok()),
         "wait" => u8::from(nix::sys::wait::waitpid(None, None) != Err(Errno::ECHILD)),
         "become" => u8::from(nix::unistd::setuid(Uid::from_raw(1)).is_ok()),
@@ -426,6 +437,7 @@ pub fn a_parent_that_only_waits_can_do_nothing_else() {
         ("wait", Some(0), None),
         ("read", Some(0), None),
         ("connect", Some(0), None),
+        ("send", None, SIGSYS),
         ("execute", None, SIGSYS),
         ("kill", None, SIGSYS),
         ("thread", None, SIGSYS),

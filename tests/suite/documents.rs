@@ -9,7 +9,7 @@ use std::process::Command;
 
 use duo_policy::config::{self, KEYS};
 use duo_policy::verdict;
-use duo_wire::Outcome;
+use duo_wire::{Facts, Outcome, Verdict, Who};
 
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -154,6 +154,71 @@ fn the_man_page_explains_every_outcome_in_the_log() {
         let (label, _) = verdict::label(outcome);
         assert!(page.contains(&format!(".It {label} Ta ")), "{label}");
     }
+}
+
+/// The words in backquotes of each row of a table, which a comment in the document names.
+fn rows(document: &str, table: &str) -> Vec<Vec<String>> {
+    let (_, after) = document.split_once(&format!("<!-- {table}:")).unwrap();
+    let lines = after
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let cells = |line: &str| -> Vec<String> {
+        let words = line.split('`').skip(1).step_by(2);
+        words.map(str::to_owned).collect()
+    };
+    lines.skip(2).map(cells).collect()
+}
+
+#[test]
+fn monitoring_has_every_outcome_with_its_id_and_every_field() {
+    let document = document("docs/monitoring.md");
+    let told: BTreeSet<(String, String)> = rows(&document, "outcomes")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone()))
+        .collect();
+    let known: BTreeSet<(String, String)> = Outcome::ALL
+        .iter()
+        .map(|outcome| (outcome.name(), verdict::message_id(*outcome)))
+        .map(|(name, id)| (name.to_owned(), id.to_owned()))
+        .collect();
+    assert_eq!(told, known);
+    assert!(known.iter().all(|(_, id)| id.len() == 32));
+
+    let some = || Some("x".to_owned());
+    let who = Who {
+        login: some(),
+        service: some(),
+        client: some(),
+        ..Who::unknown()
+    };
+    let facts = Facts {
+        factor: some(),
+        transaction: some(),
+        attempt: 1,
+        ..Facts::default()
+    };
+    let failed = Verdict::new(Outcome::Failed, "x").with_facts(facts);
+    let fields = verdict::fields(Some(&failed), &who);
+    let own = [
+        "MESSAGE",
+        "PRIORITY",
+        "SYSLOG_FACILITY",
+        "SYSLOG_IDENTIFIER",
+    ];
+    let own = own.into_iter().chain(["SYSLOG_PID", "DUO_VERSION"]);
+    let known: BTreeSet<&str> = fields.iter().map(|(name, _)| *name).chain(own).collect();
+    let rows = rows(&document, "fields");
+    let told: BTreeSet<&str> = rows.iter().map(|row| &row[0][..]).collect();
+    assert_eq!(told, known);
+}
+
+#[test]
+fn what_runs_for_monitoring_names_ids_and_outcomes_that_exist() {
+    let listener = document("packaging/monitoring/login_duo-failsafe");
+    assert!(listener.contains(verdict::message_id(Outcome::Failsafe)));
+    let rule = document("packaging/monitoring/login_duo-loki.yaml");
+    assert!(rule.contains(&format!("DUO_OUTCOME = \"{}\"", Outcome::Failsafe.name())));
 }
 
 #[test]

@@ -19,6 +19,10 @@ pub struct Claim {
     pub duo_user: Option<String>,
     /// The client's address as the front end was given it, so perhaps no address.
     pub client: Option<String>,
+    /// What asks, for the log: `ssh`, or the service of PAM.
+    pub service: String,
+    /// The terminal, for the log, as a host of PAM names it.
+    pub terminal: Option<String>,
     /// The command that is to run in place of a login shell.
     pub command: Option<Vec<u8>>,
     /// A passcode that came with the login.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use duo_net::{Client, Notice, Person};
 use duo_policy::clock::Deadlines;
-use duo_policy::config::{self, Config, Failmode, Gecos, Problem, Remember};
+use duo_policy::config::{self, Config, Facility, Failmode, Gecos, Problem, Remember};
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
@@ -26,7 +26,7 @@ use duo_system::account::Account;
 use duo_system::alibi::alibi;
 use duo_system::codes::{Codes, Opened};
 use duo_system::configuration;
-use duo_system::log::Log;
+use duo_system::log::{Identity, Log, Sink};
 use duo_system::privsep::{ChildEnds, Confined, Connections};
 use duo_system::sandbox::{self, Needs};
 use duo_system::wait::{SystemClock, Waiter};
@@ -38,8 +38,10 @@ pub use claim::{Claim, Subject, person};
 
 /// What the child is started with.
 pub struct Start<'a> {
+    /// What the log calls this process.
+    pub identity: Identity,
     /// Where the log goes.
-    pub log: Log,
+    pub sink: Sink,
     /// The warning for the log about the user that this process runs as.
     pub warning: Option<String>,
     /// The configuration's path, for errors.
@@ -84,10 +86,13 @@ pub fn run<C: Borrow<Claim>>(
         Err(error) => return report_unlogged(&mut ends, &error),
     };
     let claim = claim.borrow();
+    let log = &Log::open(start.identity, start.sink);
+    log.set_facility(read.facility);
     let child = Child {
         start,
         claim,
         codes,
+        log,
     };
     let (named, reading) = match child.identify(read, &mut ends) {
         Ok(Some(identified)) => identified,
@@ -131,6 +136,7 @@ struct Read {
     /// What the file decides; without that, the failmode that it states.
     config: Result<Box<Config>, Failmode>,
     sandbox: bool,
+    facility: Facility,
     mistakes: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -141,6 +147,7 @@ impl Read {
         Read {
             config: Err(Failmode::Secure),
             sandbox: true,
+            facility: Facility::AUTHPRIV,
             mistakes,
             warnings: Vec::new(),
         }
@@ -161,12 +168,14 @@ fn read_config(start: &Start<'_>, file: Option<File>) -> Read {
     let mut read = match config::parse(bytes.expose()) {
         Ok(parsed) => Read {
             sandbox: parsed.config.sandbox,
+            facility: parsed.config.syslog_facility,
             config: Ok(Box::new(parsed.config)),
             mistakes: Vec::new(),
             warnings: parsed.warnings,
         },
         Err(broken) => Read {
             sandbox: broken.sandbox,
+            facility: broken.syslog_facility,
             config: Err(broken.failmode.unwrap_or(Failmode::Secure)),
             mistakes: broken.problems,
             warnings: broken.warnings,
@@ -206,6 +215,7 @@ struct Child<'a> {
     claim: &'a Claim,
     /// The file that [`Start::codes`] is about.
     codes: Option<File>,
+    log: &'a Log,
 }
 
 /// How reading the configuration file ended.
@@ -223,10 +233,6 @@ struct Named {
 }
 
 impl Child<'_> {
-    fn log(&self) -> Log {
-        self.start.log
-    }
-
     /// Looks up who logs in and tells the parent, whose own lines in the log need
     /// the name too. `None` if there is no such account.
     fn identify(
@@ -235,7 +241,7 @@ impl Child<'_> {
         ends: &mut ChildEnds,
     ) -> Result<Option<(Named, ConfigRead)>, Error> {
         if let Some(warning) = &self.start.warning {
-            self.log().warning(warning);
+            self.log.warning(warning);
         }
         let claim = self.claim;
         let Some(account) = claim.subject.account()? else {
@@ -248,14 +254,17 @@ impl Child<'_> {
         };
         let (duo_user, note) = account.duo_name(claim.duo_user.as_deref(), &gecos);
         if let Some(note) = note {
-            self.log().warning(&note);
+            self.log.warning(&note);
         }
         if duo_user != account.name {
             let (login, duo) = (text::quoted(&account.name), text::quoted(&duo_user));
-            self.log()
-                .info(&format!("User '{login}' is '{duo}' to Duo"));
+            self.log.info(&format!("User '{login}' is '{duo}' to Duo"));
         }
-        let who = self.who(&duo_user);
+        let login = Some(account.name.clone());
+        let who = Who {
+            login,
+            ..self.who(&duo_user)
+        };
         // If the parent is gone, the next look at the life pipe says why, and the
         // final line then has this name.
         let _ = ends.send(&Record::Who(shortened(&who)).to_line());
@@ -267,6 +276,9 @@ impl Child<'_> {
         Who {
             duo_user: duo_user.to_owned(),
             client: self.claim.client.clone(),
+            login: None,
+            service: Some(self.claim.service.clone()),
+            terminal: self.claim.terminal.clone(),
         }
     }
 
@@ -300,7 +312,7 @@ impl Child<'_> {
     }
 
     fn warn_of_memory(&self, error: &Error) {
-        self.log()
+        self.log
             .warning(&format!("this connection is not remembered: {error}"));
     }
 
@@ -311,9 +323,9 @@ impl Child<'_> {
     }
 
     /// Writes the final line to the log, and only then sends the verdict, so that no
-    /// yes counts that is not in the log. A parent that could not wait for this line
-    /// has written one of its own: two say more than none. Returns the exit status.
-    /// Nor does an approval count for a later login that is not in the log.
+    /// yes counts that is not in the log (docs/security.md, *A log that takes no lines*),
+    /// and no approval for a later login. A parent that could not wait for this line has
+    /// written one of its own: two say more than none. Returns the exit status.
     fn finish(
         &self,
         verdict: Verdict,
@@ -329,7 +341,14 @@ impl Child<'_> {
             }
             _ => verdict,
         };
-        self.log().verdict(&verdict, who);
+        let (verdict, logged) = match self.log.verdict(&verdict, who) {
+            Ok(()) => (verdict, Record::Logged.to_line()),
+            Err(error) if verdict.outcome.opens() => (
+                Verdict::new(Outcome::Error, error.to_string()),
+                String::new(),
+            ),
+            Err(_) => (verdict, String::new()),
+        };
         // A yes that a person gave, and nothing else that opens.
         if let (Outcome::Successful, Some(memory)) = (verdict.outcome, memory)
             && let Err(error) = memory.approve()
@@ -337,8 +356,7 @@ impl Child<'_> {
             self.warn_of_memory(&error);
         }
         let opens = verdict.outcome.opens();
-        let records = Record::Logged.to_line() + &Record::Verdict(verdict).to_line();
-        let sent = ends.send(&records);
+        let sent = ends.send(&(logged + &Record::Verdict(verdict).to_line()));
         i32::from(sent.is_err() || !opens)
     }
 
@@ -352,7 +370,7 @@ impl Child<'_> {
             }
         };
         for warning in &read.warnings {
-            self.log().warning(&warning.at(self.start.path));
+            self.log.warning(&warning.at(self.start.path));
         }
         result
     }
@@ -365,7 +383,7 @@ impl Child<'_> {
             .map(|problem| problem.at(self.start.path))
             .collect();
         for text in &texts {
-            self.log().line(Priority::Error, text);
+            self.log.line(Priority::Error, text);
         }
         (self.start.complain)(&texts.join("\n"));
     }
@@ -423,7 +441,7 @@ impl Child<'_> {
         let motd = config.motd && conversation.is_interactive() && claim.command.is_none();
         match groups::gate(config.groups.as_ref(), account) {
             Ok(Gate::Ask(Reason::Doubt(why))) => {
-                self.log().warning(&format!(
+                self.log.warning(&format!(
                     "asking, since it is not sure who need not be: {why}"
                 ));
             }
@@ -440,7 +458,7 @@ impl Child<'_> {
                 let text = format!("Duo is busy: trying again in {seconds} s");
                 conversation.show(&Message::Tell(text));
             }
-            Notice::ClockOff(seconds) => self.log().warning(&format!(
+            Notice::ClockOff(seconds) => self.log.warning(&format!(
                 "this machine's clock is off by {seconds} s, says Duo"
             )),
         };
@@ -459,10 +477,7 @@ impl Child<'_> {
             alibi: &|| self.alibi(waiter),
             codes: &codes,
         };
-        let attempts = LoginLog {
-            log: self.log(),
-            who,
-        };
+        let attempts = LoginLog { log: self.log, who };
         Ok(login.run(&mut duo, conversation, &attempts).with_motd(motd))
     }
 
@@ -472,7 +487,7 @@ impl Child<'_> {
         let person = person(self.claim, &who.duo_user, config);
         if let (true, Some(text)) = (person.own_address_instead, &who.client) {
             let text = text::quoted(text);
-            self.log().info(&format!(
+            self.log.info(&format!(
                 "'{text}' is no address: Duo is told this host's own"
             ));
         }
@@ -482,18 +497,17 @@ impl Child<'_> {
 
 /// The log of a login whose verdict is not known yet.
 struct LoginLog<'a> {
-    log: Log,
+    log: &'a Log,
     who: &'a Who,
 }
 
 impl AttemptLog for LoginLog<'_> {
-    fn asking(&self) {
-        self.log.info(&verdict::asking_line(self.who));
+    fn asking(&self) -> Result<(), Error> {
+        self.log.asking(self.who)
     }
 
-    fn failed(&self, why: &str) {
-        let verdict = Verdict::new(Outcome::Failed, why);
-        self.log.verdict(&verdict, self.who);
+    fn failed(&self, attempt: &Verdict) -> Result<(), Error> {
+        self.log.verdict(attempt, self.who)
     }
 }
 
@@ -504,6 +518,9 @@ fn shortened(who: &Who) -> Who {
     Who {
         duo_user: cut(&who.duo_user),
         client: who.client.as_deref().map(cut),
+        login: who.login.as_deref().map(cut),
+        service: who.service.as_deref().map(cut),
+        terminal: who.terminal.as_deref().map(cut),
     }
 }
 

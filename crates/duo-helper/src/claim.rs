@@ -55,6 +55,8 @@ pub fn of(packet: &[u8], after: After) -> Received {
         },
         duo_user: None,
         client: client(text(Item::RemoteHost), text(Item::SshConnection)),
+        service: String::from_utf8_lossy(service).into_owned(),
+        terminal: text(Item::Terminal).filter(|name| !name.is_empty()),
         command: items.get(Item::SudoCommand).map(<[u8]>::to_vec),
         passcode: None,
     };

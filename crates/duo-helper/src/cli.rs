@@ -1,20 +1,19 @@
 //! The arguments: the host's process id, the user id of the account, and then those of the
 //! line of the PAM stack, as the administrator wrote them (pam_duo(8)).
 
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use duo_policy::text;
 use duo_system::configuration;
-use duo_system::log::Sink;
-use duo_system::privsep::Identity;
+use duo_system::log::{Identity, Sink};
 
 use crate::claim::After;
 
 /// What the administrator wants.
 pub struct Arguments {
-    /// What syslog calls this login: the module's name with the host's process id.
+    /// What the log calls this login: the module's name with the host's process id.
     pub identity: Identity,
     /// The account whose emergency codes are opened, if the module found one. It is the
     /// child that looks up who logs in: codes of another account are good for nothing.
@@ -48,7 +47,10 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Arguments {
     let pid = words.next().unwrap_or_default();
     let account = words.next().unwrap_or_default();
     let mut arguments = Arguments {
-        identity: identity(&pid.to_string_lossy()),
+        identity: Identity::OfHost(
+            c"pam_duo",
+            pid.to_string_lossy().parse().unwrap_or_default(),
+        ),
         account: account.to_str().and_then(|uid| uid.parse().ok()),
         sink: Sink::Syslog,
         config: configuration::default_pam_path(),
@@ -76,14 +78,6 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Arguments {
         }
     }
     arguments
-}
-
-/// `pam_duo[PID]`. syslog keeps the text, and this process needs it until its end.
-fn identity(pid: &str) -> Identity {
-    let digits: String = pid.chars().filter(char::is_ascii_digit).take(10).collect();
-    let text = CString::new(format!("pam_duo[{digits}]")).unwrap_or_default();
-    let text: &'static CStr = Box::leak(text.into_boxed_c_str());
-    Identity::Whole(text)
 }
 
 #[cfg(test)]

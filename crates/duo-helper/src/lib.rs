@@ -20,11 +20,12 @@ use duo_policy::clock::Deadlines;
 use duo_policy::config::Problem;
 use duo_policy::error::Error;
 use duo_policy::verdict::{self, Judgement, ToShow};
+use duo_system::audit::{self, Audit};
 use duo_system::cgroup;
 use duo_system::codes;
 use duo_system::configuration::{self, Owners};
-use duo_system::log::Log;
-use duo_system::privsep::{self, Caller, Front, HostEnds, Identity, OpenFiles, Parent, Standing};
+use duo_system::log::{Identity, Log};
+use duo_system::privsep::{self, Caller, Front, HostEnds, OpenFiles, Parent, Standing};
 use duo_wire::{Outcome, Who};
 use pam_wire::Ruling;
 
@@ -38,8 +39,10 @@ pub fn run() -> ExitCode {
     let arguments = cli::read();
     match prepare(arguments.identity) {
         Ok((ends, caller)) => {
-            let ruling = rule(&arguments, &ends, caller);
-            match write_ruling(ends, ruling) {
+            let ruled = rule(&arguments, &ends, caller);
+            let written = write_ruling(ends, ruled.ruling);
+            ruled.write_audit_record();
+            match written {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
             }
@@ -64,22 +67,58 @@ fn prepare(identity: Identity) -> Result<(HostEnds, Caller), Error> {
     Ok((ends, Caller::of_this_process()))
 }
 
+/// A login that is over.
+struct Ruled {
+    ruling: Ruling,
+    who: Who,
+    outcome: Outcome,
+    /// `None` if no child was started.
+    audit: Option<Audit>,
+}
+
+impl Ruled {
+    /// After the ruling, which this must not delay.
+    fn write_audit_record(&self) {
+        let ruling = match self.ruling {
+            Ruling::Allowed => audit::Ruling::Success,
+            _ => audit::Ruling::Failed,
+        };
+        if let Some(audit) = &self.audit {
+            audit.record(&self.who, self.outcome, ruling);
+        }
+    }
+}
+
 /// Asks in a child, and rules by the child's report.
-fn rule(arguments: &Arguments, ends: &HostEnds, caller: Caller) -> Ruling {
-    let report = start_child(arguments, ends, caller).map(Parent::wait);
+fn rule(arguments: &Arguments, ends: &HostEnds, caller: Caller) -> Ruled {
+    let log = Log::open(arguments.identity, arguments.sink);
+    let mut audit = None;
+    let report = start_child(arguments, ends, caller).and_then(|parent| {
+        // What the filter does not let this process open, it opens before.
+        log.connect();
+        audit = Some(Audit::open());
+        parent.keep_only_waiting()?;
+        Ok(parent.wait())
+    });
     let judgement = verdict::judge(report, Who::unknown());
     if let Some((verdict, who)) = &judgement.to_log {
-        Log::open(arguments.sink).verdict(verdict, who);
+        // Nothing more can be done where the log does not take the line.
+        let _ = log.verdict(verdict, who);
     }
     if let ToShow::Denial(why) = &judgement.to_show {
         remote::send_denial(&ends.socket, why);
     }
-    ruling(judgement)
+    Ruled {
+        ruling: ruling(&judgement),
+        who: judgement.who,
+        outcome: judgement.outcome,
+        audit,
+    }
 }
 
 /// What the module returns. Only the two keys of [`verdict::judge`] open.
-fn ruling(judgement: Judgement) -> Ruling {
-    match (judgement.allow, judgement.outcome) {
+fn ruling(judgement: &Judgement) -> Ruling {
+    match (&judgement.allow, judgement.outcome) {
         (Some(_allow), _) => Ruling::Allowed,
         (None, Outcome::Failed) => Ruling::Denied,
         (None, Outcome::Aborted) => Ruling::Aborted,
@@ -132,7 +171,8 @@ fn start_child<'a>(
                 Ok(received.claim)
             };
             let start = Start {
-                log: Log::open(arguments.sink),
+                identity: arguments.identity,
+                sink: arguments.sink,
                 warning: user.as_ref().and_then(|user| user.warning.clone()),
                 path: arguments.blamed(),
                 opened,

@@ -7,9 +7,9 @@
 mod emergency;
 mod race;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use duo_wire::{Message, Next, Outcome, Verdict};
+use duo_wire::{Facts, Message, Next, Outcome, Verdict};
 
 use self::race::{Proof, Race};
 use crate::api::menu::{Factor, Menu};
@@ -44,32 +44,45 @@ pub struct Login<'a> {
     pub codes: &'a dyn EmergencyCodes,
 }
 
-/// The lines that the log gets before a login is over.
+/// The lines that the log gets before a login is over. A login whose lines are not taken
+/// is over (docs/security.md, *A log that takes no lines*).
 pub trait AttemptLog {
     /// Duo is about to be asked to verify a factor, for the first time in this login.
-    fn asking(&self);
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if the log does not take the line.
+    fn asking(&self) -> Result<(), Error>;
 
     /// An attempt was denied, and another one follows.
-    fn failed(&self, why: &str);
+    ///
+    /// # Errors
+    /// As for [`AttemptLog::asking`].
+    fn failed(&self, attempt: &Verdict) -> Result<(), Error>;
 }
 
 /// The attempts of a login: one for each factor that Duo was, or was not, asked to
 /// verify.
 struct Attempts {
-    taken: u8,
     most: u8,
+    /// How many were taken, and what else the log is to know.
+    facts: Facts,
 }
 
 impl Attempts {
     fn is_one_left(&self) -> bool {
-        self.taken < self.most
+        self.facts.attempt < self.most
     }
 
     /// Takes one; false if none is left.
     fn take(&mut self) -> bool {
         let is_one_left = self.is_one_left();
-        self.taken += u8::from(is_one_left);
+        self.facts.attempt += u8::from(is_one_left);
         is_one_left
+    }
+
+    /// The verdict on an attempt that was denied.
+    fn denied(&self, why: &str) -> Verdict {
+        Verdict::new(Outcome::Failed, why).with_facts(self.facts.clone())
     }
 }
 
@@ -96,31 +109,47 @@ impl Login<'_> {
             true => self.config.prompts.max(1),
             false => 1,
         };
-        let mut attempts = Attempts { taken: 0, most };
+        let facts = Facts::default();
+        let mut attempts = Attempts { most, facts };
         let duo = &mut LoggedDuo {
             duo,
             log,
             has_asked: false,
+            refused: None,
         };
+        let verdict = self
+            .until_one_ends_it(&mut attempts, duo, person, log)
+            .unwrap_or_else(|error| {
+                let (answered, stated) = (duo.answered(), self.config.failmode);
+                let demands = Demands {
+                    alibi: self.alibi,
+                    code: &|| self.ask_for_a_code(person, log),
+                };
+                let verdict = verdict::of_error(&error, answered, stated, &demands);
+                show_error(person, &error, stated, &verdict);
+                verdict
+            });
+        verdict.with_facts(attempts.facts)
+    }
+
+    fn until_one_ends_it(
+        &self,
+        attempts: &mut Attempts,
+        duo: &mut dyn Duo,
+        person: &dyn Conversation,
+        log: &dyn AttemptLog,
+    ) -> Result<Verdict, Error> {
         while attempts.take() {
-            match self.attempt(&mut attempts, duo, person, log) {
-                Ok(Attempt::Allowed(factor)) => return Verdict::new(Outcome::Successful, factor),
-                Ok(Attempt::Over(verdict)) => return verdict,
-                Ok(Attempt::Denied(why)) if attempts.is_one_left() => log.failed(&why),
-                Ok(Attempt::Denied(why)) => return Verdict::new(Outcome::Failed, why),
-                Err(error) => {
-                    let (answered, stated) = (duo.answered(), self.config.failmode);
-                    let demands = Demands {
-                        alibi: self.alibi,
-                        code: &|| self.ask_for_a_code(person, log),
-                    };
-                    let verdict = verdict::of_error(&error, answered, stated, &demands);
-                    show_error(person, &error, stated, &verdict);
-                    return verdict;
+            match self.attempt(attempts, duo, person, log)? {
+                Attempt::Allowed(factor) => return Ok(Verdict::new(Outcome::Successful, factor)),
+                Attempt::Over(verdict) => return Ok(verdict),
+                Attempt::Denied(why) if attempts.is_one_left() => {
+                    log.failed(&attempts.denied(&why))?;
                 }
+                Attempt::Denied(why) => return Ok(attempts.denied(&why)),
             }
         }
-        Verdict::new(Outcome::Error, "no attempt was made")
+        Ok(Verdict::new(Outcome::Error, "no attempt was made"))
     }
 
     fn attempt(
@@ -130,7 +159,10 @@ impl Login<'_> {
         person: &dyn Conversation,
         log: &dyn AttemptLog,
     ) -> Result<Attempt, Error> {
-        let menu = match duo.preauth()? {
+        let begun = self.clock.now();
+        let preauth = duo.preauth();
+        attempts.facts.duo += self.since(begun);
+        let menu = match preauth? {
             Preauth::Auth(menu) => menu,
             Preauth::Allow(message) => {
                 person.show(&Message::Tell(message.clone()));
@@ -163,7 +195,10 @@ impl Login<'_> {
             });
             Ok(Attempt::Denied(why))
         };
-        let factor = match self.choose(attempts.taken, &menu, person)? {
+        let begun = self.clock.now();
+        let chosen = self.choose(attempts.facts.attempt, &menu, person);
+        attempts.facts.person += self.since(begun);
+        let factor = match chosen? {
             Ok(factor) => factor,
             // A new login with the same command would be denied for the same reason.
             Err(why) if !person.is_interactive() => {
@@ -187,6 +222,10 @@ impl Login<'_> {
                 Ok(over(person, Outcome::Aborted, why, next))
             }
         }
+    }
+
+    fn since(&self, begun: Instant) -> Duration {
+        self.clock.now().saturating_duration_since(begun)
     }
 
     /// The factor of this attempt, or why what was typed cannot be one.
@@ -232,12 +271,14 @@ impl Login<'_> {
     }
 }
 
-/// A [`Duo`] that writes a line to the log before its first `auth`
-/// (docs/security.md, *One final line*).
+/// A [`Duo`] that writes a line to the log before its first `auth`, and is not asked if
+/// the log does not take it (docs/security.md, *One final line*).
 struct LoggedDuo<'a> {
     duo: &'a mut dyn Duo,
     log: &'a dyn AttemptLog,
     has_asked: bool,
+    /// What Duo was not asked, and why.
+    refused: Option<(Line, Error)>,
 }
 
 impl Duo for LoggedDuo<'_> {
@@ -246,10 +287,14 @@ impl Duo for LoggedDuo<'_> {
     }
 
     fn auth(&mut self, line: Line, factor: &Factor) {
-        if !std::mem::replace(&mut self.has_asked, true) {
-            self.log.asking();
+        let logged = match std::mem::replace(&mut self.has_asked, true) {
+            true => Ok(()),
+            false => self.log.asking(),
+        };
+        match logged {
+            Ok(()) => self.duo.auth(line, factor),
+            Err(error) => self.refused = Some((line, error)),
         }
-        self.duo.auth(line, factor);
     }
 
     fn status(&mut self, line: Line, transaction: &str, span: Span) {
@@ -257,7 +302,10 @@ impl Duo for LoggedDuo<'_> {
     }
 
     fn next(&mut self, listen: Listen) -> Event {
-        self.duo.next(listen)
+        match self.refused.take() {
+            Some((line, error)) => Event::Answer(line, Err(error)),
+            None => self.duo.next(listen),
+        }
     }
 
     fn answered(&self) -> bool {

@@ -58,19 +58,7 @@ impl Charset {
 /// byte is `\xNN`, so that two names that differ differ in the log too, whatever
 /// locale the person claims. At most [`LONGEST`] characters, then `...`.
 pub fn for_log(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len().min(LONGEST));
-    for byte in text.bytes() {
-        let letter = match byte {
-            b' '..=b'~' => char::from(byte).to_string(),
-            _ => format!("\\x{byte:02X}"),
-        };
-        if safe.len() + letter.len() > LONGEST {
-            safe.push_str("...");
-            break;
-        }
-        safe.push_str(&letter);
-    }
-    safe
+    ascii(text, Backslash::Kept)
 }
 
 /// `name` with a backslash before each quote and backslash, so that it cannot end
@@ -82,6 +70,41 @@ pub fn quoted(name: &str) -> String {
             safe.push('\\');
         }
         safe.push(letter);
+    }
+    safe
+}
+
+/// A text from outside as the value of a field: as [`for_log`], with a backslash before
+/// each backslash, so that two values that differ differ in the field too.
+pub fn field(text: &str) -> String {
+    ascii(text, Backslash::Doubled)
+}
+
+/// What becomes of a backslash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backslash {
+    Kept,
+    Doubled,
+}
+
+fn ascii(text: &str, backslash: Backslash) -> String {
+    let digit = |number: u8| {
+        char::from_digit(number.into(), 16).map_or('0', |digit| digit.to_ascii_uppercase())
+    };
+    let mut safe = String::with_capacity(text.len().min(LONGEST));
+    for byte in text.bytes() {
+        let printable = char::from(byte);
+        let escaped = ['\\', 'x', digit(byte >> 4), digit(byte & 0xf)];
+        let letters: &[char] = match byte {
+            b'\\' if backslash == Backslash::Doubled => &['\\'; 2],
+            b' '..=b'~' => std::slice::from_ref(&printable),
+            _ => &escaped,
+        };
+        if safe.len() + letters.len() > LONGEST {
+            safe.push_str("...");
+            break;
+        }
+        safe.extend(letters);
     }
     safe
 }
@@ -166,6 +189,8 @@ mod tests {
         assert_ne!(for_log("zoë"), for_log("zoé"));
         // What a person types as an escape is not what one becomes.
         assert_eq!(for_log(&quoted("\\xC4")), r"\\xC4");
+        assert_eq!(field("a'\nÄ\\xC4\0="), r"a'\x0A\xC3\x84\\xC4\x00=");
+        assert!(field(&"\\".repeat(100_000)).len() <= LONGEST + 3);
     }
 
     #[test]

@@ -52,6 +52,64 @@ pub fn label(outcome: Outcome) -> (&'static str, Priority) {
     }
 }
 
+/// The MESSAGE_ID of an outcome's lines in the journal, of which none ever changes
+/// (docs/monitoring.md, *Outcomes*).
+pub fn message_id(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Successful => "080f50de20904dcebcdd652038cd3540",
+        Outcome::Skipped => "6c20770c53554d5fac7500a5dc1d3650",
+        Outcome::Remembered => "ea6671b71e174629b8eca8b7057d93f7",
+        Outcome::Bypassed => "d9d414b0df85495cb92127182c782abc",
+        Outcome::Failed => "71fd56c9369b496b87d9b7630c0295ce",
+        Outcome::Aborted => "aae96bf022a5467591c32ada9baa2953",
+        Outcome::Failsafe => "c76684e8af98445d9c70bf944ce56f5d",
+        Outcome::Failsecure => "1af5404a75424e249372f7ca90e24606",
+        Outcome::Error => "e602a2c83d7547769969f63c974f2a8a",
+        Outcome::NoAccount => "88e5245e06f54bb88b54c83bc8d59bbc",
+    }
+}
+
+/// A field of the log: its name, and its value in the characters of the log.
+pub type Field = (&'static str, String);
+
+/// The fields of a line about `who`, and about how the login or the attempt came out if
+/// that is known. They are made of the values that [`line`] is made of
+/// (docs/monitoring.md, *Fields*).
+pub fn fields(verdict: Option<&Verdict>, who: &Who) -> Vec<Field> {
+    let mut fields = Vec::new();
+    let mut add = |name, value: Option<&str>| {
+        if let Some(value) = value {
+            fields.push((name, text::field(value)));
+        }
+    };
+    add("DUO_USER", Some(&who.duo_user));
+    add("DUO_LOGIN", who.login.as_deref());
+    add("DUO_SERVICE", who.service.as_deref());
+    add("DUO_CLIENT", who.client.as_deref());
+    let Some(verdict) = verdict else {
+        return fields;
+    };
+    let (outcome, facts) = (verdict.outcome, &verdict.facts);
+    add("MESSAGE_ID", Some(message_id(outcome)));
+    add("DUO_OUTCOME", Some(outcome.name()));
+    add("DUO_FACTOR", facts.factor.as_deref());
+    add("DUO_TXID", facts.transaction.as_deref());
+    // Else the detail is the factor, or the name of the account.
+    if !matches!(outcome, Outcome::Successful | Outcome::Bypassed) {
+        add("DUO_REASON", Some(&verdict.detail));
+    }
+    if facts.attempt > 0 {
+        for (name, number) in [
+            ("DUO_ATTEMPT", facts.attempt.into()),
+            ("DUO_LATENCY_MS", facts.duo.as_millis()),
+            ("DUO_PERSON_MS", facts.person.as_millis()),
+        ] {
+            fields.push((name, number.to_string()));
+        }
+    }
+    fields
+}
+
 /// `<Outcome> Duo login for '<duo user>'[ from <client>][: <detail>]`: the line of
 /// a login, or of one attempt, of `who`.
 pub fn line(verdict: &Verdict, who: &Who) -> String {
@@ -237,6 +295,8 @@ pub struct Report {
 /// What the parent makes of the child.
 #[derive(Debug)]
 pub struct Judgement {
+    /// Whose login it is, as far as that is known.
+    pub who: Who,
     /// How the login came out. It opens nothing: [`Judgement::allow`] does.
     pub outcome: Outcome,
     /// `Some` if the door opens.
@@ -293,6 +353,7 @@ pub fn judge(report: Result<Report, Error>, otherwise: Who) -> Judgement {
             }
         }
         (None, End::Exited(0), Ok(verdict)) if opens => Judgement {
+            who,
             outcome: verdict.outcome,
             allow: Some(Allow(())),
             motd: verdict.motd,
@@ -348,7 +409,8 @@ fn denied(verdict: Verdict, who: Who, logged: Logged) -> Judgement {
         allow: None,
         motd: false,
         to_show: ToShow::Denial(verdict.detail.clone()),
-        to_log: (logged == Logged::No).then_some((verdict, who)),
+        to_log: (logged == Logged::No).then_some((verdict, who.clone())),
+        who,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything that touches this machine: privilege separation ([`privsep`]), the
 //! account and its groups ([`account`]), root's records of it ([`account_file`]),
-//! its emergency codes ([`codes`]), the
-//! configuration file ([`configuration`]), the log ([`log`]), control groups ([`cgroup`]), the sandbox
+//! its emergency codes ([`codes`]), the configuration file ([`configuration`]), the log
+//! ([`log`]) and the audit record ([`audit`]), control groups ([`cgroup`]), the sandbox
 //! ([`sandbox`]), waiting ([`wait`]), and the alibi of this machine ([`alibi`]). The only
 //! `unsafe` code is in [`privsep`].
 #![deny(unsafe_code)]
@@ -9,6 +9,7 @@
 pub mod account;
 pub mod account_file;
 pub mod alibi;
+pub mod audit;
 pub mod cgroup;
 pub mod codes;
 pub mod configuration;

@@ -7,4 +7,4 @@ mod message;
 mod record;
 
 pub use message::{Message, Next, Waiting, WaitingFor};
-pub use record::{Departure, Outcome, Record, Verdict, Who};
+pub use record::{Departure, Facts, Outcome, Record, Verdict, Who};

@@ -2,6 +2,8 @@
 //! one line of JSON each, on the verdict pipe. The parent writes one byte, a
 //! [`Departure`], on the life pipe (docs/security.md, *Life and death*).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// One line from the child to its parent. The child sends the variants in the
@@ -38,13 +40,53 @@ impl Record {
 
 /// Who logs in, as the log names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(into = "WhoRecord", from = "WhoRecord")]
 pub struct Who {
     /// The name that Duo knows.
     pub duo_user: String,
     /// The client's address as the front end received it, which need not be a
     /// valid one; `None` if it received none.
     pub client: Option<String>,
+    /// The name of the account; `None` if there is none, or if it is not known yet.
+    pub login: Option<String>,
+    /// What asks: `ssh` for login_duo, else the name that the host has for PAM.
+    pub service: Option<String>,
+    /// The terminal, as a host of PAM names it.
+    pub terminal: Option<String>,
+}
+
+/// A record has the fields in their order, without names: code that reads names is
+/// large, and this is in the setuid program.
+type WhoRecord = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
+
+impl From<Who> for WhoRecord {
+    fn from(who: Who) -> WhoRecord {
+        (
+            who.duo_user,
+            who.client,
+            who.login,
+            who.service,
+            who.terminal,
+        )
+    }
+}
+
+impl From<WhoRecord> for Who {
+    fn from((duo_user, client, login, service, terminal): WhoRecord) -> Who {
+        Who {
+            duo_user,
+            client,
+            login,
+            service,
+            terminal,
+        }
+    }
 }
 
 impl Who {
@@ -53,13 +95,32 @@ impl Who {
         Who {
             duo_user: "?".to_owned(),
             client: None,
+            login: None,
+            service: None,
+            terminal: None,
         }
     }
 }
 
+/// What is known of a login beyond its outcome, for the fields of the log. It stays in
+/// the process that finds it out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The factor that was asked for last, or that the verdict is about.
+    pub factor: Option<String>,
+    /// Duo's name for that transaction.
+    pub transaction: Option<String>,
+    /// How many attempts the login has taken; 0 if Duo was not asked.
+    pub attempt: u8,
+    /// How long Duo was waited for, without the person's time.
+    pub duo: Duration,
+    /// How long the person was waited for: at the menu, and with a push or a call.
+    pub person: Duration,
+}
+
 /// How a login came out, with what the log says of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(into = "VerdictRecord", from = "VerdictRecord")]
 pub struct Verdict {
     /// How it came out.
     pub outcome: Outcome,
@@ -67,6 +128,28 @@ pub struct Verdict {
     pub detail: String,
     /// Whether the person should see the message of the day.
     pub motd: bool,
+    /// What else is known. The parent does not need it, and a record does not have it.
+    pub facts: Facts,
+}
+
+/// As for [`WhoRecord`].
+type VerdictRecord = (Outcome, String, bool);
+
+impl From<Verdict> for VerdictRecord {
+    fn from(verdict: Verdict) -> VerdictRecord {
+        (verdict.outcome, verdict.detail, verdict.motd)
+    }
+}
+
+impl From<VerdictRecord> for Verdict {
+    fn from((outcome, detail, motd): VerdictRecord) -> Verdict {
+        Verdict {
+            outcome,
+            detail,
+            motd,
+            facts: Facts::default(),
+        }
+    }
 }
 
 impl Verdict {
@@ -85,7 +168,13 @@ impl Verdict {
             outcome,
             detail,
             motd: false,
+            facts: Facts::default(),
         }
+    }
+
+    /// The same verdict, with what else is known of the login.
+    pub fn with_facts(self, facts: Facts) -> Verdict {
+        Verdict { facts, ..self }
     }
 
     /// The same verdict, with the message of the day if `motd` is set and the
@@ -98,8 +187,9 @@ impl Verdict {
     }
 }
 
-/// How a login, or one attempt, came out.
+/// How a login, or one attempt, came out. A record has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
 pub enum Outcome {
     /// Duo allowed.
     Successful,
@@ -154,6 +244,43 @@ impl Outcome {
             | Outcome::Error
             | Outcome::NoAccount => false,
         }
+    }
+
+    /// The name of this outcome in the fields of the log (docs/monitoring.md, *Fields*).
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Successful => "successful",
+            Outcome::Skipped => "skipped",
+            Outcome::Remembered => "remembered",
+            Outcome::Bypassed => "bypassed",
+            Outcome::Failed => "failed",
+            Outcome::Aborted => "aborted",
+            Outcome::Failsafe => "failsafe",
+            Outcome::Failsecure => "failsecure",
+            Outcome::Error => "error",
+            Outcome::NoAccount => "rejected",
+        }
+    }
+
+    /// The outcome of this name.
+    pub fn of_name(name: &str) -> Option<Outcome> {
+        Outcome::ALL
+            .into_iter()
+            .find(|outcome| outcome.name() == name)
+    }
+}
+
+impl From<Outcome> for &'static str {
+    fn from(outcome: Outcome) -> &'static str {
+        outcome.name()
+    }
+}
+
+impl TryFrom<String> for Outcome {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Outcome, &'static str> {
+        Outcome::of_name(&name).ok_or("no such outcome")
     }
 }
 
@@ -228,6 +355,9 @@ mod tests {
         let who = Who {
             duo_user: "a'\n\"b".into(),
             client: Some("192.0.2.7".into()),
+            login: Some("a".into()),
+            service: Some("sudo".into()),
+            terminal: None,
         };
         let records = vec![
             Record::Who(who),
@@ -248,8 +378,10 @@ mod tests {
             "allow\n",
             "\"Logged\"",
             "\"Logged\"\n\n",
-            "{\"Verdict\":{\"outcome\":\"Successful\",\"detail\":\"\"}}\n",
-            "{\"Verdict\":{\"outcome\":\"Allow\",\"detail\":\"\",\"motd\":false}}\n",
+            "{\"Verdict\":[\"successful\",\"\"]}\n",
+            "{\"Verdict\":[\"successful\",\"\",false,false]}\n",
+            "{\"Verdict\":[\"allow\",\"\",false]}\n",
+            "{\"Verdict\":{\"outcome\":\"successful\",\"detail\":\"\",\"motd\":false}}\n",
             &line.repeat(2).replace("\n\"", ""),
         ] {
             assert_eq!(Record::read_all(bytes.as_bytes()), None, "{bytes:?}");
@@ -262,6 +394,14 @@ mod tests {
         let verdict = Verdict::new(Outcome::Failed, "\x1b".repeat(150_000));
         assert_eq!(verdict.detail.chars().count(), Verdict::LONGEST_DETAIL);
         assert!(Record::Verdict(verdict).to_line().len() < 7_000);
+    }
+
+    #[test]
+    fn each_outcome_has_a_name_of_its_own() {
+        for outcome in Outcome::ALL {
+            assert_eq!(Outcome::of_name(outcome.name()), Some(outcome));
+        }
+        assert_eq!(Outcome::of_name("Successful"), None);
     }
 
     #[test]

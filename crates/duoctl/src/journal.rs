@@ -78,7 +78,7 @@ pub fn read(program: &Path, child: Option<u32>) -> Journal {
         if let Ok(text) = end_of(path) {
             return Journal {
                 source: Source::File(path.to_owned()),
-                outcomes: outcomes(text.lines().filter_map(tagged).collect()),
+                outcomes: outcomes(text.lines().filter_map(tagged)),
             };
         }
     }
@@ -88,15 +88,27 @@ pub fn read(program: &Path, child: Option<u32>) -> Journal {
     }
 }
 
-/// A time and a text, of a line that is login_duo's.
-type Logged = (String, String);
+/// A line that is login_duo's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Logged {
+    when: String,
+    text: String,
+    /// The outcome that its field names: lines of syslog have no fields.
+    outcome: Option<Outcome>,
+}
 
 /// The last line of each login; those in between are not outcomes.
-fn outcomes(lines: Vec<Logged>) -> Vec<Line> {
-    let line = |(when, text): Logged| {
-        let outcome = Outcome::ALL
-            .into_iter()
-            .find(|outcome| is_of(*outcome, &text))?;
+fn outcomes(lines: impl IntoIterator<Item = Logged>) -> Vec<Line> {
+    let line = |Logged {
+                    when,
+                    text,
+                    outcome,
+                }: Logged| {
+        let by_text = || {
+            let mut all = Outcome::ALL.into_iter();
+            all.find(|outcome| is_of(*outcome, &text))
+        };
+        let outcome = outcome.or_else(by_text)?;
         Some(Line {
             when,
             outcome,
@@ -113,6 +125,7 @@ fn is_of(outcome: Outcome, text: &str) -> bool {
     let who = Who {
         duo_user: NAME.to_owned(),
         client: None,
+        ..Who::unknown()
     };
     let written = verdict::line(&Verdict::new(outcome, ""), &who);
     match outcome {
@@ -142,6 +155,9 @@ struct Entry {
     program: Option<String>,
     #[serde(rename = "SYSLOG_IDENTIFIER")]
     tag: Option<String>,
+    /// A text in each line that login_duo wrote; anything in one that somebody forged.
+    #[serde(rename = "DUO_OUTCOME")]
+    outcome: Option<Value>,
 }
 
 fn from_journal(program: &Path, child: Option<u32>) -> Option<Vec<Logged>> {
@@ -192,7 +208,12 @@ fn attributed(entry: Entry, program: &Path, child: Option<u32>) -> Option<Logged
     let text = entry.message.as_str()?.to_owned();
     let since = Duration::from_micros(entry.microseconds.parse().ok()?);
     let when = SystemTime::UNIX_EPOCH.checked_add(since)?;
-    Some((httpdate::fmt_http_date(when), text))
+    let name = entry.outcome.as_ref().and_then(Value::as_str);
+    Some(Logged {
+        when: httpdate::fmt_http_date(when),
+        text,
+        outcome: name.and_then(Outcome::of_name),
+    })
 }
 
 /// The end of a log file, in whole lines.
@@ -241,7 +262,11 @@ fn tagged(line: &str) -> Option<Logged> {
         .strip_prefix('[')?
         .split_once("]: ")?;
     let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| (when.join(" "), text.to_owned()))
+    is_number.then(|| Logged {
+        when: when.join(" "),
+        text: text.to_owned(),
+        outcome: None,
+    })
 }
 
 #[cfg(test)]
@@ -252,16 +277,16 @@ mod tests {
 
     #[test]
     fn a_line_counts_where_the_log_daemon_puts_the_tag_and_nowhere_else() {
-        let of = |line: &str| tagged(line).map(|(when, _)| when);
+        let of = |line: &str| tagged(line).map(|line| line.when);
         assert_eq!(
             of(&format!("Nov  6 13:45:20 host login_duo[12]: {YES}")).as_deref(),
             Some("Nov 6 13:45:20")
         );
         let time = "2026-11-26T13:45:20.123456+00:00";
-        let line = format!("{time} host login_duo[12]: {YES}");
-        assert_eq!(tagged(&line), Some((time.to_owned(), YES.to_owned())));
-        let line = format!("{time} host pam_duo[12]: {YES}");
-        assert_eq!(tagged(&line), Some((time.to_owned(), YES.to_owned())));
+        for tag in TAGS {
+            let line = tagged(&format!("{time} host {tag}[12]: {YES}")).unwrap();
+            assert_eq!((&*line.when, &*line.text), (time, YES));
+        }
         for other in [
             format!("{time} host sshd[1]: x login_duo[12]: {YES}"),
             format!("{time} host logger: login_duo[12]: {YES}"),
@@ -299,12 +324,13 @@ mod tests {
         let who = Who {
             duo_user: "a'b".to_owned(),
             client: Some("192.0.2.7".to_owned()),
+            ..Who::unknown()
         };
         // An approval that counts still has the word of `Skipped`.
         let told = Outcome::ALL.into_iter();
         for outcome in told.filter(|it| *it != Outcome::Remembered) {
             let text = verdict::line(&Verdict::new(outcome, "why"), &who);
-            let found = outcomes(vec![(String::new(), text.clone())]);
+            let found = outcomes([logged(&text, None)]);
             assert_eq!(
                 found.first().map(|line| line.outcome),
                 Some(outcome),
@@ -312,6 +338,32 @@ mod tests {
             );
         }
         let text = verdict::asking_line(&who);
-        assert!(outcomes(vec![(String::new(), text)]).is_empty());
+        assert!(outcomes([logged(&text, None)]).is_empty());
+    }
+
+    #[test]
+    fn a_field_says_the_outcome_whatever_the_text_is() {
+        let entry = |field: &str| {
+            let text = format!(
+                r#"{{"__REALTIME_TIMESTAMP":"1790000000000000","MESSAGE":"{YES}",
+                "SYSLOG_IDENTIFIER":"login_duo","_UID":"998","DUO_OUTCOME":{field}}}"#
+            );
+            let entry = serde_json::from_str(&text).unwrap();
+            let line = attributed(entry, Path::new("/x"), Some(998)).unwrap();
+            outcomes([line]).first().map(|line| line.outcome)
+        };
+        assert_eq!(entry("\"failsafe\""), Some(Outcome::Failsafe));
+        // A newer login_duo, or a field that came twice.
+        for odd in ["\"new\"", "[\"failsafe\",\"failed\"]", "null"] {
+            assert_eq!(entry(odd), Some(Outcome::Successful), "{odd}");
+        }
+    }
+
+    fn logged(text: &str, outcome: Option<Outcome>) -> Logged {
+        Logged {
+            when: String::new(),
+            text: text.to_owned(),
+            outcome,
+        }
     }
 }

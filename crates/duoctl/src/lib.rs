@@ -32,7 +32,8 @@ use std::process::ExitCode;
 
 use duo_policy::conversation::Conversation;
 use duo_policy::text::Charset;
-use duo_system::privsep::{self, Identity, Inherited, Standing};
+use duo_system::log::Identity;
+use duo_system::privsep::{self, Inherited, Standing};
 use duo_system::wait::Waiter;
 
 use cli::{Common, Request};
@@ -66,12 +67,15 @@ pub(crate) struct Start {
     pub standing: Standing,
 }
 
+/// What the log calls this program.
+const IDENTITY: Identity = Identity::Program(c"duoctl");
+
 /// Runs one command, from the command line to its exit status: 0 done, 1
 /// refused or failed, 2 `check` has warnings only, 3 failed half-way, 64 wrong
 /// usage. `converse` is for `test`.
 pub fn run(converse: Converse) -> ExitCode {
-    let started = privsep::take_over(Identity::Program(c"duoctl"))
-        .and_then(|inherited| Ok((inherited, privsep::standing()?)));
+    let started =
+        privsep::take_over(IDENTITY).and_then(|inherited| Ok((inherited, privsep::standing()?)));
     let start = match started {
         Ok((inherited, standing)) => Start {
             converse,

@@ -220,7 +220,10 @@ fn logins(program: &std::path::Path, report: &mut Report) {
     }
     let told: Vec<_> = last
         .iter()
-        .map(|line| json!({"when": line.when, "outcome": line.outcome, "text": line.text}))
+        .map(|line| {
+            let outcome = format!("{:?}", line.outcome);
+            json!({"when": line.when, "outcome": outcome, "text": line.text})
+        })
         .collect();
     report.put("last_logins", json!(told));
 }

@@ -139,7 +139,7 @@ fn separated(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
 
 /// What the verdict means for a login.
 fn judged(verdict: &Verdict, report: &mut Report) -> Outcome {
-    report.put("outcome", json!(verdict.outcome));
+    report.put("outcome", json!(format!("{:?}", verdict.outcome)));
     report.put("detail", json!(verdict.detail));
     let detail = &verdict.detail;
     match verdict.outcome {
@@ -206,6 +206,8 @@ fn examine(
         objection: None,
         duo_user: wanted.duo_user.clone(),
         client: wanted.client.clone(),
+        service: "ssh".to_owned(),
+        terminal: None,
         command: None,
         passcode: None,
     };
@@ -267,6 +269,7 @@ fn attempt(
     let who = Who {
         duo_user,
         client: claim.client.clone(),
+        ..Who::unknown()
     };
     let notice = |notice: &Notice| {
         if let Notice::RateLimited(wait) = notice {
@@ -375,7 +378,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn log(text: &str) {
-        Log::open(Sink::Syslog).info(&format!("test: {text}"));
+        Log::open(crate::IDENTITY, Sink::Syslog).info(&format!("test: {text}"));
     }
 
     fn end(&self, verdict: &Verdict) {
@@ -384,12 +387,13 @@ impl Lines<'_> {
 }
 
 impl AttemptLog for Lines<'_> {
-    fn asking(&self) {
+    fn asking(&self) -> Result<(), Error> {
         Lines::log(&verdict::asking_line(self.who));
+        Ok(())
     }
 
-    fn failed(&self, why: &str) {
-        let verdict = Verdict::new(Came::Failed, why);
-        Lines::log(&verdict::line(&verdict, self.who));
+    fn failed(&self, attempt: &Verdict) -> Result<(), Error> {
+        Lines::log(&verdict::line(attempt, self.who));
+        Ok(())
     }
 }

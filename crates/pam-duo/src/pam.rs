@@ -36,6 +36,7 @@ pub enum Code {
 const PAM_SUCCESS: c_int = 0;
 const PAM_SERVICE: c_int = 1;
 const PAM_USER: c_int = 2;
+const PAM_TTY: c_int = 3;
 const PAM_RHOST: c_int = 4;
 const PAM_CONV: c_int = 5;
 const PAM_SILENT: c_int = 0x8000;
@@ -132,6 +133,7 @@ pub fn write_claim(handle: *mut Handle, flags: c_int, packet: &mut Packet) {
         (Item::User, user(handle)),
         (Item::Service, service),
         (Item::RemoteHost, text_item(PAM_RHOST)),
+        (Item::Terminal, text_item(PAM_TTY)),
         (Item::SshConnection, variable(c"SSH_CONNECTION")),
     ] {
         if let Some(value) = value {
@@ -280,6 +282,7 @@ mod tests {
             ("PAM_ABORT", Code::Abort as c_int),
             ("PAM_SERVICE", PAM_SERVICE),
             ("PAM_USER", PAM_USER),
+            ("PAM_TTY", PAM_TTY),
             ("PAM_RHOST", PAM_RHOST),
             ("PAM_CONV", PAM_CONV),
             ("PAM_SILENT", PAM_SILENT),

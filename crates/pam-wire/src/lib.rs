@@ -50,12 +50,14 @@ pub enum Item {
     SudoCommand,
     /// The real user id of the host, four bytes.
     RealUser,
+    /// PAM_TTY.
+    Terminal,
     /// PAM_SILENT was set; no bytes.
     Silent,
 }
 
 impl Item {
-    const ALL: [(Item, u8); 8] = [
+    const ALL: [(Item, u8); 9] = [
         (Item::User, b'u'),
         (Item::Service, b's'),
         (Item::RemoteHost, b'h'),
@@ -63,6 +65,7 @@ impl Item {
         (Item::PublicKey, b'k'),
         (Item::SudoCommand, b'x'),
         (Item::RealUser, b'r'),
+        (Item::Terminal, b't'),
         (Item::Silent, b'q'),
     ];
 }

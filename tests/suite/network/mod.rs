@@ -28,7 +28,7 @@ use duo_policy::error::Error;
 use duo_policy::login::{AttemptLog, Login};
 use duo_policy::verdict::{self, Demands};
 use duo_system::wait::Waiter;
-use duo_wire::{Message, Outcome};
+use duo_wire::{Message, Outcome, Verdict};
 use fake_duo::{Builder, FakeDuo};
 use zeroize::Zeroizing;
 
@@ -243,8 +243,12 @@ impl Conversation for Typist {
 struct NoLog;
 
 impl AttemptLog for NoLog {
-    fn asking(&self) {}
-    fn failed(&self, _why: &str) {}
+    fn asking(&self) -> Result<(), Error> {
+        Ok(())
+    }
+    fn failed(&self, _attempt: &Verdict) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// A resolver with the same addresses for every name; without a list it never

@@ -63,6 +63,7 @@ pub const KEYS: &[Key] = &[
     key("sandbox", KeyKind::Optional),
     key("remember", KeyKind::Optional),
     key("remember_max", KeyKind::Optional),
+    key("syslog_facility", KeyKind::Optional),
     key("send_gecos", KeyKind::Optional),
     key("gecos_delim", KeyKind::Optional),
     key("gecos_username_pos", KeyKind::Optional),
@@ -159,6 +160,17 @@ pub(super) fn remember_max(value: &[u8]) -> Reading<Duration> {
     span.filter(|span| BOUNDS.contains(&span.as_secs()))
         .map(Good)
         .ok_or("must be a time from '1m' to '24h', such as '30m' or '8h'")
+}
+
+/// The number of a facility, syslog(3).
+pub(super) fn facility(value: &[u8]) -> Reading<u8> {
+    match value {
+        b"user" => Ok(Good(1)),
+        b"auth" => Ok(Good(4)),
+        b"authpriv" => Ok(Good(10)),
+        [b'l', b'o', b'c', b'a', b'l', digit @ b'0'..=b'7'] => Ok(Good(16 + (digit - b'0'))),
+        _ => Err("must be 'authpriv', 'auth', 'user' or 'local0' to 'local7'"),
+    }
 }
 
 /// A version as the C program spells it. TLS 1.0 and 1.1 are never spoken, and a file that allows

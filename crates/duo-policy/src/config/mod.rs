@@ -76,6 +76,8 @@ pub struct Config {
     pub remember: Remember,
     /// How long one yes counts at most, from a minute to a day. Default: 8 hours.
     pub remember_max: Duration,
+    /// Where syslog sorts the lines of a login (`syslog_facility`). Default: authpriv.
+    pub syslog_facility: Facility,
     /// The part of the GECOS field that is the Duo name. Default: none, so that the Duo name is
     /// the login name.
     pub gecos: Gecos,
@@ -137,6 +139,26 @@ pub enum Signature {
     Sha512,
     /// HMAC-SHA-1.
     Sha1,
+}
+
+/// A facility of syslog, as syslog(3) numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facility(u8);
+
+impl Default for Facility {
+    fn default() -> Facility {
+        Facility::AUTHPRIV
+    }
+}
+
+impl Facility {
+    /// For what only administrators may read.
+    pub const AUTHPRIV: Facility = Facility(10);
+
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self.0
+    }
 }
 
 /// The part of the GECOS field that is the Duo name.
@@ -254,4 +276,6 @@ pub struct Broken {
     pub failmode: Option<Failmode>,
     /// As in [`Config`]: who logs in is looked up whatever is wrong with the file.
     pub sandbox: bool,
+    /// As in [`Config`]: the mistakes belong where the lines of other logins go.
+    pub syslog_facility: Facility,
 }

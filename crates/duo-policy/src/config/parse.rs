@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::ini::{self, Line};
 use super::keys::{self, Key, KeyKind, Reading, Value};
 use super::{
-    Broken, Config, Failmode, Gecos, MAX_SIZE, MinTls, Parsed, Problem, ProblemKind, Remember,
-    Signature,
+    Broken, Config, Facility, Failmode, Gecos, MAX_SIZE, MinTls, Parsed, Problem, ProblemKind,
+    Remember, Signature,
 };
 use crate::groups::Groups;
 
@@ -24,12 +24,14 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
             warnings: Vec::new(),
             failmode: None,
             sandbox: true,
+            syslog_facility: Facility::AUTHPRIV,
         });
     }
     let mut parser = Parser::of(bytes);
     let config = parser.config();
     let failmode = parser.certain_failmode();
     let sandbox = parser.line_that_sets("sandbox", false).is_none();
+    let syslog_facility = parser.syslog_facility;
     let (problems, warnings) = (in_order(parser.problems), in_order(parser.warnings));
     match config {
         Some(config) if problems.is_empty() => Ok(Parsed { config, warnings }),
@@ -38,6 +40,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
             warnings,
             failmode,
             sandbox,
+            syslog_facility,
         }),
     }
 }
@@ -98,6 +101,8 @@ struct Parser<'a> {
     /// A `failmode` line is indented under another key, so it is in doubt which failmode the file's
     /// writer meant.
     has_indented_failmode: bool,
+    /// The last `syslog_facility` that is one.
+    syslog_facility: Facility,
 }
 
 /// One key with its value and the indented lines under it.
@@ -208,6 +213,9 @@ impl<'a> Parser<'a> {
     /// good value.
     fn config(&mut self) -> Option<Config> {
         self.check_combinations();
+        if let Some(number) = self.last("syslog_facility", keys::facility) {
+            self.syslog_facility = Facility(number);
+        }
         let ikey = self.required("ikey", keys::text);
         let skey = self.required("skey", keys::secret);
         let host = self.required("host", keys::host);
@@ -243,6 +251,7 @@ impl<'a> Parser<'a> {
             remember_max: self
                 .last("remember_max", keys::remember_max)
                 .unwrap_or(Duration::from_secs(8 * 60 * 60)),
+            syslog_facility: self.syslog_facility,
             gecos: self.gecos(),
             // These stand last, since a `?` further up would skip the mistakes below it.
             ikey: ikey?,

@@ -90,6 +90,11 @@ fn decided(config: &Config) -> Vec<String> {
         ("min_tls", format!("{:?}", config.min_tls), "Tls12"),
         ("sandbox", config.sandbox.to_string(), "true"),
         (
+            "syslog_facility",
+            config.syslog_facility.number().to_string(),
+            "10",
+        ),
+        (
             "prompt_for_commands",
             config.prompt_for_commands.to_string(),
             "false",
@@ -208,6 +213,14 @@ const TABLE: &[(&str, &[&str])] = &[
     ("sandbox=no", &["sandbox false", "warning F:1: key 'sandbox' is off: nothing limits the process that talks to Duo"]),
     ("sandbox=no\nsandbox=yes", &[]),
     ("sandbox=", &["warning F:1: key 'sandbox' is empty and counts as absent"]),
+    ("syslog_facility=authpriv", &[]),
+    ("syslog_facility=auth", &["syslog_facility 4"]),
+    ("syslog_facility=local7\nsyslog_facility=user", &["syslog_facility 1"]),
+    ("syslog_facility=local0", &["syslog_facility 16"]),
+    ("syslog_facility=local7", &["syslog_facility 23"]),
+    ("syslog_facility=", &["warning F:1: key 'syslog_facility' is empty and counts as absent"]),
+    ("syslog_facility=LOCAL0", &["F:1: key 'syslog_facility' must be 'authpriv', 'auth', 'user' or 'local0' to 'local7'"]),
+    ("syslog_facility=local8\nsyslog_facility=auth", &["F:1: key 'syslog_facility' must be 'authpriv', 'auth', 'user' or 'local0' to 'local7'"]),
     // Numbers.
     ("prompts=1", &["prompts 1"]),
     ("prompts=+010", &["prompts 10"]),
@@ -571,8 +584,8 @@ fn a_sample_is_read_as_it_is_meant() {
     ];
     let login_duo = [
         "groups no-duo|admins|remote users",
-        "warning F:87: key 'gecos_parsed' is deprecated and does nothing",
-        "warning F:90: key 'dev_fips_mode' is deprecated and does nothing",
+        "warning F:90: key 'gecos_parsed' is deprecated and does nothing",
+        "warning F:93: key 'dev_fips_mode' is deprecated and does nothing",
     ];
     let all = told(in_use(&filled(SAMPLE)).as_bytes());
     assert_eq!(all, [network.as_slice(), &login_duo].concat());

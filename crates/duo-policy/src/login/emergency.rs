@@ -1,7 +1,7 @@
 //! Asking the person for an emergency code, where failmode says so and only there
 //! (docs/emergency.md). What a code is worth is [`crate::verdict`]'s to say.
 
-use duo_wire::{Message, Next};
+use duo_wire::{Message, Next, Outcome, Verdict};
 
 use super::{AttemptLog, Login};
 use crate::codes::Code;
@@ -52,7 +52,8 @@ impl Login<'_> {
             if number == TRIES {
                 return Err(NoCode::Wrong(why.to_owned()));
             }
-            log.failed(why);
+            log.failed(&Verdict::new(Outcome::Failed, why))
+                .map_err(NoCode::Ended)?;
             person.show(&Message::Denied {
                 why: capitalised(why),
                 next: Next::Attempt,

@@ -109,7 +109,14 @@ impl<'r> Race<'r> {
 
     fn until_it_is_over(&mut self, duo: &mut dyn Duo) -> Result<Proof, Error> {
         loop {
-            let step = match duo.next(self.listen()) {
+            let begun = self.login.clock.now();
+            let event = duo.next(self.listen());
+            let waited = self.login.since(begun);
+            match self.is_the_persons_turn() {
+                true => self.attempts.facts.person += waited,
+                false => self.attempts.facts.duo += waited,
+            }
+            let step = match event {
                 Event::Typed => Step::Asked,
                 Event::Answer(line, answer) => self.step(line, answer, duo),
             };
@@ -125,7 +132,7 @@ impl<'r> Race<'r> {
                 }
                 let why = why.unwrap_or_else(|error| error.to_string());
                 let next = Next::Attempt;
-                self.log.failed(&why);
+                self.log.failed(&self.attempts.denied(&why))?;
                 self.person.show(&Message::Denied { why, next });
             }
             if self.waiting.is_some() {
@@ -193,7 +200,16 @@ impl<'r> Race<'r> {
         self.login.clock.now()
     }
 
+    /// Whether Duo waits for the person: for a push or a call that has begun, and for no
+    /// passcode beside it.
+    fn is_the_persons_turn(&self) -> bool {
+        let waits = |open: &Transaction| open.begun.is_some() && !open.factor.is_passcode();
+        self.open.iter().all(waits)
+    }
+
     fn ask(&mut self, line: Line, factor: Factor, duo: &mut dyn Duo) {
+        self.attempts.facts.factor = Some(factor.name().to_owned());
+        self.attempts.facts.transaction = None;
         duo.auth(line, &factor);
         self.open.push(Transaction {
             line,
@@ -217,6 +233,7 @@ impl<'r> Race<'r> {
             transaction.begun = begun.or(transaction.begun.take());
             if let Some((id, until)) = &transaction.begun {
                 let until = *until;
+                self.attempts.facts.transaction = Some(id.clone());
                 duo.status(line, id, Span { from, until });
             }
         }
@@ -231,7 +248,10 @@ impl<'r> Race<'r> {
     fn close(&mut self, line: Line) -> Option<String> {
         let place = self.open.iter().position(|open| open.line == line)?;
         let transaction = self.open.swap_remove(place);
-        Some(transaction.factor.name().to_owned())
+        let factor = transaction.factor.name();
+        self.attempts.facts.factor = Some(factor.to_owned());
+        self.attempts.facts.transaction = transaction.begun.map(|(id, _)| id);
+        Some(factor.to_owned())
     }
 
     /// Takes each line that the person has typed while Duo waits for them, so that the

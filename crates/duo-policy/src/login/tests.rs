@@ -4,6 +4,7 @@
 mod attempts;
 mod beside;
 mod emergency;
+mod facts;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -68,6 +69,7 @@ struct ScriptedDuo<'a> {
     open: Vec<(Line, Instant, Result<Auth, Error>)>,
     /// Who may type while Duo waits.
     keyboard: Rc<Keyboard>,
+    preauth_takes: Duration,
     /// How long one poll lasts.
     poll: Duration,
     /// What was called: `preauth`, `auth push1`, `status`.
@@ -87,6 +89,7 @@ impl<'a> ScriptedDuo<'a> {
             beside: VecDeque::new(),
             open: Vec::new(),
             keyboard: Rc::default(),
+            preauth_takes: Duration::ZERO,
             poll: Duration::ZERO,
             calls: Vec::new(),
             polls: Vec::new(),
@@ -111,6 +114,7 @@ impl<'a> ScriptedDuo<'a> {
 impl Duo for ScriptedDuo<'_> {
     fn preauth(&mut self) -> Result<Preauth, Error> {
         self.calls.push("preauth".into());
+        self.clock.sleep(self.preauth_takes);
         let answer = self.preauths.pop_front().flatten();
         let answer = answer.unwrap_or_else(|| Ok(Preauth::Auth(menu())));
         self.answered |= answer.is_ok();
@@ -357,6 +361,8 @@ impl Ended {
 /// What a login has apart from the configuration, Duo and the person.
 #[derive(Default)]
 struct Extras {
+    /// How many lines the log takes, if it is full at some time.
+    most_lines: Option<usize>,
     passcode: Option<&'static str>,
     /// Why this machine has no alibi.
     doubt: Option<&'static str>,
@@ -369,17 +375,31 @@ struct Extras {
 /// A log that keeps its lines.
 #[derive(Default)]
 struct KeptLog {
+    /// Lines that it takes no more of: it is full then.
+    most: Option<usize>,
     failed: RefCell<Vec<String>>,
     asking: Cell<usize>,
 }
 
+impl KeptLog {
+    fn taken(&self) -> Result<(), Error> {
+        let lines = self.asking.get() + self.failed.borrow().len();
+        match self.most {
+            Some(most) if lines > most => Err(Error::Fault("the log is full".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl AttemptLog for KeptLog {
-    fn asking(&self) {
+    fn asking(&self) -> Result<(), Error> {
         self.asking.set(self.asking.get() + 1);
+        self.taken()
     }
 
-    fn failed(&self, why: &str) {
-        self.failed.borrow_mut().push(why.to_owned());
+    fn failed(&self, attempt: &Verdict) -> Result<(), Error> {
+        self.failed.borrow_mut().push(attempt.detail.clone());
+        self.taken()
     }
 }
 
@@ -387,7 +407,10 @@ fn log_in(lines: &str, with: &Extras, duo: &mut ScriptedDuo<'_>, person: &Script
     duo.keyboard = Rc::clone(&person.keyboard);
     let config = config(lines);
     let passcode = with.passcode.map(|text| Secret::from(text.to_owned()));
-    let log = KeptLog::default();
+    let log = KeptLog {
+        most: with.most_lines,
+        ..KeptLog::default()
+    };
     let alibi = || match with.doubt {
         Some(doubt) => Err(Error::Fault(doubt.to_owned())),
         None => Ok(()),

@@ -171,6 +171,7 @@ fn alice() -> Who {
     Who {
         duo_user: "alice".into(),
         client: Some("192.0.2.7".into()),
+        ..Who::unknown()
     }
 }
 
@@ -178,6 +179,7 @@ fn otherwise() -> Who {
     Who {
         duo_user: "login".into(),
         client: None,
+        ..Who::unknown()
     }
 }
 
@@ -260,6 +262,7 @@ fn a_name_cannot_forge_a_field() {
     let who = Who {
         duo_user: "a' from 192.0.2.1: \\".into(),
         client: Some("x' y\n[1]".into()),
+        ..Who::unknown()
     };
     assert_eq!(
         line(&Verdict::new(Outcome::Failed, "no"), &who),

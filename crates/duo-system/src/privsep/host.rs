@@ -7,7 +7,6 @@ use std::rc::Rc;
 use duo_policy::error::Error;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::chdir;
 
@@ -21,23 +20,6 @@ pub struct HostEnds {
     pub socket: Rc<OwnedFd>,
     /// The pipe for the ruling, which the parent alone writes.
     pub pipe: OwnedFd,
-}
-
-unsafe extern "C" {
-    fn tzset();
-}
-
-/// In the parent, after the fork: connects to syslog, and reads the time zone that its
-/// lines are in. Once only waiting is left ([`crate::sandbox::keep_only_waiting`]), neither
-/// can be opened.
-pub(super) fn open_the_log() {
-    // SAFETY: without a text, openlog keeps the one of `take_over`, whose facility and
-    // options it is given again: a helper's text has the host's id in it, and no option.
-    // tzset reads a file, and the environment, which no other thread changes.
-    unsafe {
-        tzset();
-        libc::openlog(std::ptr::null(), libc::LOG_NDELAY, libc::LOG_AUTHPRIV);
-    }
 }
 
 /// Takes the ends from their numbers, and gives up whatever else the host left: other

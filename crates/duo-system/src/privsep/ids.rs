@@ -163,14 +163,39 @@ fn capabilities() -> Result<(u64, u64, u64), Error> {
     ))
 }
 
+/// To signal processes of others, capabilities(7).
+pub(super) const CAP_KILL: u32 = 5;
+
+/// To write records to the kernel's audit log, capabilities(7).
+pub(super) const CAP_AUDIT_WRITE: u32 = 29;
+
 /// Empties the effective, permitted and inheritable sets, and proves it. The
 /// ambient set is empty then too, since each of its members must be in two of them.
 fn clear_capabilities() -> Result<(), Error> {
+    keep_capabilities(&[])
+}
+
+/// Takes every capability from this thread but those of `kept` that it has, and proves
+/// it. `kept` are numbers of the lower half.
+pub(super) fn keep_capabilities(kept: &[u32]) -> Result<(), Error> {
+    let mask = kept.iter().fold(0, |mask, number| mask | 1_u32 << number);
+    // What is to be emptied need not be known.
+    let mask = match mask {
+        0 => 0,
+        _ => mask & u32::try_from(capabilities()?.1 & u64::from(u32::MAX)).unwrap_or_default(),
+    };
     let mut header = CapabilityHeader::of_this_thread();
-    let none = [CapabilityHalf::default(); 2];
+    let sets = [
+        CapabilityHalf {
+            effective: mask,
+            permitted: mask,
+            inheritable: 0,
+        },
+        CapabilityHalf::default(),
+    ];
     // SAFETY: version 3 reads two halves, and both arguments outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, none.as_ptr()) };
-    if result != 0 || capabilities()? != (0, 0, 0) {
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) };
+    if result != 0 || capabilities()? != (mask.into(), mask.into(), 0) {
         return Err(Error::Fault(
             "couldn't drop privileges: capabilities remain".to_owned(),
         ));

@@ -11,6 +11,7 @@ use nix::sys::signal::{
 };
 
 use super::interrupt::{handle_alarms, leave_alarms};
+use crate::log::Identity;
 
 /// Whether SIGPIPE was ignored when this program was started.
 static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
@@ -43,30 +44,19 @@ pub struct Inherited {
     dispositions: Vec<(Signal, SigAction)>,
 }
 
-/// What syslog calls this process.
-#[derive(Debug, Clone, Copy)]
-pub enum Identity {
-    /// This name, with the id of whichever process logs.
-    Program(&'static CStr),
-    /// This text and no id: the id of another process is in it.
-    Whole(&'static CStr),
-}
-
 /// Keeps the signal dispositions, the signal mask and the environment for the
 /// session, and replaces them with this program's. From here on `environ` is
 /// empty, so that no library finds a proxy, a CA, a resolver option or a locale in
-/// it (docs/security.md, attack 1). In syslog, this process is `identity`.
+/// it (docs/security.md, attack 1). A library that writes to syslog itself, such as a
+/// module that looks up names, does so under the name of `identity`, and not under the
+/// one that the caller gave this process.
 ///
 /// # Errors
 /// [`Error::Fault`] if a signal cannot be set.
 pub fn take_over(identity: Identity) -> Result<Inherited, Error> {
     let environment = take_environment();
-    let (text, option) = match identity {
-        Identity::Program(name) => (name, libc::LOG_PID),
-        Identity::Whole(text) => (text, 0),
-    };
     // SAFETY: openlog keeps the pointer, and the text is static.
-    unsafe { libc::openlog(text.as_ptr(), option, libc::LOG_AUTHPRIV) };
+    unsafe { libc::openlog(identity.name().as_ptr(), libc::LOG_PID, libc::LOG_AUTHPRIV) };
     let mut mask = SigSet::empty();
     sigprocmask(
         SigmaskHow::SIG_BLOCK,

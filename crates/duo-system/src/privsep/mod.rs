@@ -21,6 +21,7 @@ mod interrupt;
 mod library;
 #[forbid(unsafe_code)]
 mod limits;
+mod local_time;
 #[forbid(unsafe_code)]
 mod parent;
 mod priority;
@@ -39,17 +40,17 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
 use crate::remember;
-use crate::sandbox;
 use crate::system_words;
 use crate::wait::LifePipe;
 use confine::{confine, remove_causes};
 pub use host::{HostEnds, take_host_ends};
 pub use ids::{become_root_alone, irrevocably_become_the_caller};
 use inherited::watched_signals;
-pub use inherited::{Identity, Inherited, take_over};
+pub use inherited::{Inherited, take_over};
 pub(crate) use interrupt::interrupted_if_it_blocks;
 pub(crate) use library::load_library;
 use limits::limit_file_size;
+pub(crate) use local_time::{local_time, read_time_zone};
 pub use parent::Parent;
 pub use standing::user_id;
 pub use standing::{Caller, PRIVSEP_USER, PrivsepUser, Standing, privsep_user, standing};
@@ -183,7 +184,7 @@ pub type Confined = Result<OpenFiles, Error>;
 /// The child keeps `files`, the pipes, the descriptors 0 to 2 and the socket of
 /// `front`, and no other.
 /// No other thread may exist, and nothing may have been logged: a descriptor of
-/// syslog that crosses the fork could end up being Duo's socket.
+/// the log that crosses the fork could end up being Duo's socket.
 ///
 /// # Errors
 /// [`Error::Fault`] if a pipe or the child cannot be made, or if the parent
@@ -231,14 +232,7 @@ pub fn separate<'a>(
         Ok(ForkResult::Parent { child }) => {
             drop((verdict_write, life_read, files));
             irrevocably_become_the_caller(standing, caller)?;
-            let parent = Parent::of(child, verdict_read, life_write, signals, front);
-            // The parent of a session executes the user's shell, which a filter would
-            // outlive.
-            if let Front::Host(_) = front {
-                host::open_the_log();
-                sandbox::keep_only_waiting(child)?;
-            }
-            Ok(parent)
+            Ok(Parent::of(child, verdict_read, life_write, signals, front))
         }
     }
 }

@@ -18,7 +18,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::Front;
-use crate::system_words;
+use super::ids::{CAP_AUDIT_WRITE, CAP_KILL, keep_capabilities};
+use crate::{sandbox, system_words};
 
 /// The parent, while the child runs.
 pub struct Parent<'a> {
@@ -57,6 +58,18 @@ impl<'a> Parent<'a> {
             front,
             on_terminal: std::io::stdin().is_terminal(),
         }
+    }
+
+    /// Leaves this process, which must be root's and execute nothing afterwards, with
+    /// little more than to wait: the system calls of a filter, and the privileges to end
+    /// the child and to write audit records.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if the kernel has what that is made of, but refuses it. The child
+    /// ends then, since its life pipe closes.
+    pub fn keep_only_waiting(&self) -> Result<(), Error> {
+        keep_capabilities(&[CAP_KILL, CAP_AUDIT_WRITE])?;
+        sandbox::keep_only_waiting(self.child).map(drop)
     }
 
     /// Waits until the child has ended or the person has left, and reaps the

@@ -338,8 +338,6 @@ const WAITING: &[c_long] = &[
     libc::SYS_wait4,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // The log, and texts for the host: through the sockets that it has.
-    libc::SYS_sendto,
     // Its time.
     libc::SYS_clock_gettime,
     libc::SYS_gettimeofday,
@@ -367,6 +365,7 @@ const WAITING: &[c_long] = &[
 
 const RESTRICTED: &[(u16, Rule)] = &[
     (one(libc::SYS_kill), Rule::ForProcess),
+    (one(libc::SYS_sendto), TO_NOBODY_ELSE),
     (one(libc::SYS_mmap), NO_CODE),
     (one(libc::SYS_fcntl), FCNTL),
     // Where syslog was restarted in the meantime, the line is lost, and the ruling is not.
@@ -383,6 +382,16 @@ const RESTRICTED: &[(u16, Rule)] = &[
         Rule::Always(Answer::Fail(libc::EACCES)),
     ),
 ];
+
+/// The log, the audit record, and texts for the host: through the sockets that it has, to
+/// where these are connected.
+const TO_NOBODY_ELSE: Rule = Rule::ByArgument {
+    argument: 4,
+    mask: u32::MAX,
+    values: &[0],
+    then: &ALLOW,
+    otherwise: &KILL,
+};
 
 /// No memory that can be executed.
 const NO_CODE: Rule = Rule::ByArgument {
@@ -522,6 +531,8 @@ mod tests {
         }
         let code = bits(libc::PROT_READ | libc::PROT_EXEC);
         assert_eq!(at(libc::SYS_mmap, &[0, 0, code]), Answer::Kill);
+        assert_eq!(at(libc::SYS_sendto, &[7, 1, 2, 0, 0, 0]), Answer::Allow);
+        assert_eq!(at(libc::SYS_sendto, &[7, 1, 2, 0, 4096, 110]), Answer::Kill);
         assert_eq!(at(libc::SYS_kill, &[4321]), Answer::Allow);
         assert_eq!(at(libc::SYS_kill, &[1]), Answer::Kill);
         assert_eq!(at(libc::SYS_clone, &[]), Answer::Kill);

@@ -30,13 +30,14 @@ use crate::{Start, configure};
 const RECORD: &str = "/var/lib/login_duo/adopted-pam.json";
 
 /// Keys that Duo's module does not know, or has come to know in a later release.
-const NOT_ALWAYS_THEIRS: [&str; 7] = [
+const NOT_ALWAYS_THEIRS: [&str; 8] = [
     "accessible",
     "min_tls",
     "motd",
     "prompt_for_commands",
     "sandbox",
     "signature",
+    "syslog_facility",
     "verified_push",
 ];
 

@@ -183,6 +183,8 @@ fn preauth(
         objection: None,
         duo_user: None,
         client: login.client.clone(),
+        service: String::new(),
+        terminal: None,
         command: None,
         passcode: None,
     };
