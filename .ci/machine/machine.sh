@@ -11,7 +11,7 @@
 #   machine_end NAME                       as if it lost its power; its files stay, to boot again
 #   machine_remove NAME                    its files too
 #   machine_chroot TREE COMMAND...         in a folder's files without systemd, on this host's network
-#   wait_for COMMAND...                    until it succeeds, for half a minute at most
+#   wait_for COMMAND...                    until it succeeds, for a minute at most
 #   at_exit COMMAND...                     at the end of the script, the last one first
 #
 # A machine has no network but its own loopback and its cable, so whatever it installs comes
@@ -45,7 +45,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 wait_for() {
-    local end=$((SECONDS + 30))
+    local end=$((SECONDS + 60))
     until "$@" >/dev/null 2>&1; do
         if ((SECONDS >= end)); then
             echo "it never came: $*" >&2
