@@ -14,6 +14,7 @@
 #   wait_for COMMAND...                    until it succeeds, for a minute at most
 #   at_exit COMMAND...                     at the end of the script, the last one first
 #
+# Make, boot and link a machine in the script's own shell: what a subshell starts ends with it.
 # A machine has no network but its own loopback and its cable, so whatever it installs comes
 # with machine_make, or from a folder in its files. Port 22 there is nobody's port here.
 #
