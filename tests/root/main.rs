@@ -446,6 +446,8 @@ fn everything() -> Vec<machine::Test> {
         }
         (pam::enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {
             a_second_run_changes_nothing_and_all_of_it_goes_again,
+            a_program_is_told_what_a_dry_run_would_change_and_what_waits,
+            a_test_user_whom_duo_did_not_let_in_is_none,
             a_file_that_was_edited_meanwhile_keeps_the_edit,
             a_service_that_only_the_distribution_has_is_copied_and_the_copy_goes_again,
             an_include_that_ends_the_stack_becomes_a_substack_or_is_refused,

@@ -33,10 +33,10 @@ pub fn run(wanted: &Adopt, start: &Start, report: &mut Report) -> Outcome {
         _ => ssh(wanted, start, report)?,
     };
     match pam.map(|plan| plan.carry_out(wanted, start, report)) {
-        Some(Ok(Done::Changed)) => Ok(Done::Changed),
+        Some(Ok(done)) => Ok(outcome.max(done)),
         Some(Err(failure)) if outcome == Done::Changed => Err(half_way(wanted, &failure)),
         Some(Err(failure)) => Err(failure),
-        _ => Ok(outcome),
+        None => Ok(outcome),
     }
 }
 
@@ -124,7 +124,7 @@ fn here(
     let copied = copy_configuration(wanted, &theirs, start, report)?;
     if wanted.common.effect == Effect::DryRun {
         plan.say("would name", report);
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     theirs.remember()?;
     plan.carry_out(report)?;
@@ -195,7 +195,7 @@ fn back(wanted: &Adopt, ours: &Path, sshd: &Sshd, lines: &Lines, report: &mut Re
     let plan = switch::Plan::of(sshd, lines, ours, &theirs.program)?;
     if wanted.common.effect == Effect::DryRun {
         plan.say("would name", report);
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     once_it_asks(wanted, &theirs, report, |report| plan.carry_out(report))?;
     let _ = fs::remove_file(theirs::record());
@@ -208,7 +208,7 @@ fn back_in_place(wanted: &Adopt, ours: &Path, kept: &Theirs, report: &mut Report
     if wanted.common.effect == Effect::DryRun {
         let kept = kept.program.display();
         report.say(format!("{kept} would take the place of {shown}"));
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     once_it_asks(wanted, kept, report, |report| {
         let aside = kept.take_the_place_of(ours).map_err(|error| {

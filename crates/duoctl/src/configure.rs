@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use duo_policy::config;
 use duo_policy::secret::Secret;
 use duo_system::configuration::{self, Owners};
 use duo_system::privsep::{self, Caller, Standing};
@@ -73,10 +74,11 @@ pub fn run(wanted: &Configure, start: &Start, report: &mut Report) -> Outcome {
         report.say(format!("{} is so already", path.display()));
         return Ok(Done::Unchanged);
     }
+    say_keys(&live, &candidate, report);
     prove(wanted, &path, &candidate, start, report)?;
     if wanted.common.effect == Effect::DryRun {
         report.say(format!("{} would be replaced", path.display()));
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     let old = match &live {
         Live::Nothing => None,
@@ -99,6 +101,21 @@ pub fn run(wanted: &Configure, start: &Start, report: &mut Report) -> Outcome {
         None => format!("{shown} is in place"),
     });
     Ok(Done::Changed)
+}
+
+/// Says which keys get another value, by their names alone: a value may be the secret key.
+fn say_keys(live: &Live, candidate: &Secret, report: &mut Report) {
+    let old: &[u8] = match live {
+        Live::Nothing => b"",
+        Live::Good(bytes) | Live::Refused(bytes, _) => bytes.expose(),
+    };
+    let differ = config::keys_that_differ(old, candidate.expose());
+    let names: Vec<&str> = differ.iter().map(|key| key.name).collect();
+    report.say(match names.is_empty() {
+        true => "no key has another value".to_owned(),
+        false => format!("keys with another value: {}", names.join(", ")),
+    });
+    report.put("keys", names.into());
 }
 
 /// The place, for this process alone from here on.

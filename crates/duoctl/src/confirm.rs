@@ -49,7 +49,7 @@ fn yes(wanted: &Confirm, report: &mut Report) -> Outcome {
     }
     if wanted.common.effect == Effect::DryRun {
         report.say("would keep what is enabled");
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     pending.end();
     report.say("confirmed: what was enabled stays");
@@ -75,7 +75,7 @@ fn no(wanted: &Confirm, report: &mut Report, patience: Patience) -> Outcome {
         for path in pending.paths() {
             report.say(format!("would take {} back", path.display()));
         }
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     // Half of it would be worse than either.
     let _signals = Signals::block()?;

@@ -48,7 +48,7 @@ fn all(wanted: &Disable, report: &mut Report) -> Outcome {
         return Err(failure.clone());
     }
     for sshd in every(here.ok(), Style::Forced) {
-        outcome = ssh(&sshd, wanted, report)?;
+        outcome = outcome.max(ssh(&sshd, wanted, report)?);
     }
     let all: Vec<String> = pam::services::all().map(str::to_owned).collect();
     if !ours(&all)?.is_empty()
@@ -56,7 +56,7 @@ fn all(wanted: &Disable, report: &mut Report) -> Outcome {
             .next()
             .is_some()
     {
-        outcome = services_of(&all, wanted, report)?;
+        outcome = outcome.max(services_of(&all, wanted, report)?);
     }
     if outcome == Done::Unchanged && wanted.common.effect == Effect::Real {
         report.say("nothing is enabled");
@@ -162,7 +162,7 @@ fn take_away(files: &[Cleaned], sshds: &[Sshd], wanted: &Disable, report: &mut R
         report.say(format!("{word} {}", file.what));
     }
     if wanted.common.effect == Effect::DryRun {
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     let _signals = Signals::block()?;
     let replacements = files.iter().map(|file| {

@@ -13,13 +13,16 @@ use crate::cli::{Common, Format};
 /// What a command came to.
 pub type Outcome = Result<Done, Failure>;
 
-/// The command did what was asked for. Exit status 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The command did what was asked for. Exit status 0. The greater one is what several steps together
+/// came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Done {
-    /// Something is different now.
-    Changed,
     /// Everything was so already, or the command only looks.
     Unchanged,
+    /// `--dry-run`: without it, something would be different.
+    WouldChange,
+    /// Something is different now.
+    Changed,
 }
 
 /// The command did not do what was asked for.
@@ -120,6 +123,7 @@ impl Report {
 
     fn print_json(self, outcome: &Outcome, status: u8) -> ExitCode {
         let changed = matches!(outcome, Ok(Done::Changed) | Err(Failure::HalfWay { .. }));
+        let would_change = matches!(outcome, Ok(Done::WouldChange));
         let (error, way_back) = match outcome {
             Ok(_) => (Value::Null, Value::Null),
             Err(Failure::Refused(why) | Failure::Usage(why)) => (why.as_str().into(), Value::Null),
@@ -130,6 +134,7 @@ impl Report {
         let mut object = Map::new();
         object.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         object.insert("changed".into(), changed.into());
+        object.insert("would_change".into(), would_change.into());
         object.insert("exit_status".into(), status.into());
         object.insert("said".into(), self.said.into());
         object.insert("warnings".into(), self.warnings.into());

@@ -10,6 +10,7 @@ use crate::Start;
 use crate::check::sshd::{Forced, forced};
 use crate::check::{self, InstalledProgram};
 use crate::cli::{Common, Status};
+use crate::enable::TAKEN_BACK;
 use crate::finding::{Finding, Level};
 use crate::journal::{self, Source};
 use crate::layout;
@@ -198,7 +199,7 @@ fn waiting(report: &mut Report) {
         Err(_) => ("it cannot be told: not root".to_owned(), Value::Null),
     };
     report.say(row("To confirm", &text));
-    report.put("taken_back_in_seconds", left);
+    report.put(TAKEN_BACK, left);
 }
 
 fn logins(program: &std::path::Path, report: &mut Report) {

@@ -75,6 +75,23 @@ pub fn run(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
         }
         None => separated(wanted, start, report),
     }
+    .and_then(|verdict| judged(&verdict, report))
+}
+
+/// The attempt before `enable pam`: only Duo's own yes shows that whoever is asked gets in.
+///
+/// # Errors
+/// Duo did not say yes.
+pub fn must_be_let_in(wanted: &Test, start: &Start, report: &mut Report) -> Result<(), Failure> {
+    let verdict = separated(wanted, start, report)?;
+    judged(&verdict, report)?;
+    match verdict.outcome {
+        Came::Bypassed => Err(Failure::refused(format!(
+            "'{}' is not asked, because of 'groups': --test-user with somebody who is",
+            wanted.user
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The configuration of the line of pam_duo.so in a service of PAM.
@@ -88,7 +105,7 @@ fn config_of(service: &str) -> Result<PathBuf, Failure> {
 }
 
 /// The attempt, in a process without privileges.
-fn separated(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
+fn separated(wanted: &Test, start: &Start, report: &mut Report) -> Result<Verdict, Failure> {
     let caller = Caller::of_this_process();
     let failed = |error: Error| Failure::refused(error.to_string());
     let user = privsep::privsep_user(start.standing).map_err(failed)?;
@@ -131,7 +148,7 @@ fn separated(wanted: &Test, start: &Start, report: &mut Report) -> Outcome {
     }
     report.put("steps", json!(steps));
     match (verdict, ended.end) {
-        (Some(verdict), End::Exited(0)) => judged(&verdict, report),
+        (Some(verdict), End::Exited(0)) => Ok(verdict),
         (None, _) if ended.left.is_some() => Err(Failure::refused("given up")),
         _ => Err(Failure::refused("the process without privileges died")),
     }

@@ -66,6 +66,50 @@ pub fn a_second_run_changes_nothing_and_all_of_it_goes_again() {
     assert!(said.contains("nothing is enabled"), "{said}");
 }
 
+/// A program must know what a run would do, and whether something still waits.
+pub fn a_program_is_told_what_a_dry_run_would_change_and_what_waits() {
+    let _pam = Pam::new();
+    let told = |arguments: &[&str]| -> serde_json::Value {
+        let ended = duoctl(&[arguments, &["--json"]].concat());
+        serde_json::from_slice(ended.stdout_bytes()).expect("JSON")
+    };
+    let enable = ["enable", "pam", "sudo", "--confirm", "1h"];
+    let dry = |arguments: &[&str]| told(&[arguments, &["--dry-run"]].concat());
+    assert_eq!(dry(&enable)["would_change"], true);
+    assert_eq!(dry(&["disable", "all"])["would_change"], false);
+    let done = told(&enable);
+    assert_eq!(done["changed"], true, "{done}");
+    assert_eq!(done["taken_back_in_seconds"], 3600);
+    let again = dry(&enable);
+    assert_eq!(again["would_change"], false);
+    assert!(
+        again["taken_back_in_seconds"]
+            .as_u64()
+            .is_some_and(|left| left <= 3600)
+    );
+    assert_eq!(dry(&["confirm", "--no"])["would_change"], true);
+    let before = state();
+    assert_eq!(dry(&["disable", "all"])["would_change"], true);
+    assert_same(&before);
+    assert_eq!(told(&["disable", "all"])["changed"], true);
+}
+
+/// Nobody's sudo is made to ask before Duo has said yes to somebody whom it asks.
+pub fn a_test_user_whom_duo_did_not_let_in_is_none() {
+    let pam = Pam::new();
+    refused(&["sudo", "--test-user", ALICE], "Say --yes to that");
+    let enable = ["sudo", "--yes", "--test-user", ALICE];
+    pam.machine.sandbox.duo.set_script(ALICE, Script::Deny);
+    refused(&enable, "a login is denied");
+    pam.machine.sandbox.duo.set_script(ALICE, Script::Push);
+    pam.configure("secure", Duo::Yes, Selected::No);
+    refused(&enable, "is not asked, because of 'groups'");
+    pam.configure("secure", Duo::Yes, Selected::Yes);
+    let said = duoctl(&[&["enable", "pam"], &enable[..]].concat()).succeeds();
+    assert!(said.contains("Duo says yes"), "{said}");
+    assert_eq!(pam.rung(), 1);
+}
+
 /// What an administrator writes beside our lines is theirs.
 pub fn a_file_that_was_edited_meanwhile_keeps_the_edit() {
     let _pam = Pam::new();

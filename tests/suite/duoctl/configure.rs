@@ -229,6 +229,37 @@ fn restore_brings_back_the_one_before_and_keeps_what_it_replaced() {
 }
 
 #[test]
+fn a_program_is_told_which_keys_get_another_value_and_no_value() {
+    let (sandbox, text) = good();
+    // Comments, order and another spelling of a key are no other value.
+    for (new, keys) in [
+        (
+            text.clone() + "prompts = 1\ngroup = *\n",
+            &["groups", "prompts"][..],
+        ),
+        (format!("; why\n{text}"), &[]),
+    ] {
+        let dry = json(&configure(&sandbox, &["--dry-run", "--json"], &new));
+        assert_eq!(dry["would_change"], true, "{dry}");
+        assert_eq!(dry["changed"], false, "{dry}");
+        assert_eq!(dry["keys"], serde_json::json!(keys), "{dry}");
+    }
+    let wrong = text.replace(FakeDuo::SKEY, WRONG);
+    let refused = configure(&sandbox, &["--dry-run", "--json"], &wrong);
+    assert_eq!(json(&refused)["keys"], serde_json::json!(["skey"]));
+    assert_eq!(json(&refused)["would_change"], false);
+    for secret in [WRONG, FakeDuo::SKEY] {
+        assert!(!refused.text().contains(secret), "{}", refused.text());
+    }
+    let new = text + "prompts = 1\n";
+    let changed = json(&configure(&sandbox, &["--json"], &new));
+    assert_eq!(changed["changed"], true);
+    assert_eq!(changed["would_change"], false);
+    let again = json(&configure(&sandbox, &["--dry-run", "--json"], &new));
+    assert_eq!(again["would_change"], false);
+}
+
+#[test]
 fn a_dry_run_proves_and_changes_nothing() {
     let (sandbox, text) = good();
     let new = text.clone() + "prompts = 1\n";

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use host::{HTTPS, Host, Proxy};
 pub(crate) use ini::is_blank;
 pub use keys::{KEYS, Key, KeyKind};
-pub use parse::{keys_in, may_remember, parse};
+pub use parse::{keys_in, keys_that_differ, may_remember, parse};
 
 use crate::groups::Groups;
 use crate::secret::Secret;

@@ -67,6 +67,16 @@ pub fn may_remember(file: &[u8]) -> bool {
     lines.any(|line| line.trim_ascii_start().starts_with(b"remember"))
 }
 
+/// The keys whose values are not the same in both files, aliases resolved. Comments, blank lines and
+/// the order of the keys do not count.
+pub fn keys_that_differ(one: &[u8], two: &[u8]) -> Vec<Key> {
+    let (one, two) = (Parser::of(one), Parser::of(two));
+    let is_told = |key: &&Key| !matches!(key.kind, KeyKind::Alias(_));
+    let differs = |key: &Key| one.texts(key).ne(two.texts(key));
+    let known = keys::KEYS.iter().filter(is_told).copied();
+    known.filter(differs).collect()
+}
+
 /// Why nothing of the file is read, if so.
 fn unreadable(bytes: &[u8]) -> Option<Problem> {
     if bytes.len() > MAX_SIZE {
@@ -144,6 +154,12 @@ impl<'a> Parser<'a> {
             };
         }
         parser
+    }
+
+    /// What the file says for this key, in the order of its lines.
+    fn texts(&self, key: &Key) -> impl Iterator<Item = &'a [u8]> {
+        let entries = self.entries.iter().filter(|entry| entry.key == *key);
+        entries.flat_map(|entry| entry.values.iter().map(|(_, text)| *text))
     }
 
     /// Reports a mistake in a line that no indented line can continue.

@@ -133,7 +133,7 @@ impl Plan {
         }
         if wanted.common.effect == Effect::DryRun {
             self.say("would name", report);
-            return Ok(Done::Unchanged);
+            return Ok(Done::WouldChange);
         }
         let _ = start.inherited.restore_signals();
         let signals = Signals::block()?;

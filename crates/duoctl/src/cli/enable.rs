@@ -83,6 +83,8 @@ pub struct EnablePam {
     pub config: Option<PathBuf>,
     /// `--confirm`: taken back after this time, unless somebody confirms.
     pub confirm: Option<Duration>,
+    /// `--test-user`: for whom to ask Duo first.
+    pub test_user: Option<String>,
     /// What every command takes.
     pub common: Common,
 }
@@ -104,7 +106,7 @@ pub fn enable_command() -> Command {
             "duoctl enable ssh [--group GROUP | --user-list NAME,...]\n              \
              [--exempt USER]... [--confirm SPAN] [--test-user NAME] [OPTION]...\n       \
              duoctl enable pam SERVICE... [--with keys|passwords] [-c FILE]\n              \
-             [--confirm SPAN] [OPTION]...",
+             [--confirm SPAN] [--test-user NAME] [OPTION]...",
         )
         .after_help(
             "Without --group and --user-list, everybody is asked, root included. With\n\
@@ -235,7 +237,7 @@ pub fn read_enable(matches: &ArgMatches, common: Common) -> Result<Request, Stri
         }
         return Ok(Request::Enable(Box::new(read_enable_ssh(matches, common)?)));
     }
-    for option in ["group", "user-list", "exempt", "test-user"] {
+    for option in ["group", "user-list", "exempt"] {
         if matches.contains_id(option) {
             let text = "goes with 'enable ssh': 'groups' in pam_duo.conf says who is asked";
             return Err(format!("--{option} {text}"));
@@ -269,6 +271,7 @@ pub fn read_enable(matches: &ArgMatches, common: Common) -> Result<Request, Stri
         confirm: text(matches, "confirm")
             .map(|text| span(&text))
             .transpose()?,
+        test_user: text(matches, "test-user"),
         common,
     })))
 }

@@ -7,7 +7,7 @@ use duo_policy::verdict::label;
 use duo_wire::Outcome as Ending;
 
 use super::is_answered_yes;
-use crate::cli::{Enable, Questions};
+use crate::cli::{Common, Enable, Questions};
 use crate::outcome::{Failure, Report};
 use crate::ssh::effect::exists;
 use crate::ssh::tool::tool;
@@ -20,13 +20,7 @@ pub fn test(wanted: &Enable, program: &Path, report: &mut Report) -> Result<(), 
     let Some(user) = &wanted.test_user else {
         return Ok(());
     };
-    if !exists("passwd", user) {
-        return Err(Failure::Refused(format!("there is no account '{user}'")));
-    }
-    let question = format!("A test login as '{user}' asks Duo and may ring a phone. Make it?");
-    if !is_answered_yes(&question, &wanted.common)? {
-        return Err(Failure::refused("nothing has changed"));
-    }
+    may_be_made(user, &wanted.common)?;
     let log = attempt(user, program, wanted.common.questions)?;
     log.lines().for_each(|line| report.say(line));
     let has = |ending| {
@@ -44,6 +38,21 @@ pub fn test(wanted: &Enable, program: &Path, report: &mut Report) -> Result<(), 
         "the test login was denied: mend that first".to_owned()
     };
     Err(Failure::Refused(format!("{why}; nothing has changed")))
+}
+
+/// Whether there is such an account, and a person, or `--yes`, agrees that a phone may ring.
+///
+/// # Errors
+/// No; nothing has changed.
+pub fn may_be_made(user: &str, common: &Common) -> Result<(), Failure> {
+    if !exists("passwd", user) {
+        return Err(Failure::Refused(format!("there is no account '{user}'")));
+    }
+    let question = format!("A test login as '{user}' asks Duo and may ring a phone. Make it?");
+    match is_answered_yes(&question, common)? {
+        true => Ok(()),
+        false => Err(Failure::refused("nothing has changed")),
+    }
 }
 
 /// Runs it as that user, with the log on stderr; returns the log.

@@ -73,7 +73,7 @@ pub fn run(wanted: &Enable, start: &Start, report: &mut Report) -> Outcome {
             plan.place.path().display()
         ));
         say_lines(&plan.lines, report);
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     // Until something is written, Ctrl-C may simply end this.
     let _ = start.inherited.restore_signals();
@@ -81,9 +81,13 @@ pub fn run(wanted: &Enable, start: &Start, report: &mut Report) -> Outcome {
     apply::apply(&plan, &known, start, report)
 }
 
+/// The member of the JSON object that says how long `confirm` is waited for; `status` has it too.
+pub const TAKEN_BACK: &str = "taken_back_in_seconds";
+
 fn say_what_waits(report: &mut Report) -> Result<(), Failure> {
     if let Some(pending) = pending::read()? {
         let left = pending.left().as_secs();
+        report.put(TAKEN_BACK, left.into());
         report.warn(format!(
             "it is taken back in {left} s, unless: duoctl confirm"
         ));
@@ -234,6 +238,7 @@ fn say_lines(lines: &[u8], report: &mut Report) {
 fn say_way_back(confirm: Option<Duration>, way_back: &str, report: &mut Report) {
     if let Some(span) = confirm {
         let seconds = span.as_secs();
+        report.put(TAKEN_BACK, seconds.into());
         report.say(format!(
             "In {seconds} s it is taken back, unless you say in that second session: duoctl confirm"
         ));

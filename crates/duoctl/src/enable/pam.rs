@@ -11,7 +11,7 @@ use super::transaction::{Transaction, Written};
 use super::{refuse_failures, say_lines, say_way_back};
 use crate::check::sshd::{AskedSshd, Case, Forced, Scope, forced};
 use crate::check::{self, CHECK_TIME};
-use crate::cli::{Check, Effect, EnablePam, With, pam_configuration};
+use crate::cli::{Check, Effect, EnablePam, Test, With, pam_configuration};
 use crate::finding::Finding;
 use crate::layout;
 use crate::outcome::{Done, Failure, Outcome, Report};
@@ -25,7 +25,7 @@ use crate::ssh::accept::accepts;
 use crate::ssh::candidate::Candidate;
 use crate::ssh::place::Place;
 use crate::ssh::{Sshd, Style};
-use crate::{Start, needs_root};
+use crate::{Start, needs_root, test};
 
 /// What shall be enabled.
 struct Plan<'a> {
@@ -75,9 +75,35 @@ pub fn run(wanted: &EnablePam, start: &Start, report: &mut Report) -> Outcome {
     judge(&plan, start, report)?;
     if wanted.common.effect == Effect::DryRun {
         plan.say("would write this to", report);
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
+    test_login(wanted, &plan.config, start, report)?;
     apply(&plan, report)
+}
+
+/// `--test-user`: asks Duo as the helper does, with the configuration that these lines read.
+fn test_login(
+    wanted: &EnablePam,
+    config: &std::path::Path,
+    start: &Start,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let Some(user) = &wanted.test_user else {
+        return Ok(());
+    };
+    super::login::may_be_made(user, &wanted.common)?;
+    let attempt = Test {
+        user: user.clone(),
+        config: config.to_owned(),
+        service: None,
+        duo_user: None,
+        client: None,
+        common: wanted.common.clone(),
+    };
+    test::must_be_let_in(&attempt, start, report).map_err(|failure| match failure {
+        Failure::Refused(why) => Failure::Refused(format!("{why}; nothing has changed")),
+        other => other,
+    })
 }
 
 /// Where the lines go, and what they are.
