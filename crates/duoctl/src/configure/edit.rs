@@ -28,9 +28,11 @@ impl Setting {
     pub fn new(key: &str, value: Secret) -> Result<Setting, Refusal> {
         let key = resolved(key.as_bytes()).ok_or(Refusal::UnknownKey)?;
         let bytes = value.expose();
-        let begins_a_comment = bytes
-            .windows(2)
-            .any(|two| matches!(two, [b' ' | b'\t', b';']));
+        // It stands behind the blank of ` = `. In `gecos_delim = ;` no comment is read.
+        let begins_a_comment = (bytes.starts_with(b";") && key != "gecos_delim")
+            || bytes
+                .windows(2)
+                .any(|two| matches!(two, [b' ' | b'\t', b';']));
         if begins_a_comment || bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
             return Err(Refusal::Unwritable);
         }
@@ -283,6 +285,7 @@ mod tests {
             Some(Refusal::Unwritable)
         );
         assert_eq!(refused("prompts", "1 ; x"), Some(Refusal::Unwritable));
+        assert_eq!(refused("groups", ";admins"), Some(Refusal::Unwritable));
         assert_eq!(refused("promts", "1"), Some(Refusal::UnknownKey));
         assert_eq!(refused("gecos_delim", ";"), None);
     }
