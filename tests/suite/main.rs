@@ -12,6 +12,7 @@ mod beside;
 mod check;
 mod configuration;
 mod conversation;
+mod deploy;
 mod documents;
 mod duoctl;
 mod house;

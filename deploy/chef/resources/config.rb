@@ -89,9 +89,7 @@ action_class do
   def line(key, value)
     written = { true => 'yes', false => 'no' }.fetch(value, value).to_s
     begins_a_comment = written.start_with?(';') && key != :gecos_delim
-    if begins_a_comment || written.match?(/[\n\r\0]|[ \t];/)
-      raise ArgumentError, "the value of '#{key}' would not fit on a line of its own"
-    end
+    raise ArgumentError, "the value of '#{key}' would not fit on a line of its own" if begins_a_comment || written.match?(/[\n\r\0]|[ \t];/)
 
     "#{key} = #{written}\n"
   end

@@ -42,7 +42,7 @@ Puppet::Type.newtype(:login_duo_config) do
     gecos_delim: 'What stands between the parts of the GECOS field.',
     gecos_username_pos: 'The Duo user name is this part of the GECOS field, from 1.',
     gecos_parsed: 'Deprecated. It does nothing.',
-    dev_fips_mode: 'Deprecated. It does nothing.',
+    dev_fips_mode: 'Deprecated. It does nothing.'
   }.freeze)
 
   # These values are in no message, and Puppet keeps no parameter.
@@ -103,8 +103,8 @@ Puppet::Type.newtype(:login_duo_config) do
 
       munge do |value|
         case value
-        when true, :true then 'yes'
-        when false, :false then 'no'
+        when true then 'yes'
+        when false then 'no'
         else value.to_s
         end
       end

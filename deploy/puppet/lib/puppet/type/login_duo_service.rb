@@ -19,18 +19,25 @@ Puppet::Type.newtype(:login_duo_service) do
     newvalue(:disabled)
     defaultto :enabled
 
-    # What duoctl says without doing it. Where nothing is done in this run either (noop), a refusal
-    # may be about what this run would have mended before.
+    # What duoctl says without doing it.
     def retrieve
-      other = should == :enabled ? :disabled : :enabled
       return :disabled unless resource.duoctl.installed?
 
-      resource.duoctl.would(resource.arguments(should))['would_change'] ? other : should
+      would_change? ? other : should
     rescue PuppetX::LoginDuo::Duoctl::Refused => e
       raise Puppet::Error, e.message unless resource.noop?
 
+      # Nothing is done in this run: it may be about what the run would have mended before.
       warning("as it is now, duoctl would refuse: #{e.message}")
       other
+    end
+
+    def would_change?
+      resource.duoctl.would(resource.arguments(should))['would_change']
+    end
+
+    def other
+      should == :enabled ? :disabled : :enabled
     end
 
     def set(value)
