@@ -144,9 +144,10 @@ def main():
         test_user=dict(type='str'),
     )
     spec.update(duoctl.COMMON)
-    module = AnsibleModule(
-        argument_spec=spec, supports_check_mode=True, mutually_exclusive=[('ssh_group', 'ssh_users')])
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
+    if params['ssh_group'] and params['ssh_users']:
+        module.fail_json(msg='ssh_group and ssh_users exclude each other')
     if params['state'] == 'enabled' and params['usage'] == 'all':
         module.fail_json(msg="the state 'enabled' is for one usage: login or pam")
     if not duoctl.is_installed(module):
