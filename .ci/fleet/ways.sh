@@ -127,25 +127,13 @@ nothing_is_left() {
 
 ## The secret
 
-# Looks at every process and at every new file that others may read, as often as it can.
 watch_for_secret() {
-    local root=/proc/${machine_init[$name]}/root
-    : >"$work/watched"
-    while :; do
-        grep -laF -f "$work/secrets" /proc/[0-9]*/cmdline >>"$work/seen" 2>/dev/null || :
-        find "$root/tmp" "$root/var/tmp" "$root/root" "$root/home" "$root/dev/shm" "$work/kept" -xdev -type f \
-            -perm /044 -exec grep -laF -f "$work/secrets" {} + >>"$work/seen" 2>/dev/null || :
-        echo >>"$work/watched"
-        sleep 0.02
-    done
-}
-
-secret() {
     local tree samples
     problems=()
     tree=$(machine_tree "$name")
-    kill "$watcher" && wait "$watcher" 2>/dev/null
-    samples=$(wc -l <"$work/watched")
+    kill "$watcher"
+    wait "$watcher" || :
+    samples=$(wc -l <"$work/looks")
     sort -u "$work/seen" >"$work/seen.once"
     if [ -s "$work/seen.once" ]; then problems+=("seen: $(head -n 3 "$work/seen.once" | tr '\n' ' ')"); fi
     # What the run was given, and the service, are the only places where it may stand.
@@ -175,9 +163,7 @@ converge_all() {
     : >"$work/seen"
     # shellcheck disable=SC2046 # several words
     prepare "$name" "$suite" $("${tool}_packages")
-    watch_for_secret &
-    watcher=$!
-    at_exit kill "$watcher"
+    watch_for_secret
 
     want=([state]=present [usage]=login [skey]=$right [prompts]=3)
     situation "fresh, present" changes changes nothing ssh_asks_nobody
