@@ -128,6 +128,14 @@ nothing_is_left() {
 ## The secret
 
 watch_for_secret() {
+    local root=/proc/${machine_init[$name]}/root
+    .ci/fleet/watch "$work/secrets" "$work/seen" "$work/looks" "$root/tmp" "$root/var/tmp" "$root/root" \
+        "$root/home" "$root/dev/shm" "$work/kept" &
+    watcher=$!
+    at_exit kill "$watcher"
+}
+
+secret() {
     local tree samples
     problems=()
     tree=$(machine_tree "$name")
