@@ -129,8 +129,8 @@ nothing_is_left() {
 
 watch_for_secret() {
     local root=/proc/${machine_init[$name]}/root
-    .ci/fleet/watch "$work/secrets" "$work/seen" "$work/looks" "$root/tmp" "$root/var/tmp" "$root/root" \
-        "$root/home" "$root/dev/shm" "$work/kept" &
+    .ci/fleet/watch "$work/secrets" "$work/seen" "$work/looks" "${machine_init[$name]}" $$ \
+        "$root/tmp" "$root/var/tmp" "$root/root" "$root/home" "$root/dev/shm" "$work/kept" &
     watcher=$!
     at_exit kill "$watcher"
 }
