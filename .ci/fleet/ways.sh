@@ -132,7 +132,7 @@ watch_for_secret() {
     .ci/fleet/watch "$work/secrets" "$work/seen" "$work/looks" "${machine_init[$name]}" $$ \
         "$root/tmp" "$root/var/tmp" "$root/root" "$root/home" "$root/dev/shm" "$work/kept" &
     watcher=$!
-    at_exit kill "$watcher"
+    at_exit eval "kill $watcher 2>/dev/null"
 }
 
 secret() {
