@@ -589,7 +589,13 @@ fn the_json_is_what_the_schema_says_and_its_exit_status_is_the_real_one() {
     let schema: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let good = Sandbox::new();
     let bad = Sandbox::with(FakeDuo::builder().tls(Tls::Plain));
-    bad.configure("groups = no-such-group-here\nsignature = sha1\ngecos_parsed = 1\n");
+    let signature = match cfg!(feature = "fips") {
+        true => "sha512",
+        false => "sha1",
+    };
+    bad.configure(&format!(
+        "groups = no-such-group-here\nsignature = {signature}\ngecos_parsed = 1\n"
+    ));
     let broken = Sandbox::new();
     broken.configure("x\n");
     for sandbox in [good, bad, broken] {

@@ -95,8 +95,27 @@ fn features_are_set_for_the_whole_workspace_and_nowhere_else() {
     for room in rooms() {
         for line in dependencies(&room.name) {
             let (name, rest) = line.split_once(" = ").expect("name = value");
-            assert_eq!(rest, "{ workspace = true }", "{name} of {}", room.name);
+            // Optional is what the feature `fips` alone builds.
+            let is_plain = rest == "{ workspace = true }";
+            let is_optional = rest == "{ workspace = true, optional = true }";
+            assert!(is_plain || is_optional, "{name} of {}: {rest}", room.name);
         }
+    }
+}
+
+/// What a sysadmin looks up in the list of certificates must be what is built in.
+#[test]
+fn the_fips_module_is_called_by_its_locked_version() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let name = "aws-lc-fips-sys";
+    let (_, rest) = lock
+        .split_once(&format!("name = \"{name}\"\nversion = \""))
+        .expect("the module");
+    let (version, _) = rest.split_once('"').expect("its version");
+    let source = root().join("crates/duo-policy/src/cryptography.rs");
+    for place in [source, root().join("docs/fips.md")] {
+        let text = fs::read_to_string(&place).unwrap();
+        assert!(text.contains(&format!("{name} {version}")), "{place:?}");
     }
 }
 

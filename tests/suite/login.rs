@@ -70,11 +70,26 @@ fn duo_is_told_what_the_protocol_asks_for() {
     );
 }
 
+#[cfg(not(feature = "fips"))]
 #[test]
 fn sha1_signatures_work_where_the_file_asks_for_them() {
     let sandbox = Sandbox::new();
     sandbox.configure("signature = sha1\n");
     assert_eq!(sandbox.login("push").args(&["true"]).run().status(), 0);
+}
+
+#[cfg(feature = "fips")]
+#[test]
+fn a_fips_build_takes_sha1_signatures_for_a_mistake() {
+    let sandbox = Sandbox::new();
+    sandbox.configure("signature = sha1\n");
+    let ended = sandbox.login("push").args(&["true"]).run();
+    assert_eq!(ended.status(), 1);
+    assert!(
+        ended
+            .stderr()
+            .contains("key 'signature' must be 'sha512' in this build")
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod backoff;
 mod certificate;
 mod client;
 pub mod connect;
+mod cryptography;
 mod http;
 pub mod names;
 mod proxy;

@@ -16,7 +16,7 @@ use duo_system::system_words;
 use nix::libc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
@@ -26,6 +26,7 @@ use rustls::{
 };
 
 use crate::certificate;
+use crate::cryptography;
 
 /// The roots under which Duo's servers are signed (docs/duo-api.md, *Pinned
 /// roots*).
@@ -40,7 +41,7 @@ const LARGEST_BUNDLE: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// [`Error::Configuration`] if `cafile` cannot be used.
 pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = cryptography::provider()?;
     let verifier: Arc<dyn ServerCertVerifier> = if config.noverify {
         Arc::new(AcceptAny(provider.clone()))
     } else {
@@ -58,6 +59,7 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
         .with_no_client_auth();
     // A login nearly always makes one connection, so there is no session to resume.
     tls.resumption = Resumption::disabled();
+    cryptography::prove(&tls)?;
     Ok(Arc::new(tls))
 }
 
@@ -84,7 +86,7 @@ fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
 fn verifier(roots: &[CertificateDer<'static>]) -> Result<Arc<WebPkiServerVerifier>, Error> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots.iter().cloned());
-    let provider = Arc::new(ring::default_provider());
+    let provider = cryptography::provider()?;
     WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
         .build()
         .map_err(|error| set_up(&error))

@@ -8,9 +8,9 @@
 
 use std::hint::black_box;
 
-use sha2::{Digest, Sha512_256};
 use zeroize::Zeroizing;
 
+use crate::cryptography::sha512_256;
 use crate::error::Error;
 use crate::verdict::UsedUp;
 
@@ -96,11 +96,7 @@ impl Code {
     }
 
     fn digest(&self, salt: &[u8]) -> [u8; 32] {
-        Sha512_256::new()
-            .chain_update(salt)
-            .chain_update(*self.0)
-            .finalize()
-            .into()
+        sha512_256(salt, &*self.0)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The decisions of login_duo, without a system call: what the configuration
 //! says ([`config`]), who is asked ([`groups`]), what Duo is sent and what its
 //! answers mean ([`api`]), how the attempts of a login go ([`login`]), what an
-//! emergency code is ([`codes`]), and what opens the door ([`verdict`]).
+//! emergency code is ([`codes`]), what is remembered of a yes ([`remember`]), which library
+//! hashes ([`cryptography`]), and what opens the door ([`verdict`]).
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -9,6 +10,7 @@ pub mod clock;
 pub mod codes;
 pub mod config;
 pub mod conversation;
+pub mod cryptography;
 pub mod error;
 pub mod groups;
 pub mod login;

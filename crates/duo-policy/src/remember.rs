@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use crate::api::signing::hmac_sha512;
+use crate::config::Signature;
+use crate::cryptography::hmac_hex;
 use crate::secret::Secret;
 
 /// The id of a boot, as /proc/sys/kernel/random/boot_id has it.
@@ -87,7 +88,7 @@ impl Circumstances<'_> {
             message.extend_from_slice(&(part.len() as u64).to_le_bytes());
             message.extend_from_slice(part);
         }
-        let digits = hmac_sha512(self.skey, &message);
+        let digits = hmac_hex(Signature::Sha512, self.skey.expose(), &message);
         digits.as_bytes().first_chunk().copied().map(Digest)
     }
 }

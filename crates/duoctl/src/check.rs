@@ -311,7 +311,7 @@ fn program_findings(program: &Path, install: Install) -> Vec<Finding> {
 /// The findings about the configuration file and the accounts of the installation.
 fn installation_findings(config: &Path, opened: &OpenResult, install: Install) -> Vec<Finding> {
     const CONFIGURATION_FOLDER: &str = "installation.configuration_folder";
-    let mut findings = Vec::new();
+    let mut findings = vec![installation::cryptography()];
     if install.standing == Standing::Root {
         findings.extend(installation::privsep_user(privsep::PRIVSEP_USER));
     }

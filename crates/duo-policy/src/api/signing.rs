@@ -7,11 +7,9 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use sha2::Sha512;
 
 use crate::config::Signature;
+use crate::cryptography::hmac_hex;
 use crate::secret::Secret;
 
 /// A request's parameters: encoded, sorted by encoded name, joined.
@@ -91,10 +89,7 @@ impl Keys {
     }
 
     fn sign(&self, canonical: &str) -> String {
-        match self.signature {
-            Signature::Sha512 => hmac_hex::<Hmac<Sha512>>(self.skey.expose(), canonical.as_bytes()),
-            Signature::Sha1 => hmac_hex::<Hmac<Sha1>>(self.skey.expose(), canonical.as_bytes()),
-        }
+        hmac_hex(self.signature, self.skey.expose(), canonical.as_bytes())
     }
 }
 
@@ -107,25 +102,6 @@ fn canonical(date: &str, method: &str, host: &str, path: &str, parameters: &Para
         parameters.as_str(),
     ]
     .join("\n")
-}
-
-/// The HMAC-SHA-512 of `message`, in hexadecimal digits; empty if there is none.
-pub(crate) fn hmac_sha512(key: &Secret, message: &[u8]) -> String {
-    hmac_hex::<Hmac<Sha512>>(key.expose(), message)
-}
-
-fn hmac_hex<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> String {
-    // HMAC takes a key of any length, so this error cannot happen. If it did,
-    // Duo would refuse the empty signature.
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
-        return String::new();
-    };
-    mac.update(message);
-    mac.finalize()
-        .into_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 #[cfg(test)]

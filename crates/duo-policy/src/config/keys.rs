@@ -12,6 +12,7 @@ use Value::{Good, WithWarning};
 
 use super::{Failmode, HTTPS, Host, MinTls, Proxy, Remember, Signature};
 use crate::clock;
+use crate::cryptography::{ALGORITHMS, Algorithms};
 use crate::groups::{self, Groups};
 use crate::secret::Secret;
 
@@ -138,6 +139,9 @@ pub(super) fn failmode(value: &[u8]) -> Reading<Failmode> {
 pub(super) fn signature(value: &[u8]) -> Reading<Signature> {
     match value {
         b"sha512" => Ok(Good(Signature::Sha512)),
+        b"sha1" if ALGORITHMS == Algorithms::FipsApproved => {
+            Err("must be 'sha512' in this build, which has FIPS-approved algorithms alone")
+        }
         b"sha1" => Ok(Good(Signature::Sha1)),
         _ => Err("must be 'sha512' or 'sha1'"),
     }

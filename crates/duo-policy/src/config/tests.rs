@@ -252,7 +252,13 @@ const TABLE: &[(&str, &[&str])] = &[
     ("cafile=/etc/ssl/cert.pem", &["cafile /etc/ssl/cert.pem"]),
     ("cafile=cert.pem", &["F:1: key 'cafile' must be an absolute path"]),
     ("cafile=", &["F:1: key 'cafile' is empty"]),
+    #[cfg(not(feature = "fips"))]
     ("signature=sha1", &["signature Sha1"]),
+    #[cfg(feature = "fips")]
+    (
+        "signature=sha1",
+        &["F:1: key 'signature' must be 'sha512' in this build, which has FIPS-approved algorithms alone"],
+    ),
     ("signature=SHA512", &["F:1: key 'signature' must be 'sha512' or 'sha1'"]),
     // Groups.
     ("groups=a b\\ c", &["groups a|b c"]),

@@ -329,6 +329,7 @@ mod tests {
             ("https_timeout = 60\n", Level::Ok),
             ("noverify = yes\ncafile = /x\n", Level::Warn),
             ("cafile = /x\n", Level::Ok),
+            #[cfg(not(feature = "fips"))]
             ("signature = sha1\n", Level::Warn),
         ] {
             let found = no_effect(Path::new("/x"), &config(extra));

@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use duo_policy::config::Problem;
+use duo_policy::cryptography::{self, ALGORITHMS, Algorithms};
+use duo_policy::error::Error;
 use duo_system::privsep::{Caller, Standing};
 use duo_system::system_words;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -78,6 +80,48 @@ fn capabilities(path: &Path) -> Finding {
             Finding::fail(ID, text).mend(format!("setcap -r {}", quoted(path)))
         }
         Err(_) => Finding::ok(ID, format!("{name} has no file capabilities")),
+    }
+}
+
+/// The finding about the library that hashes and encrypts, and about what this kernel
+/// wants (docs/fips.md).
+pub fn cryptography() -> Finding {
+    // A kernel without this file knows no FIPS mode.
+    let kernel = fs::read_to_string("/proc/sys/crypto/fips_enabled").unwrap_or_default();
+    let kernel = match kernel.trim() {
+        "1" => Kernel::WantsFips,
+        _ => Kernel::TakesAll,
+    };
+    cryptography_finding(ALGORITHMS, kernel, cryptography::prove())
+}
+
+/// What `/proc/sys/crypto/fips_enabled` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// 1: the machine was started with `fips=1`.
+    WantsFips,
+    /// Anything else.
+    TakesAll,
+}
+
+fn cryptography_finding(
+    algorithms: Algorithms,
+    kernel: Kernel,
+    proved: Result<(), Error>,
+) -> Finding {
+    const ID: &str = "installation.cryptography";
+    let name = cryptography::NAME;
+    let mode = match kernel {
+        Kernel::WantsFips => "this kernel is in FIPS mode",
+        Kernel::TakesAll => "this kernel is not in FIPS mode",
+    };
+    match (algorithms, kernel, proved) {
+        (_, _, Err(error)) => Finding::fail(ID, format!("everybody is denied: {error}")),
+        (Algorithms::All, Kernel::WantsFips, Ok(())) => {
+            let text = format!("{mode}, and this build ({name}) is not for it: docs/fips.md");
+            Finding::warn(ID, text)
+        }
+        (_, _, Ok(())) => Finding::ok(ID, format!("TLS and signatures by {name}; {mode}")),
     }
 }
 
@@ -282,6 +326,19 @@ mod tests {
         assert_eq!(levels(Some(""), false), [Level::Ok, Level::Warn]);
         assert_eq!(levels(None, true), [Level::Warn]);
         assert_eq!(levels(None, false), [Level::Fail]);
+    }
+
+    #[test]
+    fn a_kernel_in_fips_mode_wants_a_build_for_it() {
+        let level =
+            |algorithms, kernel, proved| cryptography_finding(algorithms, kernel, proved).level;
+        let broken = || Err(Error::Fault("no FIPS mode".to_owned()));
+        let (all, fips) = (Algorithms::All, Algorithms::FipsApproved);
+        assert_eq!(level(all, Kernel::TakesAll, Ok(())), Level::Ok);
+        assert_eq!(level(all, Kernel::WantsFips, Ok(())), Level::Warn);
+        assert_eq!(level(fips, Kernel::WantsFips, Ok(())), Level::Ok);
+        assert_eq!(level(fips, Kernel::TakesAll, Ok(())), Level::Ok);
+        assert_eq!(level(fips, Kernel::TakesAll, broken()), Level::Fail);
     }
 
     #[test]

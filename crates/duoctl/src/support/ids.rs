@@ -19,6 +19,7 @@ const IDS: &[&str] = &[
     "installation.child",
     "installation.configuration_file",
     "installation.configuration_folder",
+    "installation.cryptography",
     "installation.mode",
     "installation.mount",
     "installation.owner",

@@ -1,0 +1,41 @@
+//! What encrypts: ring, or, with the feature `fips`, the FIPS module of AWS-LC
+//! (docs/fips.md).
+
+use std::sync::Arc;
+
+use duo_policy::cryptography::{self, ALGORITHMS, Algorithms};
+use duo_policy::error::Error;
+use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
+
+/// The provider of the TLS library.
+///
+/// # Errors
+/// [`Error::Fault`], which denies under each failmode, if a build with the feature `fips`
+/// has a provider that does not report FIPS.
+pub(crate) fn provider() -> Result<Arc<CryptoProvider>, Error> {
+    cryptography::prove()?;
+    #[cfg(not(feature = "fips"))]
+    let provider = rustls::crypto::ring::default_provider();
+    #[cfg(feature = "fips")]
+    let provider = rustls::crypto::default_fips_provider();
+    reports_fips(provider.fips())?;
+    Ok(Arc::new(provider))
+}
+
+/// Makes sure that all of a connection's settings are what this build is for.
+///
+/// # Errors
+/// As [`provider`].
+pub(crate) fn prove(tls: &ClientConfig) -> Result<(), Error> {
+    reports_fips(tls.fips())
+}
+
+fn reports_fips(fips: bool) -> Result<(), Error> {
+    match (ALGORITHMS, fips) {
+        (Algorithms::All, _) | (Algorithms::FipsApproved, true) => Ok(()),
+        (Algorithms::FipsApproved, false) => Err(Error::Fault(
+            "the TLS library does not report FIPS, and this build has nothing else".to_owned(),
+        )),
+    }
+}
