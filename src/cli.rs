@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use duo_ask::{Claim, Subject};
+use duo_policy::cryptography;
 use duo_policy::secret::Secret;
 use duo_policy::text::Charset;
 use duo_system::configuration;
@@ -69,7 +70,9 @@ fn parse(
         return Request::Show(command.render_help().to_string());
     }
     if matches.get_flag("version") {
-        return Request::Show(format!("login_duo {}\n", env!("LOGIN_DUO_VERSION")));
+        let version = env!("LOGIN_DUO_VERSION");
+        let library = cryptography::NAME;
+        return Request::Show(format!("login_duo {version} with {library}\n"));
     }
     if standing == Standing::Setuid {
         for (option, name) in [("config", "-c"), ("user", "-f")] {

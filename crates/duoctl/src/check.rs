@@ -63,9 +63,6 @@ const LOOKUP_TIME: Duration = Duration::from_secs(5);
 /// For a program to say its version.
 const ANSWERS: Duration = Duration::from_secs(5);
 
-/// What a login_duo of this version says of itself.
-const OWN_VERSION: &str = concat!("login_duo ", env!("LOGIN_DUO_VERSION"));
-
 /// A finding's longest text on the pipe, in characters.
 const LONGEST_TEXT: usize = 1_000;
 
@@ -366,10 +363,11 @@ pub(crate) fn installed_program(path: &Path) -> InstalledProgram {
     if !path.is_file() {
         return InstalledProgram::Missing;
     }
+    let own = format!("login_duo {}", crate::version());
     let mut command = std::process::Command::new(path);
     let asked = sshd::run::run(command.arg("-v"), Instant::now() + ANSWERS);
     match asked {
-        Ok((true, text, _)) if text.trim_end() == OWN_VERSION => InstalledProgram::Ours,
+        Ok((true, text, _)) if text.trim_end() == own => InstalledProgram::Ours,
         _ => InstalledProgram::Another,
     }
 }

@@ -152,7 +152,7 @@ fn parse(arguments: impl Iterator<Item = OsString>, environment: &[CString]) -> 
         Err(error) => return Request::Usage(error.to_string()),
     };
     if matches.get_flag("version") {
-        return Request::Show(format!("duoctl {}\n", crate::VERSION));
+        return Request::Show(format!("duoctl {}\n", crate::version()));
     }
     if matches.get_flag("help") {
         return Request::Show(command.render_help().to_string());

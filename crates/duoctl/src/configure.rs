@@ -139,7 +139,7 @@ fn cannot_be_replaced(path: &Path, error: &std::io::Error) -> Failure {
 /// module alone is installed, its helper reads the file.
 fn is_of_this_version(program: &Path) -> Result<(), Failure> {
     let name = program.display();
-    let own = crate::VERSION;
+    let own = crate::version();
     match check::installed_program(program) {
         InstalledProgram::Ours => Ok(()),
         InstalledProgram::Missing if has_module() => Ok(()),

@@ -31,6 +31,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use duo_policy::conversation::Conversation;
+use duo_policy::cryptography;
 use duo_policy::text::Charset;
 use duo_system::log::Identity;
 use duo_system::privsep::{self, Inherited, Standing};
@@ -39,8 +40,11 @@ use duo_system::wait::Waiter;
 use cli::{Common, Request};
 use outcome::{Failure, Outcome, Report};
 
-/// The release, and the commit where that is known: see build.rs.
-const VERSION: &str = env!("LOGIN_DUO_VERSION");
+/// The release, the commit where that is known (see build.rs), and the library that encrypts.
+/// login_duo says the same of itself after its name.
+fn version() -> String {
+    format!("{} with {}", env!("LOGIN_DUO_VERSION"), cryptography::NAME)
+}
 
 /// The exit status of wrong usage, as in sysexits(3).
 const WRONG_USAGE: u8 = 64;

@@ -34,9 +34,9 @@ pub fn run(wanted: &Status, start: &Start, report: &mut Report) -> Outcome {
     let seen = look::around(&wanted.config, &wanted.common, start);
     let _ = start.inherited.restore_signals();
 
-    let own = crate::VERSION;
+    let own = crate::version();
     let (installed, word) = match check::installed_program(&program) {
-        InstalledProgram::Ours => (own.to_owned(), "same"),
+        InstalledProgram::Ours => (own, "same"),
         InstalledProgram::Another => (format!("not {own}, or another program"), "another"),
         InstalledProgram::Missing => ("missing".to_owned(), "missing"),
     };

@@ -71,7 +71,8 @@ pub fn run(wanted: &Support, start: &Start, report: &mut Report) -> Outcome {
 
 fn facts(wanted: &Support, start: &Start, program: &Path) -> Facts {
     let mut facts = Facts::default();
-    facts.add("duoctl", crate::VERSION);
+    facts.add("duoctl", env!("LOGIN_DUO_VERSION"));
+    facts.add("cryptography", duo_policy::cryptography::NAME);
     facts.add(
         "login_duo",
         match check::installed_program(program) {
