@@ -8,7 +8,6 @@
 #   proof NAME FUNCTION      a row: the function succeeds, in a subshell, and all within it
 #   m COMMAND...             in the machine, as root
 #   login USER [COMMAND...]  by ssh, with a key
-#   reloading COMMAND...     waits until sshd has reloaded, which the command makes it do
 #   as_root COMMAND...       by ssh as alice, who becomes root by sudo and her password
 #   pushes SERVICE           how many logins have asked it
 #
@@ -82,15 +81,6 @@ login() {
 }
 
 sshd_starts() { m journalctl --quiet -o cat -u ssh.service | grep -c '^Server listening on 0' || :; }
-
-# A command after which sshd reloads. systemctl does not wait for that, and until it has
-# happened a login may meet the old configuration, or a closed port.
-reloading() {
-    local before
-    before=$(sshd_starts)
-    "$@"
-    wait_for eval "[ \"\$(sshd_starts)\" -gt $before ]"
-}
 
 as_root() { login alice "printf 'first factor\n' | sudo -k -S -p '' $(printf '%q ' "$@")"; }
 

@@ -105,6 +105,9 @@ pub fn run_out_it_is_taken_back() {
     wait_until_taken_back(&before);
     assert!(!machine.is_asked(ALICE));
     wait_until(|| waiting() == 0, || "a process is left".to_owned());
+    // Who comes too late has confirmed nothing.
+    let refused = duoctl(&["confirm"]).fails();
+    assert!(refused.contains("nothing is enabled"), "{refused}");
 }
 
 /// What was enabled before comes back, and not nothing.

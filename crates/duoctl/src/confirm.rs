@@ -7,6 +7,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::setsid;
 
 use crate::cli::{Answer, Confirm, Effect};
+use crate::disable::is_anything_enabled;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pending::session::Session;
 use crate::pending::{self, Pending};
@@ -41,6 +42,13 @@ fn wait_beside_every_session(span: Duration) -> Result<(), Failure> {
 fn yes(wanted: &Confirm, report: &mut Report) -> Outcome {
     let _lock = lock(Patience::None)?;
     let Some(pending) = pending::read()? else {
+        // A program that confirms must not take what was taken back for confirmed.
+        if !is_anything_enabled(&wanted.common)? {
+            return Err(Failure::refused(
+                "nothing waits for this, and nothing is enabled: if something waited, its time \
+                 ran out and it was taken back",
+            ));
+        }
         report.say("nothing waits for this");
         return Ok(Done::Unchanged);
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::check::sshd::lines::Lines;
-use crate::cli::{Disable, Effect, What};
+use crate::cli::{Common, Disable, Effect, What};
 use crate::layout;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pam::services::Services;
@@ -62,6 +62,17 @@ fn all(wanted: &Disable, report: &mut Report) -> Outcome {
         report.say("nothing is enabled");
     }
     Ok(outcome)
+}
+
+/// Whether lines of ours stand in what sshd or a service of PAM reads.
+///
+/// # Errors
+/// Why that could not be found out.
+pub fn is_anything_enabled(common: &Common) -> Result<bool, Failure> {
+    let all: Vec<String> = pam::services::all().map(str::to_owned).collect();
+    let mut styles = [Style::Forced, Style::Pam].into_iter();
+    let in_sshd = styles.any(|style| every(Sshd::find(common).ok(), style).next().is_some());
+    Ok(in_sshd || !ours(&all)?.is_empty())
 }
 
 /// Each sshd that has lines of ours of this style.

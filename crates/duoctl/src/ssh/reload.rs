@@ -21,36 +21,48 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at its pid file.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Reloads it, if it runs.
+/// Reloads it, if it runs, and returns once it listens with the new configuration: until
+/// then a login meets the old one, and a session that shall prove something proves nothing.
 ///
 /// # Errors
 /// Why it did not; it may be gone.
 pub fn reload(sshd: &Sshd, report: &mut Report) -> Result<(), String> {
-    if sshd.is_usual() && has_systemd() {
-        for unit in ["ssh.service", "sshd.service"] {
-            if systemctl(&["--quiet", "is-active", unit]) {
-                report.say(format!("systemctl reload {unit}"));
-                return match systemctl(&["reload", unit]) {
-                    true => Ok(()),
-                    false => Err(format!("systemctl reload {unit} failed")),
-                };
-            }
-        }
-    }
+    let unit = match sshd.is_usual() && has_systemd() {
+        true => ["ssh.service", "sshd.service"]
+            .into_iter()
+            .find(|unit| systemctl(&["--quiet", "is-active", unit])),
+        false => None,
+    };
     let spec = Spec::of(ANYBODY, ANYWHERE).to_string();
     let until = Instant::now() + PATIENCE;
     let settings = run::options(&sshd.program, Some(&sshd.config), &spec, until)
         .map_err(|finding| finding.text)?;
     let file = Path::new(settings.value("pidfile"));
-    let Some(pid) = listening(file) else {
-        report.warn(format!(
-            "no running sshd was found by '{}': if one runs, have it reload its configuration",
-            file.display()
-        ));
-        return Ok(());
-    };
-    report.say(format!("kill -HUP {pid}, the listening sshd"));
-    hang_up(pid, file, report)
+    let before = listening(file).map(|pid| (pid, stamp(file)));
+    match (unit, before) {
+        (Some(unit), _) => {
+            report.say(format!("systemctl reload {unit}"));
+            if !systemctl(&["reload", unit]) {
+                return Err(format!("systemctl reload {unit} failed"));
+            }
+        }
+        (None, Some((pid, _))) => {
+            report.say(format!("kill -HUP {pid}, the listening sshd"));
+            kill(pid, Signal::SIGHUP)
+                .map_err(|errno| format!("kill -HUP {pid}: {}", errno.desc()))?;
+        }
+        (None, None) => {
+            report.warn(format!(
+                "no running sshd was found by '{}': if one runs, have it reload its configuration",
+                file.display()
+            ));
+            return Ok(());
+        }
+    }
+    match before {
+        Some((pid, stamp)) => wait_until_it_listens(pid, file, stamp, report),
+        None => Ok(()),
+    }
 }
 
 /// The process that a pid file names, if it is an sshd.
@@ -66,9 +78,12 @@ fn is_sshd(pid: i32) -> bool {
 
 /// sshd keeps its process id, and writes its pid file anew once it listens
 /// again. One that is gone could not start again.
-fn hang_up(pid: Pid, file: &Path, report: &mut Report) -> Result<(), String> {
-    let before = stamp(file);
-    kill(pid, Signal::SIGHUP).map_err(|errno| format!("kill -HUP {pid}: {}", errno.desc()))?;
+fn wait_until_it_listens(
+    pid: Pid,
+    file: &Path,
+    before: Option<Stamp>,
+    report: &mut Report,
+) -> Result<(), String> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         sleep(PAUSE);
@@ -94,8 +109,10 @@ fn is_alive(pid: Pid) -> bool {
     !matches!(state, None | Some('Z' | 'X'))
 }
 
-/// What changes when a file is written anew.
-fn stamp(file: &Path) -> Option<(u64, i64, i64)> {
+/// What changes when a file is written anew: its number, and when it was written.
+type Stamp = (u64, i64, i64);
+
+fn stamp(file: &Path) -> Option<Stamp> {
     let status = fs::metadata(file).ok()?;
     (status.len() > 0).then(|| (status.ino(), status.mtime(), status.mtime_nsec()))
 }
