@@ -19,8 +19,7 @@ USER_NAME=duo
 # By this the account is known as ours when it is to be removed.
 USER_COMMENT='login_duo privilege separation'
 here=$(cd "$(dirname "$0")" && pwd)
-action=install scope=system binary=''
-dry='' purge='' removed='' installing=installing
+action=install scope=system binary='' dry='' purge='' removed='' installing=installing codes=/var/lib/login_duo/codes
 
 usage() {
     cat <<'TEXT'
@@ -473,8 +472,7 @@ do_uninstall() {
     if [ -n "$purge" ] && [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ] && ! rmdir "$DESTDIR$CONFDIR" 2>/dev/null; then
         say "$DESTDIR$CONFDIR is not empty and stays"
     fi
-    codes=$DESTDIR/var/lib/login_duo/codes
-    if [ "$scope" = system ] && [ -d "$codes" ]; then say "$codes stays: emergency codes, good again with the next install"; fi
+    if [ "$scope" = system ] && [ -d "$DESTDIR$codes" ]; then say "$DESTDIR$codes stays: emergency codes, good again with the next install"; fi
     if [ -z "$removed" ]; then say "nothing was installed"; elif [ -z "$dry" ]; then say "uninstalled"; fi
 }
 

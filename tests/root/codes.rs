@@ -404,9 +404,10 @@ pub fn what_the_disk_refuses_is_denied_with_the_reason() {
         let world = without_duo(&format!("{CODES}sandbox = no\n"));
         let codes = create(&world, "push", 1);
         let inject = format!("inject={call}:error={errno}");
-        // The first read says how many there are.
+        // The first reads look for a word in the configuration, and say how many codes
+        // there are.
         let inject = match call {
-            "pread64" => format!("{inject}:when=3+"),
+            "pread64" => format!("{inject}:when=4+"),
             _ => inject,
         };
         let mut login = world.inside();

@@ -28,6 +28,9 @@ module LoginDuo
     prompt_for_commands
     signature
     sandbox
+    remember
+    remember_max
+    syslog_facility
     send_gecos
     gecos_delim
     gecos_username_pos

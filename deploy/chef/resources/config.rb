@@ -13,7 +13,7 @@ property :skey, String, sensitive: true,
          description: 'The secret key. It goes to duoctl by standard input alone.'
 property :host, String,
          description: 'The API host name, such as api-1a2b3c4d.duosecurity.com.'
-property :failmode, String, equal_to: ['safe', 'secure'],
+property :failmode, String, equal_to: ['safe', 'secure', 'codes'],
          description: 'Whether a login is allowed while Duo cannot be reached.'
 property :groups, String,
          description: 'Who is asked. Pattern-lists of group names, as in the file; blanks separate them.'
@@ -51,6 +51,12 @@ property :signature, String, equal_to: ['sha512', 'sha1'],
          description: 'The hash in the signature of a request.'
 property :sandbox, [TrueClass, FalseClass, String], equal_to: [true, false, 'yes', 'no'],
          description: 'Shut in the process that talks to Duo.'
+property :remember, String, equal_to: ['no', 'connection'],
+         description: 'What one yes of a person counts for: this login, or all sessions of this connection.'
+property :remember_max, String,
+         description: 'How long one yes counts at most, from 1m to 24h.'
+property :syslog_facility, String, equal_to: ['authpriv', 'auth', 'user', 'local0', 'local1', 'local2', 'local3', 'local4', 'local5', 'local6', 'local7'],
+         description: 'Where syslog and the journal sort the lines of a login.'
 property :send_gecos, [TrueClass, FalseClass, String], equal_to: [true, false, 'yes', 'no'],
          description: 'The Duo user name is the whole GECOS field.'
 property :gecos_delim, String,

@@ -55,6 +55,12 @@
 #   The hash in the signature of a request.
 # @param sandbox
 #   Shut in the process that talks to Duo.
+# @param remember
+#   What one yes of a person counts for: this login, or all sessions of this connection.
+# @param remember_max
+#   How long one yes counts at most, from 1m to 24h.
+# @param syslog_facility
+#   Where syslog and the journal sort the lines of a login.
 # @param send_gecos
 #   The Duo user name is the whole GECOS field.
 # @param gecos_delim
@@ -111,7 +117,7 @@ class login_duo (
   Optional[String[1]]                                          $ikey                = undef,
   Optional[Login_duo::Secret]                                  $skey                = undef,
   Optional[String[1]]                                          $host                = undef,
-  Optional[Enum['safe', 'secure']]                             $failmode            = undef,
+  Optional[Enum['safe', 'secure', 'codes']]                    $failmode            = undef,
   Optional[String[1]]                                          $groups              = undef,
   Optional[String[1]]                                          $group               = undef,
   Optional[Login_duo::Switch]                                  $pushinfo            = undef,
@@ -130,6 +136,9 @@ class login_duo (
   Optional[Login_duo::Switch]                                  $prompt_for_commands = undef,
   Optional[Enum['sha512', 'sha1']]                             $signature           = undef,
   Optional[Login_duo::Switch]                                  $sandbox             = undef,
+  Optional[Enum['no', 'connection']]                           $remember            = undef,
+  Optional[String[1]]                                          $remember_max        = undef,
+  Optional[Login_duo::Facility]                                $syslog_facility     = undef,
   Optional[Login_duo::Switch]                                  $send_gecos          = undef,
   Optional[Pattern[/\A[[:punct:]]\z/]]                         $gecos_delim         = undef,
   Optional[Integer[1]]                                         $gecos_username_pos  = undef,

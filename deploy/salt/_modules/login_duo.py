@@ -51,19 +51,21 @@ def _files(value):
 
 
 def _one_of(*choices):
-    """One of these words. YAML reads 1.2 as a number."""
+    """One of these words. YAML reads 1.2 as a number, and no as a boolean."""
     def is_one(value):
-        return str(value) in choices
+        return str(value) in choices or (value is False and 'no' in choices)
     is_one.__doc__ = 'One of %s.' % ', '.join(choices)
     return is_one
 
+
+FACILITIES = ('authpriv', 'auth', 'user') + tuple('local%d' % number for number in range(8))
 
 # The keys of the file, in the order in which they stand there: the same settings are the same bytes.
 KEYS = {
     'ikey': _text,
     'skey': _text,
     'host': _text,
-    'failmode': _one_of('safe', 'secure'),
+    'failmode': _one_of('safe', 'secure', 'codes'),
     'groups': _text,
     'group': _text,
     'pushinfo': _switch,
@@ -82,6 +84,9 @@ KEYS = {
     'prompt_for_commands': _switch,
     'signature': _one_of('sha512', 'sha1'),
     'sandbox': _switch,
+    'remember': _one_of('no', 'connection'),
+    'remember_max': _text,
+    'syslog_facility': _one_of(*FACILITIES),
     'send_gecos': _switch,
     'gecos_delim': _text,
     'gecos_username_pos': _integer,

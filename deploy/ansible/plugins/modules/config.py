@@ -36,7 +36,7 @@ options:
   failmode:
     description: Whether a login is allowed while Duo cannot be reached.
     type: str
-    choices: [safe, secure]
+    choices: [safe, secure, codes]
   groups:
     description: Who is asked. Pattern-lists of group names, as in the file; blanks separate them.
     type: str
@@ -93,6 +93,17 @@ options:
   sandbox:
     description: Shut in the process that talks to Duo.
     type: bool
+  remember:
+    description: "What one yes of a person counts for: this login, or all sessions of this connection."
+    type: str
+    choices: ['no', connection]
+  remember_max:
+    description: How long one yes counts at most, from 1m to 24h.
+    type: str
+  syslog_facility:
+    description: Where syslog and the journal sort the lines of a login.
+    type: str
+    choices: [authpriv, auth, user, local0, local1, local2, local3, local4, local5, local6, local7]
   send_gecos:
     description: The Duo user name is the whole GECOS field.
     type: bool
@@ -144,11 +155,13 @@ said:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.login_duo.login_duo.plugins.module_utils import duoctl
 
+FACILITIES = ['authpriv', 'auth', 'user'] + ['local%d' % number for number in range(8)]
+
 KEYS = dict(
     ikey=dict(type='str'),
     skey=dict(type='str', no_log=True),
     host=dict(type='str'),
-    failmode=dict(type='str', choices=['safe', 'secure']),
+    failmode=dict(type='str', choices=['safe', 'secure', 'codes']),
     groups=dict(type='str'),
     group=dict(type='str'),
     pushinfo=dict(type='bool'),
@@ -167,6 +180,9 @@ KEYS = dict(
     prompt_for_commands=dict(type='bool'),
     signature=dict(type='str', choices=['sha512', 'sha1']),
     sandbox=dict(type='bool'),
+    remember=dict(type='str', choices=['no', 'connection']),
+    remember_max=dict(type='str'),
+    syslog_facility=dict(type='str', choices=FACILITIES),
     send_gecos=dict(type='bool'),
     gecos_delim=dict(type='str'),
     gecos_username_pos=dict(type='int'),
@@ -198,6 +214,9 @@ ORDER = [
     'prompt_for_commands',
     'signature',
     'sandbox',
+    'remember',
+    'remember_max',
+    'syslog_facility',
     'send_gecos',
     'gecos_delim',
     'gecos_username_pos',
