@@ -75,10 +75,20 @@ impl<'a> Parent<'a> {
     /// Waits until the child has ended or the person has left, and reaps the
     /// child. A parent that can wait no longer lets the child go: the child then
     /// logs that, and its line stays the only one.
-    pub fn wait(mut self) -> Report {
+    pub fn wait(self) -> Report {
+        self.wait_until(None)
+    }
+
+    /// As [`Parent::wait`], for a child that runs as somebody who may stop it: one that has
+    /// not ended after `patience` is killed, and the report says that nobody was watched.
+    pub fn wait_at_most(self, patience: Duration) -> Report {
+        self.wait_until(Some(Instant::now() + patience))
+    }
+
+    fn wait_until(mut self, until: Option<Instant>) -> Report {
         const UNWATCHED: Option<Departure> = Some(Departure::Unwatched);
         let mut records = Vec::new();
-        let mut left = self.read_records(&mut records).unwrap_or(UNWATCHED);
+        let mut left = self.read_records(&mut records, until).unwrap_or(UNWATCHED);
         let give_up = Instant::now() + REAPING;
         if let Some(why) = left {
             // The child logs this reason and ends. Where it has ended already, the
@@ -131,10 +141,18 @@ impl<'a> Parent<'a> {
     }
 
     /// Reads records until the child closes its end of the pipe. If the person
-    /// leaves before that, returns why.
-    fn read_records(&mut self, records: &mut Vec<u8>) -> Result<Option<Departure>, Error> {
+    /// leaves before that, returns why. A child that is not done by `until` is killed.
+    fn read_records(
+        &mut self,
+        records: &mut Vec<u8>,
+        until: Option<Instant>,
+    ) -> Result<Option<Departure>, Error> {
         loop {
-            let polled = self.poll_sources(PollTimeout::NONE)?;
+            let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let timeout = remaining.map_or(PollTimeout::NONE, |remaining| {
+                PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX)
+            });
+            let polled = self.poll_sources(timeout)?;
             // Records are read first: the one with the person's name may have come
             // before the person left, and the final line in the log needs that name.
             let pipe = match polled.has_records {
@@ -144,11 +162,16 @@ impl<'a> Parent<'a> {
             if polled.left.is_some() || matches!(pipe, VerdictPipe::Ended) {
                 return Ok(polled.left);
             }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                // A process that is gone already needs no signal.
+                let _ = kill(self.child, Signal::SIGKILL);
+                return Ok(Some(Departure::Unwatched));
+            }
         }
     }
 
     /// Waits until the verdict pipe is readable or the person has left, at most
-    /// for `timeout`: zero, or without a limit.
+    /// for `timeout`.
     fn poll_sources(&self, timeout: PollTimeout) -> Result<Polled, Error> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let mut watched = vec![

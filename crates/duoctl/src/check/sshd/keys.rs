@@ -10,12 +10,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use duo_policy::verdict::End;
 use duo_system::privsep::{
     self, Caller, ChildEnds, Confined, Front, OpenFiles, PrivsepUser, Standing,
 };
 use duo_system::system_words;
+use duo_wire::Departure;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -24,6 +26,10 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::Account;
 use crate::check::local::LocalUser;
+
+/// How long an account's files may take. The reader runs as the account's owner, who may stop
+/// it, and nobody's account may hold up a check or a package.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes; sshd itself reads without end.
 const LONGEST: u64 = 1024 * 1024;
@@ -137,11 +143,13 @@ fn read_as(
             Front::Session,
             child,
         )
-        .map(privsep::Parent::wait)
+        .map(|parent| parent.wait_at_most(PATIENCE))
     })?
     .map_err(|error| error.to_string())?;
-    if report.left.is_some() {
-        return Err("it was interrupted".to_owned());
+    match report.left {
+        Some(Departure::Unwatched) => return Err("it did not answer in time".to_owned()),
+        Some(_) => return Err("it was interrupted".to_owned()),
+        None => {}
     }
     match report.end {
         End::Exited(0) => {
