@@ -11,7 +11,7 @@ use std::path::Path;
 
 use duo_policy::codes::Slots;
 use duo_system::account_file::{self, Missing};
-use duo_system::codes::{FOLDER, Lock, read};
+use duo_system::codes::{FOLDER, lock, read};
 use duo_system::system_words;
 use duo_system::wait::SystemClock;
 use nix::errno::Errno;
@@ -118,7 +118,7 @@ impl Store {
         // Where it is not as it should be, no login opens it either.
         let old = account_file::open(Path::new(FOLDER), uid, Missing::Leave);
         let old = old.ok().flatten();
-        let lock = old.as_ref().map(|old| Lock::take(old, &SystemClock));
+        let lock = old.as_ref().map(|old| lock(old, &SystemClock));
         change()?;
         Ok(match lock {
             Some(Err(error)) => Some(format!(
