@@ -130,7 +130,11 @@ pub fn read(file: &File) -> std::io::Result<Vec<u8>> {
     account_file::read(file, LONGEST_FILE)
 }
 
-fn slots(bytes: &[u8]) -> Result<Slots<'_>, String> {
+/// The slots in the bytes of a file of codes.
+///
+/// # Errors
+/// Why the account has no codes.
+pub fn slots(bytes: &[u8]) -> Result<Slots<'_>, String> {
     Slots::read(bytes).ok_or_else(|| "the file of emergency codes is damaged".to_owned())
 }
 
