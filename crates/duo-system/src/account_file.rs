@@ -1,6 +1,6 @@
 //! Files of root's with records about one account, one file for each user id. Root opens the
 //! file before it drops privileges, and the child gets that one descriptor: a child that was
-//! taken over can touch the records of no other account (docs/security.md, attack 10).
+//! taken over can touch the records of no other account (docs/security.md, attacks 16 and 17).
 
 mod lock;
 
