@@ -292,7 +292,7 @@ pub fn codes_that_are_replaced_or_revoked_are_void_at_once() {
         .write(true)
         .open(path)
         .unwrap();
-    let lock = duo_system::codes::Lock::take(&holder, &duo_system::wait::SystemClock).unwrap();
+    let lock = duo_system::codes::lock(&holder, &duo_system::wait::SystemClock).unwrap();
     let ended = duoctl(&world, &["revoke", "push"]);
     assert_eq!(ended.code(), 0);
     assert!(

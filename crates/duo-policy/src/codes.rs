@@ -30,6 +30,9 @@ pub const SLOT: usize = 64;
 /// The most codes that an account has.
 pub const MOST: usize = 50;
 
+/// With fewer codes left than so many, an account should get new ones.
+pub const FEW: usize = 3;
+
 /// The most bytes of a file that are read.
 pub const LONGEST_FILE: usize = (MOST + 1) * SLOT;
 

@@ -277,7 +277,7 @@ struct LoggedDuo<'a> {
     duo: &'a mut dyn Duo,
     log: &'a dyn AttemptLog,
     has_asked: bool,
-    /// What Duo was not asked, and why.
+    /// The line to Duo on which a request was not sent, and why it was not.
     refused: Option<(Line, Error)>,
 }
 
@@ -353,7 +353,7 @@ fn enrolment(text: &str, url: Option<&str>) -> String {
 fn show_error(person: &dyn Conversation, error: &Error, stated: Failmode, verdict: &Verdict) {
     match (verdict.outcome, stated, error) {
         (Outcome::Failsafe, Failmode::Codes, _) | (_, _, Error::GaveUp(_)) => {}
-        // They left where a code was asked for.
+        // The person left at the question for a code.
         (Outcome::Aborted, Failmode::Codes, Error::Service(_)) => {}
         (Outcome::Failsafe, ..) => {
             let text = "Duo cannot be reached: you are let in without it";

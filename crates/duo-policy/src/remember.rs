@@ -14,6 +14,9 @@ use crate::secret::Secret;
 /// The id of a boot, as /proc/sys/kernel/random/boot_id has it.
 pub type Boot = [u8; 36];
 
+/// The longest that an approval may count under any configuration.
+pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A connection: the process of sshd's that is root's and belongs to it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {

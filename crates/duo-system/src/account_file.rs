@@ -1,11 +1,13 @@
 //! Files of root's with records about one account, one file for each user id. Root opens the
 //! file before it drops privileges, and the child gets that one descriptor: a child that was
-//! taken over can touch the records of no other account (docs/security.md, attack 10).
+//! taken over can touch the records of no other account (docs/security.md, attacks 16 and 17).
+
+mod lock;
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use duo_policy::error::Error;
@@ -14,6 +16,9 @@ use nix::fcntl::{OFlag, open as open_path, openat};
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::system_words;
+
+pub use lock::Lock;
+pub(crate) use lock::{Patience, Sharing};
 
 /// What to do where an account has no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +140,25 @@ fn check_parent(folder: &Path) -> Result<(), Error> {
     Err(Error::Fault(format!(
         "'{folder}' is not a folder that root alone can write to"
     )))
+}
+
+/// Reads a file from its beginning, as a whole or its first `most` bytes.
+///
+/// # Errors
+/// Those of the system.
+pub(crate) fn read(file: &File, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; most];
+    let mut length = 0;
+    while let Some(room) = bytes.get_mut(length..).filter(|room| !room.is_empty()) {
+        match file.read_at(room, length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn is_roots_alone(status: &Metadata, mode: u32) -> bool {

@@ -13,22 +13,22 @@ use duo_policy::codes::{Code, EmergencyCodes, LONGEST_FILE, Slots, USED};
 use duo_policy::error::Error;
 use duo_policy::verdict::UsedUp;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 
 use crate::account::Account;
-use crate::account_file::{self, Missing};
+use crate::account_file::{self, Lock, Missing, Patience, Sharing};
 use crate::privsep::Standing;
 use crate::system_words;
 
 /// The folder of the codes: one file for each user id. duoctl makes it.
 pub const FOLDER: &str = "/var/lib/login_duo/codes";
 
-/// How often a lock that another login holds is tried, and the pause in between: 2 s in all.
-/// Another login needs some milliseconds. A process that holds it for longer is one that was
-/// taken over, and can deny logins of its own account alone.
-const LOCK_TRIES: u32 = 200;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// For the lock of the file: 2 s in all. Another login needs some milliseconds. A process that
+/// holds the lock for longer is one that was taken over, and can deny logins of its own account
+/// alone.
+const PATIENCE: Patience = Patience {
+    tries: 200,
+    pause: Duration::from_millis(10),
+};
 
 /// The file of one account, as root opened it.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl<'a> Codes<'a> {
 
     fn try_to_use_up(&self, file: &File, code: &Code) -> Result<Option<UsedUp>, Error> {
         let failed = |error: std::io::Error| Error::fault(USING_UP, system_words(&error));
-        let _lock = Lock::take(file, self.clock)?;
+        let _lock = lock(file, self.clock)?;
         // Whoever makes or revokes codes takes this lock too, before the file loses its name.
         if file.metadata().map_err(failed)?.nlink() == 0 {
             return Err(Error::Fault(
@@ -127,64 +127,29 @@ impl EmergencyCodes for Codes<'_> {
 /// # Errors
 /// Those of the system.
 pub fn read(file: &File) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; LONGEST_FILE];
-    let mut length = 0;
-    while let Some(room) = bytes.get_mut(length..).filter(|room| !room.is_empty()) {
-        let offset = u64::try_from(length).unwrap_or(u64::MAX);
-        match file.read_at(room, offset) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(length);
-    Ok(bytes)
+    account_file::read(file, LONGEST_FILE)
 }
 
-fn slots(bytes: &[u8]) -> Result<Slots<'_>, String> {
+/// The slots in the bytes of a file of codes.
+///
+/// # Errors
+/// Why the account has no codes.
+pub fn slots(bytes: &[u8]) -> Result<Slots<'_>, String> {
     Slots::read(bytes).ok_or_else(|| "the file of emergency codes is damaged".to_owned())
 }
 
-/// The lock of a file of codes. It belongs to the open file, and ends with it.
-pub struct Lock<'a>(&'a File);
-
-impl<'a> Lock<'a> {
-    /// Takes the lock of `file`, and waits 2 s at most for whoever holds it.
-    ///
-    /// # Errors
-    /// [`Error::Fault`] if it cannot be had.
-    pub fn take(file: &'a File, clock: &dyn Clock) -> Result<Lock<'a>, Error> {
-        for _ in 0..LOCK_TRIES {
-            match set_lock(file, libc::F_WRLCK) {
-                Ok(()) => return Ok(Lock(file)),
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => clock.sleep(LOCK_PAUSE),
-                Err(errno) => return Err(Error::fault(LOCKING, errno.desc())),
-            }
-        }
-        Err(Error::fault(LOCKING, "another login holds them"))
-    }
-}
-
-const LOCKING: &str = "lock the emergency codes";
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // The parent may have a copy of the open file for some moments yet.
-        let _ = set_lock(self.0, libc::F_UNLCK);
-    }
-}
-
-fn set_lock(file: &File, kind: i32) -> nix::Result<()> {
-    let short = |constant: i32| libc::c_short::try_from(constant).unwrap_or_default();
-    let whole = libc::flock {
-        l_type: short(kind),
-        l_whence: short(libc::SEEK_SET),
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(file, FcntlArg::F_OFD_SETLK(&whole)).map(drop)
+/// Takes the lock of a file of codes, and waits 2 s at most for whoever holds it.
+///
+/// # Errors
+/// [`Error::Fault`] if it cannot be had.
+pub fn lock<'a>(file: &'a File, clock: &dyn Clock) -> Result<Lock<'a>, Error> {
+    Lock::take(file, Sharing::Nobody, PATIENCE, clock).map_err(|errno| {
+        let why = match errno {
+            Errno::EAGAIN => "another login holds them",
+            other => other.desc(),
+        };
+        Error::fault("lock the emergency codes", why)
+    })
 }
 
 #[cfg(test)]
@@ -267,7 +232,7 @@ mod tests {
     fn a_lock_that_is_never_given_back_is_waited_for_in_vain_and_not_for_ever() {
         let made = made(2);
         let (holder, file) = (opened(made.path()), opened(made.path()));
-        let lock = Lock::take(&holder, &SystemClock).unwrap();
+        let lock = super::lock(&holder, &SystemClock).unwrap();
         let error = codes(&file).use_up(&code(1)).unwrap_err();
         assert!(error.to_string().contains("another login holds them"));
         drop(lock);

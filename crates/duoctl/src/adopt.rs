@@ -126,7 +126,7 @@ fn here(
         plan.say("would name", report);
         return Ok(Done::WouldChange);
     }
-    theirs.remember()?;
+    theirs.note()?;
     plan.carry_out(report)?;
     report
         .say("KEEP THIS SESSION OPEN, and try a second one now. The way back: duoctl adopt --back");
@@ -185,7 +185,7 @@ fn back(wanted: &Adopt, ours: &Path, sshd: &Sshd, lines: &Lines, report: &mut Re
         None if !theirs::record().exists() && kept.is_file() => {
             return back_in_place(wanted, ours, &Theirs::of(&kept)?, report);
         }
-        None => Theirs::remembered()?,
+        None => Theirs::noted()?,
     };
     if switch::naming(lines, ours).is_empty() && !switch::naming(lines, &theirs.program).is_empty()
     {

@@ -21,7 +21,7 @@ use duo_system::configuration;
 
 pub use adopt::{Adopt, Way};
 pub use check::{Check, Used};
-pub use codes::{Codes, Look, Task};
+pub use codes::{Codes, PrintStyle, Task};
 pub use completions::Completions;
 pub use configure::{Configure, NewConfiguration};
 pub use enable::{

@@ -93,7 +93,7 @@ pub fn run(wanted: &Configure, start: &Start, report: &mut Report) -> Outcome {
         .map_err(failed)?;
     if start.standing == Standing::Root {
         let made = matches!(live, Live::Nothing).then_some(path.as_path());
-        written::remember(made.into_iter().chain(old.map(|_| kept.as_path())), report);
+        written::record(made.into_iter().chain(old.map(|_| kept.as_path())), report);
     }
     let shown = path.display();
     report.say(match old {

@@ -187,7 +187,7 @@ fn take_away(files: &[Cleaned], sshds: &[Sshd], wanted: &Disable, report: &mut R
     done.into_iter().for_each(Replaced::keep);
     pam::record::refresh();
     sshds.iter().for_each(|sshd| {
-        let _ = record::forget(sshd);
+        let _ = record::erase(sshd);
     });
     let waits = pending::read()?.filter(Pending::is_void);
     waits.into_iter().for_each(Pending::end);

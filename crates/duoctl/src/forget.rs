@@ -30,7 +30,7 @@ pub fn run(wanted: &Forget, start: &Start, report: &mut Report) -> Outcome {
     let what = format!("approved connections that are open: {connections}, accounts: {number}");
     if wanted.common.effect == Effect::DryRun {
         report.say(format!("would forget {what}"));
-        return Ok(Done::Unchanged);
+        return Ok(Done::WouldChange);
     }
     for uid in accounts {
         remember::forget(uid).map_err(failed)?;

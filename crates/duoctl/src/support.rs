@@ -167,18 +167,8 @@ fn log(program: &Path, child: Option<u32>) -> Facts {
         let those = journal.outcomes.iter();
         those.filter(|line| line.outcome == outcome).count()
     };
-    for (name, outcome) in [
-        ("successful", Came::Successful),
-        ("skipped", Came::Skipped),
-        ("bypassed", Came::Bypassed),
-        ("failed", Came::Failed),
-        ("aborted", Came::Aborted),
-        ("failsafe", Came::Failsafe),
-        ("failsecure", Came::Failsecure),
-        ("error", Came::Error),
-        ("no_account", Came::NoAccount),
-    ] {
-        facts.add(name, Fact::from(count(outcome)));
+    for outcome in Came::ALL {
+        facts.add(outcome.name(), Fact::from(count(outcome)));
     }
     facts
 }

@@ -14,6 +14,7 @@ use super::{Failmode, HTTPS, Host, MinTls, Proxy, Remember, Signature};
 use crate::clock;
 use crate::cryptography::{ALGORITHMS, Algorithms};
 use crate::groups::{self, Groups};
+use crate::remember::LONGEST;
 use crate::secret::Secret;
 
 /// A key that the program knows.
@@ -158,7 +159,7 @@ pub(super) fn remember(value: &[u8]) -> Reading<Remember> {
 
 /// From a minute to a day.
 pub(super) fn remember_max(value: &[u8]) -> Reading<Duration> {
-    const BOUNDS: std::ops::RangeInclusive<u64> = 60..=24 * 60 * 60;
+    const BOUNDS: std::ops::RangeInclusive<u64> = 60..=LONGEST.as_secs();
     let span = std::str::from_utf8(value).ok();
     let span = span.and_then(clock::written_span);
     span.filter(|span| BOUNDS.contains(&span.as_secs()))

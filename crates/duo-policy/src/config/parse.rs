@@ -57,8 +57,8 @@ pub fn keys_in(file: &[u8]) -> impl Iterator<Item = Key> {
 }
 
 /// Whether a line of the file begins with the word `remember`: never false for a file that
-/// sets this key. Root asks, to which the file must stay bytes without a meaning: so this
-/// function neither knows sections nor values, and a wrong yes only costs a look into /proc
+/// sets this key. Root calls this function, and root parses no configuration: so it knows
+/// neither sections nor values, and a wrong `true` only makes root read /proc in vain
 /// (docs/security.md, *Remembered connections*).
 pub fn may_remember(file: &[u8]) -> bool {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

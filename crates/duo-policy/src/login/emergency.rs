@@ -4,15 +4,12 @@
 use duo_wire::{Message, Next, Outcome, Verdict};
 
 use super::{AttemptLog, Login};
-use crate::codes::Code;
+use crate::codes::{Code, FEW};
 use crate::conversation::Conversation;
 use crate::verdict::{NoCode, UsedUp};
 
 /// The tries of a login.
 const TRIES: u8 = 3;
-
-/// With fewer codes left than so many, the person is told to ask for new ones.
-const FEW: usize = 3;
 
 const QUESTION: &str = "Duo cannot be reached. Emergency code: ";
 

@@ -179,7 +179,7 @@ fn clear_capabilities() -> Result<(), Error> {
 /// it. `kept` are numbers of the lower half.
 pub(super) fn keep_capabilities(kept: &[u32]) -> Result<(), Error> {
     let mask = kept.iter().fold(0, |mask, number| mask | 1_u32 << number);
-    // What is to be emptied need not be known.
+    // Where no capability is kept, the ones that the thread has need not be read.
     let mask = match mask {
         0 => 0,
         _ => mask & u32::try_from(capabilities()?.1 & u64::from(u32::MAX)).unwrap_or_default(),

@@ -3,16 +3,13 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
 
 use duo_policy::error::Error;
+use duo_policy::remember::LONGEST;
 
 use super::{FOLDER, boot, is_open, now, read};
 use crate::account_file::{self, Missing};
 use crate::system_words;
-
-/// The longest that an approval may count under any configuration.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The user ids of the accounts that have a file, in order.
 ///

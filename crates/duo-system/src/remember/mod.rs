@@ -10,21 +10,18 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::thread::sleep;
 use std::time::Duration;
 
 use duo_policy::config;
 use duo_policy::error::Error;
 use duo_policy::remember::{Approval, Approvals, Boot, Connection, FileIdentity, Full, Now};
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, Uid, getsid};
 use zeroize::Zeroizing;
 
-use crate::account_file::{self, Missing};
+use crate::account_file::{self, Lock, Missing, Patience, Sharing};
 use crate::system_words;
+use crate::wait::SystemClock;
 
 pub use accounts::{accounts, forget, open_connections};
 pub use connection::{boot, can_be_found};
@@ -32,10 +29,12 @@ pub use connection::{boot, can_be_found};
 /// Where the files are, one for each user id.
 pub const FOLDER: &str = "/run/login_duo/remember";
 
-/// How often a lock that another login holds is tried for, and how long between two tries.
-/// A login never hangs for a memory: without the lock, the person is asked.
-const LOCK_TRIES: u32 = 20;
-const BETWEEN_TRIES: Duration = Duration::from_millis(5);
+/// For the lock of the file: 0.1 s in all. Without the lock the person is asked, so a login
+/// does not wait long for it.
+const PATIENCE: Patience = Patience {
+    tries: 20,
+    pause: Duration::from_millis(5),
+};
 
 /// The most bytes of a configuration file that are searched. A longer file counts as one that
 /// may say `remember`.
@@ -106,7 +105,7 @@ impl Opened {
     /// [`Error::Fault`] if the file is locked for too long, is no file of approvals, or with
     /// the system's words.
     pub fn approvals(&self) -> Result<Approvals, Error> {
-        let _lock = Lock::take(&self.file, Sharing::Readers)?;
+        let _lock = lock(&self.file, Sharing::Readers)?;
         self.read()?.ok_or_else(|| {
             let text = "the file of approved connections holds something else";
             Error::Fault(text.to_owned())
@@ -120,7 +119,7 @@ impl Opened {
     /// [`Error::Fault`] if the file is full or is locked for too long, or with the system's
     /// words.
     pub fn add(&self, approval: Approval, now: &Now) -> Result<(), Error> {
-        let _lock = Lock::take(&self.file, Sharing::Nobody)?;
+        let _lock = lock(&self.file, Sharing::Nobody)?;
         let mut approvals = self.read()?.unwrap_or_default();
         approvals.forget_ended(now, is_open);
         approvals.add(approval).map_err(|Full| {
@@ -155,17 +154,8 @@ impl AsRawFd for Opened {
 /// Those of the system.
 pub fn read(file: &File) -> io::Result<Option<Approvals>> {
     // One byte more than it may have.
-    let mut bytes = vec![0; Approvals::LONGEST_FILE + 1];
-    let mut length = 0;
-    while let Some(room) = bytes.get_mut(length..).filter(|room| !room.is_empty()) {
-        match file.read_at(room, length as u64) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Approvals::read(bytes.get(..length).unwrap_or_default()))
+    let bytes = account_file::read(file, Approvals::LONGEST_FILE + 1)?;
+    Ok(Approvals::read(&bytes))
 }
 
 /// Whether the process that names a connection is there. A child in the sandbox sees no other
@@ -194,50 +184,9 @@ pub fn now(boot: Boot, longest: Duration) -> Result<Now, Error> {
     })
 }
 
-/// Who else may hold a lock at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sharing {
-    Readers,
-    Nobody,
-}
-
-/// A lock of this open file, and not of this process.
-struct Lock<'a>(&'a File);
-
-impl<'a> Lock<'a> {
-    fn take(file: &'a File, sharing: Sharing) -> Result<Lock<'a>, Error> {
-        let kind = match sharing {
-            Sharing::Readers => libc::F_RDLCK,
-            Sharing::Nobody => libc::F_WRLCK,
-        };
-        let failed = |errno: Errno| Error::fault("lock the approved connections", errno.desc());
-        for _ in 0..LOCK_TRIES {
-            match set(file, kind) {
-                Ok(()) => return Ok(Lock(file)),
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => sleep(BETWEEN_TRIES),
-                Err(errno) => return Err(failed(errno)),
-            }
-        }
-        Err(failed(Errno::EAGAIN))
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // The end of this process takes it back too.
-        let _ = set(self.0, libc::F_UNLCK);
-    }
-}
-
-fn set(file: &File, kind: libc::c_int) -> Result<(), Errno> {
-    let lock = libc::flock {
-        l_type: libc::c_short::try_from(kind).map_err(|_| Errno::EINVAL)?,
-        l_whence: libc::c_short::try_from(libc::SEEK_SET).map_err(|_| Errno::EINVAL)?,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
+fn lock(file: &File, sharing: Sharing) -> Result<Lock<'_>, Error> {
+    Lock::take(file, sharing, PATIENCE, &SystemClock)
+        .map_err(|errno| Error::fault("lock the approved connections", errno.desc()))
 }
 
 #[cfg(test)]
@@ -334,10 +283,10 @@ mod tests {
         let (pid, session) = own_process();
         let open = opened(path.reopen().unwrap(), pid, session);
         let other = path.reopen().unwrap();
-        let held = Lock::take(&other, Sharing::Nobody).unwrap();
+        let held = lock(&other, Sharing::Nobody).unwrap();
         assert!(open.approvals().is_err() && approve(&open).is_err());
         drop(held);
-        let held = Lock::take(&other, Sharing::Readers).unwrap();
+        let held = lock(&other, Sharing::Readers).unwrap();
         assert!(open.approvals().is_ok() && approve(&open).is_err());
         drop(held);
         approve(&open).unwrap();

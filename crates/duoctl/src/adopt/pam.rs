@@ -29,16 +29,29 @@ use crate::{Start, configure};
 /// Where it is written down what the lines said.
 const RECORD: &str = "/var/lib/login_duo/adopted-pam.json";
 
-/// Keys that Duo's module does not know, or has come to know in a later release.
-const NOT_ALWAYS_THEIRS: [&str; 8] = [
-    "accessible",
-    "min_tls",
-    "motd",
-    "prompt_for_commands",
-    "sandbox",
-    "signature",
-    "syslog_facility",
-    "verified_push",
+/// The keys that every release of Duo's module knows. It lets everybody in at any other key, so
+/// a key that is new here must not stand in this list.
+const ALWAYS_THEIRS: [&str; 20] = [
+    "ikey",
+    "skey",
+    "host",
+    "failmode",
+    "groups",
+    "group",
+    "pushinfo",
+    "autopush",
+    "prompts",
+    "accept_env_factor",
+    "fallback_local_ip",
+    "https_timeout",
+    "http_proxy",
+    "cafile",
+    "noverify",
+    "send_gecos",
+    "gecos_delim",
+    "gecos_username_pos",
+    "gecos_parsed",
+    "dev_fips_mode",
 ];
 
 /// What the lines said before.
@@ -226,7 +239,7 @@ impl Plan {
             .map_err(|error| Failure::Refused(format!("{shown}: {}", system_words(&error))))?;
         let unknown: Vec<&str> = keys_in(&file)
             .map(|key| key.name)
-            .filter(|name| NOT_ALWAYS_THEIRS.contains(name) && !self.has_text(name))
+            .filter(|name| !ALWAYS_THEIRS.contains(name) && !self.has_text(name))
             .collect();
         match unknown.is_empty() {
             true => Ok(()),
@@ -425,5 +438,16 @@ mod tests {
         let back = with_module(&new, "pam_duo.so", "/lib64/security/pam_duo.so").unwrap();
         assert_eq!(back, line);
         assert!(with_module(b"auth required x\n", "pam_duo.so", "y").is_err());
+    }
+
+    #[test]
+    fn a_key_of_ours_alone_is_not_taken_for_one_of_theirs() {
+        let names = duo_policy::config::KEYS.iter().map(|key| key.name);
+        let not_always: Vec<_> = names.filter(|name| !ALWAYS_THEIRS.contains(name)).collect();
+        assert_eq!(
+            not_always.join(" "),
+            "accessible verified_push motd min_tls prompt_for_commands signature sandbox remember \
+             remember_max syslog_facility"
+        );
     }
 }

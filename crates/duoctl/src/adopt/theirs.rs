@@ -72,7 +72,7 @@ impl Theirs {
     ///
     /// # Errors
     /// None was.
-    pub fn remembered() -> Result<Theirs, Failure> {
+    pub fn noted() -> Result<Theirs, Failure> {
         let bytes = fs::read(record()).map_err(|_| {
             Failure::refused("nothing was adopted here: name Duo's program with --from")
         })?;
@@ -92,7 +92,7 @@ impl Theirs {
     ///
     /// # Errors
     /// The system's.
-    pub fn remember(&self) -> Result<(), Failure> {
+    pub fn note(&self) -> Result<(), Failure> {
         let path = record();
         let written = (|| {
             let folder = path.parent().unwrap_or(Path::new("/"));

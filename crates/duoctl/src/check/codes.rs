@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use duo_policy::codes::FEW;
 use duo_policy::config::{Config, Failmode};
 use duo_policy::groups::{self, Gate};
 use duo_system::account::Account;
@@ -18,9 +19,6 @@ use crate::outcome::Failure;
 
 /// Groups whose members administer a machine, where distributions have them.
 const ADMINISTRATORS: [&str; 3] = ["sudo", "wheel", "admin"];
-
-/// With fewer codes left than so many, a user should get new ones.
-const FEW: usize = 3;
 
 const ID: &str = "configuration.codes";
 

@@ -22,7 +22,7 @@ pub enum Task {
         /// How many.
         count: usize,
         /// How they are printed.
-        look: Look,
+        style: PrintStyle,
     },
     /// Tell how many are left.
     List {
@@ -38,7 +38,7 @@ pub enum Task {
 
 /// How codes are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum PrintStyle {
     /// A list.
     List,
     /// A page for paper, with what to do with it.
@@ -95,12 +95,12 @@ pub fn command() -> Command {
 pub fn read(matches: &ArgMatches, common: Common) -> Result<Codes, String> {
     let user = text(matches, "user");
     let count = text(matches, "count");
-    let look = match matches.get_flag("page") {
-        true => Look::Page,
-        false => Look::List,
+    let style = match matches.get_flag("page") {
+        true => PrintStyle::Page,
+        false => PrintStyle::List,
     };
     let what = matches.get_one::<String>("what").map(String::as_str);
-    if what != Some("create") && (count.is_some() || look == Look::Page) {
+    if what != Some("create") && (count.is_some() || style == PrintStyle::Page) {
         return Err("--count and --page are for create".to_owned());
     }
     let named = || user.clone().ok_or("whose codes?");
@@ -108,7 +108,7 @@ pub fn read(matches: &ArgMatches, common: Common) -> Result<Codes, String> {
         Some("create") => Task::Create {
             user: named()?,
             count: count.map_or(Ok(USUAL_COUNT), |count| number(&count))?,
-            look,
+            style,
         },
         Some("revoke") => Task::Revoke { user: named()? },
         _ => Task::List { user },

@@ -15,7 +15,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::{Codes, Format, Look, Task};
+use crate::cli::{Codes, Format, PrintStyle, Task};
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::{Start, needs_root};
 use store::Store;
@@ -26,8 +26,8 @@ pub fn run(wanted: &Codes, start: &Start, report: &mut Report) -> Outcome {
     needs_root(start)?;
     let _ = start.inherited.restore_signals();
     match &wanted.task {
-        Task::Create { user, count, look } => {
-            create(user, *count, *look, wanted.common.format, report)
+        Task::Create { user, count, style } => {
+            create(user, *count, *style, wanted.common.format, report)
         }
         Task::List { user } => list(user.as_deref(), report),
         Task::Revoke { user } => revoke(user, report),
@@ -36,7 +36,13 @@ pub fn run(wanted: &Codes, start: &Start, report: &mut Report) -> Outcome {
 
 /// Makes codes. They are printed before they count: if nobody gets to read them, the old
 /// ones stay. `--json` prints at the end, as it always does.
-fn create(name: &str, count: usize, look: Look, format: Format, report: &mut Report) -> Outcome {
+fn create(
+    name: &str,
+    count: usize,
+    style: PrintStyle,
+    format: Format,
+    report: &mut Report,
+) -> Outcome {
     let account = found(name)?
         .ok_or_else(|| Failure::refused(format!("there is no user '{name}' on this machine")))?;
     let uid = account.uid.as_raw();
@@ -46,9 +52,9 @@ fn create(name: &str, count: usize, look: Look, format: Format, report: &mut Rep
     let new = store.write(uid, &file_of(&codes))?;
     match format {
         Format::Text => {
-            let text = match look {
-                Look::List => page::list(&account.name, &texts),
-                Look::Page => page::page(&account.name, &texts),
+            let text = match style {
+                PrintStyle::List => page::list(&account.name, &texts),
+                PrintStyle::Page => page::page(&account.name, &texts),
             };
             print(&text)?;
         }
@@ -121,7 +127,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn list(name: Option<&str>, report: &mut Report) -> Outcome {
     let wanted = name.map(uid_of).transpose()?;
-    let mut told = Vec::new();
+    let mut accounts = Vec::new();
     for (uid, count) in counts()? {
         if wanted.is_some_and(|wanted| wanted != uid) {
             continue;
@@ -135,21 +141,21 @@ fn list(name: Option<&str>, report: &mut Report) -> Outcome {
         match count {
             Ok(Count { left, made }) => {
                 report.say(format!("{shown}: {left} of {made} left"));
-                told.push(json!({"user": user, "uid": uid, "left": left, "made": made}));
+                accounts.push(json!({"user": user, "uid": uid, "left": left, "made": made}));
             }
             Err(why) => {
                 report.warn(format!("{shown}: no codes: {why}"));
-                told.push(json!({"user": user, "uid": uid, "error": why}));
+                accounts.push(json!({"user": user, "uid": uid, "error": why}));
             }
         }
     }
-    if told.is_empty() {
+    if accounts.is_empty() {
         report.say(match name {
             Some(name) => format!("{name}: no emergency codes (duoctl codes create {name})"),
             None => "nobody has emergency codes (duoctl codes create USER)".to_owned(),
         });
     }
-    report.put("accounts", json!(told));
+    report.put("accounts", json!(accounts));
     Ok(Done::Unchanged)
 }
 

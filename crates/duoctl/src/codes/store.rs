@@ -9,9 +9,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use duo_policy::codes::Slots;
 use duo_system::account_file::{self, Missing};
-use duo_system::codes::{FOLDER, Lock, read};
+use duo_system::codes::{FOLDER, lock, read, slots};
 use duo_system::system_words;
 use duo_system::wait::SystemClock;
 use nix::errno::Errno;
@@ -118,7 +117,7 @@ impl Store {
         // Where it is not as it should be, no login opens it either.
         let old = account_file::open(Path::new(FOLDER), uid, Missing::Leave);
         let old = old.ok().flatten();
-        let lock = old.as_ref().map(|old| Lock::take(old, &SystemClock));
+        let lock = old.as_ref().map(|old| lock(old, &SystemClock));
         change()?;
         Ok(match lock {
             Some(Err(error)) => Some(format!(
@@ -210,7 +209,7 @@ fn count(uid: u32) -> Result<Count, String> {
         .map_err(|error| error.to_string())?
         .ok_or("the file is gone again")?;
     let bytes = read(&file).map_err(|error| system_words(&error))?;
-    let slots = Slots::read(&bytes).ok_or("the file of emergency codes is damaged")?;
+    let slots = slots(&bytes)?;
     Ok(Count {
         left: slots.left(),
         made: slots.made(),

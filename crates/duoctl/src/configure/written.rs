@@ -18,7 +18,7 @@ const RECORD: &str = "/var/lib/login_duo/written";
 
 /// Notes files that were just made. One elsewhere is its administrator's own business.
 /// The files are in place already, so that a failure is a warning.
-pub fn remember<'a>(files: impl Iterator<Item = &'a Path>, report: &mut Report) {
+pub fn record<'a>(files: impl Iterator<Item = &'a Path>, report: &mut Report) {
     let folder = behind_links(Path::new(configuration::FOLDER));
     let is_plain = |name: &&str| !name.contains('\n');
     let names: Vec<&str> = files

@@ -43,7 +43,7 @@ pub fn test(wanted: &Enable, program: &Path, report: &mut Report) -> Result<(), 
 /// Whether there is such an account, and a person, or `--yes`, agrees that a phone may ring.
 ///
 /// # Errors
-/// No; nothing has changed.
+/// There is no such account, or nobody agrees; nothing has changed.
 pub fn may_be_made(user: &str, common: &Common) -> Result<(), Failure> {
     if !exists("passwd", user) {
         return Err(Failure::Refused(format!("there is no account '{user}'")));

@@ -97,7 +97,7 @@ impl Transaction<'_> {
 
     fn write(&self) -> Result<Vec<Replaced>, Failure> {
         if let Some(sshd) = self.sshd {
-            record::remember(sshd)
+            record::note(sshd)
                 .map_err(|error| Failure::Refused(format!("nothing has changed: {error}")))?;
         }
         let files = self.files.iter().map(|file| {
@@ -157,7 +157,7 @@ impl Transaction<'_> {
 
     fn forget(&self) {
         if let Some(sshd) = self.sshd {
-            let _ = record::forget(sshd);
+            let _ = record::erase(sshd);
         }
     }
 }

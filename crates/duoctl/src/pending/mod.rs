@@ -179,7 +179,7 @@ impl Pending {
         for one in &self.what {
             if let Waiting::Sshd { config, .. } = one {
                 let sshd = Sshd::with(config)?;
-                let _ = record::forget(&sshd);
+                let _ = record::erase(&sshd);
                 reloaded = accepts(&sshd.program, &sshd.config, Effect::Real)
                     .and_then(|()| reload(&sshd, report));
             }

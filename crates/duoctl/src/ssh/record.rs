@@ -25,7 +25,7 @@ fn recorded() -> Vec<String> {
 ///
 /// # Errors
 /// The system's.
-pub fn remember(sshd: &Sshd) -> std::io::Result<()> {
+pub fn note(sshd: &Sshd) -> std::io::Result<()> {
     let name = sshd.config.display().to_string();
     let mut all = recorded();
     if sshd.is_usual() || all.contains(&name) {
@@ -35,11 +35,11 @@ pub fn remember(sshd: &Sshd) -> std::io::Result<()> {
     write(&all)
 }
 
-/// Forgets it again, unless it has lines of ours still.
+/// Erases it again, unless it has lines of ours still.
 ///
 /// # Errors
 /// The system's.
-pub fn forget(sshd: &Sshd) -> std::io::Result<()> {
+pub fn erase(sshd: &Sshd) -> std::io::Result<()> {
     let name = sshd.config.display().to_string();
     let mut all = recorded();
     if !all.contains(&name) || has_lines(sshd) {
