@@ -365,6 +365,7 @@ fn everything() -> Vec<machine::Test> {
             sftp_needs_a_server,
             root_has_a_way_in_while_duo_is_down,
             keys_with_commands_and_where_they_may_be,
+            a_user_who_stops_the_reader_of_their_keys_holds_up_nothing,
             a_force_command_that_is_overruled_fails,
             a_short_grace_time_is_warned_of_where_pam_asks,
         }

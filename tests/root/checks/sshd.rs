@@ -280,6 +280,28 @@ pub fn keys_with_commands_and_where_they_may_be() {
         .is_ok("sshd.forced_key");
 }
 
+/// The reader of an account's keys runs as that account, whose owner may stop it: neither a
+/// check nor the removal of a package waits for that.
+pub fn a_user_who_stops_the_reader_of_their_keys_holds_up_nothing() {
+    // Long enough to be met: the reader takes some time for so many lines.
+    let keys = "mkdir /srv/home/b; yes '# x' | head -n 250000 > /srv/home/b/keys; \
+                chown -R 5002:5002 /srv/home/b; \
+                setpriv --reuid 5002 --regid 5002 --clear-groups perl -e \
+                'while (1) { for (glob \"/proc/[0-9]*\") { my ($pid) = /(\\d+)$/; my $uid = (stat)[4]; \
+                kill STOP => $pid if $pid != $$ && defined $uid && $uid == 5002 } }' \
+                >/dev/null 2>&1 &\n";
+    let found = Machine::new()
+        .setup(keys)
+        .sshd_adds("AuthorizedKeysFile /srv/home/b/keys\nMatch User alice,root\n  AuthorizedKeysFile none\n")
+        .check("");
+    found.is(
+        "sshd.keys_unread",
+        "fail",
+        "the keys of 'bob' cannot be read",
+    );
+    found.is("sshd.keys_unread", "fail", "it did not answer in time");
+}
+
 /// Case 5, seen after somebody enabled by hand.
 pub fn a_force_command_that_is_overruled_fails() {
     let found = Machine::new()

@@ -98,7 +98,7 @@ impl<'a> Parent<'a> {
         }
         let (end, signalled) = self.reap(give_up);
         // A signal or a hang-up may have come together with the verdict.
-        let polled = self.poll_sources(PollTimeout::ZERO);
+        let polled = self.poll_sources(Some(Instant::now()));
         left = left
             .or(signalled)
             .or(polled.map_or(UNWATCHED, |polled| polled.left));
@@ -148,11 +148,7 @@ impl<'a> Parent<'a> {
         until: Option<Instant>,
     ) -> Result<Option<Departure>, Error> {
         loop {
-            let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let timeout = remaining.map_or(PollTimeout::NONE, |remaining| {
-                PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX)
-            });
-            let polled = self.poll_sources(timeout)?;
+            let polled = self.poll_sources(until)?;
             // Records are read first: the one with the person's name may have come
             // before the person left, and the final line in the log needs that name.
             let pipe = match polled.has_records {
@@ -162,7 +158,7 @@ impl<'a> Parent<'a> {
             if polled.left.is_some() || matches!(pipe, VerdictPipe::Ended) {
                 return Ok(polled.left);
             }
-            if until.is_some_and(|until| until <= Instant::now()) {
+            if is_over(until) {
                 // A process that is gone already needs no signal.
                 let _ = kill(self.child, Signal::SIGKILL);
                 return Ok(Some(Departure::Unwatched));
@@ -171,8 +167,8 @@ impl<'a> Parent<'a> {
     }
 
     /// Waits until the verdict pipe is readable or the person has left, at most
-    /// for `timeout`.
-    fn poll_sources(&self, timeout: PollTimeout) -> Result<Polled, Error> {
+    /// until `until`.
+    fn poll_sources(&self, until: Option<Instant>) -> Result<Polled, Error> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let mut watched = vec![
             (Source::Verdict, self.verdict.as_fd()),
@@ -195,6 +191,10 @@ impl<'a> Parent<'a> {
                 .iter()
                 .map(|(source, fd)| PollFd::new(*fd, source.events()))
                 .collect();
+            let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let timeout = remaining.map_or(PollTimeout::NONE, |remaining| {
+                PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX)
+            });
             match poll(&mut fds, timeout) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
@@ -221,7 +221,7 @@ impl<'a> Parent<'a> {
             if broken_outputs == 2 {
                 polled.left = Some(Departure::ConnectionClosed);
             }
-            if polled.has_records || polled.left.is_some() || timeout == PollTimeout::ZERO {
+            if polled.has_records || polled.left.is_some() || is_over(until) {
                 return Ok(polled);
             }
         }
@@ -283,6 +283,10 @@ impl<'a> Parent<'a> {
             left = self.take_signals().unwrap_or_default().or(left);
         }
     }
+}
+
+fn is_over(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| until <= Instant::now())
 }
 
 /// What the parent polls while it waits.
