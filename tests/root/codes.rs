@@ -24,7 +24,7 @@ use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run, side_by_side};
 const FOLDER: &str = "/var/lib/login_duo/codes";
 const QUESTION: &str = "Duo cannot be reached. Emergency code:";
 const WRONG: &str = "Wrong emergency code";
-const USED_UP: &str = "That emergency code is used up.";
+const USED_UP: &str = "Code accepted; it is used up now.";
 const DOWN: &str = "Couldn't connect to localhost";
 const CODES: &str = "failmode = codes\n";
 
@@ -122,7 +122,7 @@ pub fn while_duo_is_down_a_code_lets_in_once() {
     let typed = codes[2].to_lowercase().replace('-', " ");
     terminal.send(&format!("{typed}\n"));
     assert_eq!(terminal.status(), 0, "{}", terminal.screen());
-    terminal.wait_for_text("That emergency code is used up. Codes left: 3.");
+    terminal.wait_for_text("Code accepted; it is used up now. Codes left: 3.");
     let who = "Duo login for 'push' from 192.0.2.7";
     let line = world.wait_for_log(|text| text.starts_with("Failsafe "));
     let start = format!("Failsafe {who}: emergency code, 3 left: {DOWN}");

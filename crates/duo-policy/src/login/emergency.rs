@@ -63,7 +63,7 @@ impl Login<'_> {
 /// Tells the person, who is let in, how many codes are left.
 fn welcome(person: &dyn Conversation, used: UsedUp) {
     let left = used.left;
-    let mut text = format!("That emergency code is used up. Codes left: {left}.");
+    let mut text = format!("Code accepted; it is used up now. Codes left: {left}.");
     if left < FEW {
         text.push_str(" Ask your administrator for new ones.");
     }
