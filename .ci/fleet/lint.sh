@@ -34,7 +34,8 @@ in_folder() {
     machine_chroot "$tree" sh -c 'cd "/srv/deploy/$1" && shift && exec "$@"' in_folder "$@"
 }
 linted "puppet parser" in_folder puppet sh -c 'puppet parser validate manifests examples types'
-linted "puppet-lint" in_folder puppet puppet-lint --fail-on-warnings manifests examples types
+# puppet-lint wants the folder to have the name of the module.
+linted "puppet-lint" in_folder ../modules/login_duo puppet-lint --fail-on-warnings manifests examples types
 linted "puppet rubocop" in_folder puppet rubocop
 linted "rspec-puppet" in_folder puppet env LOGIN_DUO_MODULES=/srv/modules rspec
 linted "chef ruby -c" in_folder chef sh -c 'for file in $(find . -name "*.rb"); do ruby -c "$file" || exit; done'

@@ -55,7 +55,8 @@ property :remember, String, equal_to: ['no', 'connection'],
          description: 'What one yes of a person counts for: this login, or all sessions of this connection.'
 property :remember_max, String,
          description: 'How long one yes counts at most, from 1m to 24h.'
-property :syslog_facility, String, equal_to: ['authpriv', 'auth', 'user', 'local0', 'local1', 'local2', 'local3', 'local4', 'local5', 'local6', 'local7'],
+property :syslog_facility, String,
+         equal_to: ['authpriv', 'auth', 'user', 'local0', 'local1', 'local2', 'local3', 'local4', 'local5', 'local6', 'local7'],
          description: 'Where syslog and the journal sort the lines of a login.'
 property :send_gecos, [TrueClass, FalseClass, String], equal_to: [true, false, 'yes', 'no'],
          description: 'The Duo user name is the whole GECOS field.'
