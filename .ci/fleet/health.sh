@@ -36,10 +36,12 @@ health_is() {
 health_is "not configured" CRITICAL 2 'login_duo_check_level{id="installation.configuration_file"} 2'
 health_configure
 machine_run health duoctl enable ssh --yes --accept no-way-in >/dev/null
-health_is "all is good" OK 0 'login_duo_check_level{id="network.keys"} 0'
+# Root has no way in without Duo here.
+health_is "a warning" WARNING 1 'login_duo_check_level{id="sshd.root_way_in"} 1'
+health_is "that is accepted" OK 0 'login_duo_check_level{id="network.keys"} 0' sshd.root_way_in
 machine_run health sh -c 'echo "AllowTcpForwarding yes" >/etc/ssh/sshd_config.d/00-a.conf'
 health_is "forwarding is open" CRITICAL 2 'login_duo_check_level{id="sshd.tcp_forwarding"} 2'
-health_is "that is accepted" OK 0 'login_duo_check_level{id="sshd.tcp_forwarding"} 2' sshd.tcp_forwarding
+health_is "both are accepted" OK 0 'login_duo_check_level{id="sshd.tcp_forwarding"} 2' sshd.tcp_forwarding sshd.root_way_in
 machine_run health rm /etc/ssh/sshd_config.d/00-a.conf
 machine_run health mv /usr/sbin/duoctl /usr/sbin/duoctl.away
 health_is "no duoctl" UNKNOWN 3 'login_duo_check_ran 0'
