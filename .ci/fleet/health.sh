@@ -1,11 +1,12 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154 # run and ways.sh set and use what is here; inner shells expand
-# The two scripts of deploy/health on a machine, over what duoctl really finds. For run.
+# The two scripts of docs/monitoring.md, *Metrics and checks*, as the packages have them, on a
+# machine, over what duoctl really finds. For run.
 way=health name=health tool=none
 none_prepare() { :; }
 : >"$work/seen"
 prepare health bookworm
 machine_run health sh -c 'apt-get install -y -qq login-duo-common login-duo-rs libpam-duo-rs >/dev/null 2>&1'
-install -m 755 deploy/health/* "$(machine_tree health)/usr/sbin"
+scripts=/usr/share/login_duo/monitoring
 
 health_configure() {
     machine_run health duoctl configure - >/dev/null <<TEXT
@@ -22,10 +23,10 @@ health_is() {
     local text=$1 word=$2 status=$3 level=$4 got=0 line
     shift 4
     problems=()
-    line=$(machine_run health check_login_duo "$@") || got=$?
+    line=$(machine_run health "$scripts/check_login_duo" "$@") || got=$?
     expect status "$got" "$status"
     must "$line" health_line "$word" "$line"
-    machine_run health login_duo_textfile /run/login_duo.prom || problems+=(login_duo_textfile)
+    machine_run health "$scripts/login_duo-textfile" /run/login_duo.prom || problems+=(login_duo-textfile)
     must "the metric $level" machine_run health grep -qx "$level" /run/login_duo.prom
     must "the mode of the file" machine_run health test "$(machine_run health stat -c %a /run/login_duo.prom)" = 644
     must "no leftovers" machine_run health sh -c '[ "$(ls /run/login_duo.prom* | wc -l)" = 1 ]'
@@ -35,10 +36,12 @@ health_is() {
 health_is "not configured" CRITICAL 2 'login_duo_check_level{id="installation.configuration_file"} 2'
 health_configure
 machine_run health duoctl enable ssh --yes --accept no-way-in >/dev/null
-health_is "all is good" OK 0 'login_duo_check_level{id="network.keys"} 0'
+# Root has no way in without Duo here.
+health_is "a warning" WARNING 1 'login_duo_check_level{id="sshd.root_way_in"} 1'
+health_is "that is accepted" OK 0 'login_duo_check_level{id="network.keys"} 0' sshd.root_way_in
 machine_run health sh -c 'echo "AllowTcpForwarding yes" >/etc/ssh/sshd_config.d/00-a.conf'
 health_is "forwarding is open" CRITICAL 2 'login_duo_check_level{id="sshd.tcp_forwarding"} 2'
-health_is "that is accepted" OK 0 'login_duo_check_level{id="sshd.tcp_forwarding"} 2' sshd.tcp_forwarding
+health_is "both are accepted" OK 0 'login_duo_check_level{id="sshd.tcp_forwarding"} 2' sshd.tcp_forwarding sshd.root_way_in
 machine_run health rm /etc/ssh/sshd_config.d/00-a.conf
 machine_run health mv /usr/sbin/duoctl /usr/sbin/duoctl.away
 health_is "no duoctl" UNKNOWN 3 'login_duo_check_ran 0'
