@@ -283,16 +283,23 @@ pub fn keys_with_commands_and_where_they_may_be() {
 /// The reader of an account's keys runs as that account, whose owner may stop it: neither a
 /// check nor the removal of a package waits for that.
 pub fn a_user_who_stops_the_reader_of_their_keys_holds_up_nothing() {
-    // Long enough to be met: the reader takes some time for so many lines.
-    let keys = "mkdir /srv/home/b; yes '# x' | head -n 250000 > /srv/home/b/keys; \
-                chown -R 5002:5002 /srv/home/b; \
-                setpriv --reuid 5002 --regid 5002 --clear-groups perl -e \
-                'while (1) { for (glob \"/proc/[0-9]*\") { my ($pid) = /(\\d+)$/; my $uid = (stat)[4]; \
-                kill STOP => $pid if $pid != $$ && defined $uid && $uid == 5002 } }' \
-                >/dev/null 2>&1 &\n";
+    // Long enough to be met: the reader takes some time for so many lines. The user id is
+    // none of another test's, whose processes are in the same pid namespace.
+    let keys = "mkdir /srv/home/stop; yes '# x' | head -n 250000 > /srv/home/stop/keys; \
+                chown -R 5099:5002 /srv/home/stop; \
+                setpriv --reuid 5099 --regid 5002 --clear-groups perl -e \
+                'my $parent = getppid; mkdir \"/srv/home/stop/ready\"; while (getppid == $parent) { for (glob \"/proc/[0-9]*\") { \
+                my ($pid) = /(\\d+)$/; my $uid = (stat)[4]; \
+                kill STOP => $pid if $pid != $$ && defined $uid && $uid == 5099 } }' \
+                >/dev/null 2>&1 &\n\
+                until [ -d /srv/home/stop/ready ]; do :; done";
+    let files = ["/srv/home/stop/keys"; 10].join(" ");
     let found = Machine::new()
+        .passwd("bob:x:5002:", "bob:x:5099:")
         .setup(keys)
-        .sshd_adds("AuthorizedKeysFile /srv/home/b/keys\nMatch User alice,root\n  AuthorizedKeysFile none\n")
+        .sshd_adds(&format!(
+            "AuthorizedKeysFile {files}\nMatch User alice,root\n  AuthorizedKeysFile none\n"
+        ))
         .check("");
     found.is(
         "sshd.keys_unread",
