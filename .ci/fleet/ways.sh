@@ -15,6 +15,7 @@ prepare() {
     mkdir -p "$tree/srv/apt" "$tree/srv/release/target"
     cp "$debs"/*.deb "$tree/srv/apt"
     cp -R install.sh login_duo.conf pam_duo.conf man "$tree/srv/release"
+    install -D -m 644 docs/check.schema.json "$tree/srv/release/docs/check.schema.json"
     for program in login_duo duoctl pam-duo-helper libpam_duo.so; do
         cp "$programs/$program" "$tree/srv/release/target"
     done
