@@ -2,7 +2,7 @@
 //! (docs/security.md, *A log that takes no lines*).
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Command;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fake_duo::{Endpoint, Fault, Script, Times};
 
 use crate::machine::{Entry, Install, Journal, PamWorld, World, code, is_final};
-use crate::support::{ended, run, start};
+use crate::support::{PATIENCE, ended, run, start, wait_until};
 
 /// A log that takes no line holds a process for this long, docs/monitoring.md.
 const BOUND: Duration = Duration::from_secs(2);
@@ -295,10 +295,20 @@ pub fn a_syslog_that_was_started_anew_gets_the_final_line() {
         socket
     };
     let before = listen();
+    let another = UnixDatagram::unbound().unwrap();
+    another.connect(&path).unwrap();
     let login = start(canary(world.login(Install::Setuid, "manual")));
     world.wait_for_push();
     drop(before);
+    // A process that another test starts has a copy of the socket until it executes.
+    another.set_nonblocking(true).unwrap();
+    let is_closed = || {
+        let sent = another.send(b"is anybody there?");
+        sent.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    wait_until(is_closed, || "the old socket is still open".to_owned());
     let anew = listen();
+    anew.set_read_timeout(Some(PATIENCE)).unwrap();
     world.sandbox.duo.approve("manual");
     assert_eq!(ended(login).stdout(), "in\n");
     let mut packet = [0; 2048];
