@@ -1,9 +1,10 @@
 //! One run of `check`, from the command line to its exit status. The parent checks
-//! files and asks sshd. A child without privileges, as at a login, checks whatever
-//! comes from the configuration, a directory service or the network, and sends its
-//! findings over the verdict pipe.
+//! files and asks sshd. A child without privileges (`child`), as at a login, checks
+//! whatever comes from the configuration, a directory service or the network, and
+//! sends its findings over the verdict pipe.
 
 mod certificates;
+mod child;
 mod codes;
 mod configuration;
 mod installation;
@@ -25,16 +26,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use duo_policy::config::{self, Config, Failmode, Problem};
-use duo_policy::error::Error;
-use duo_policy::verdict::{End, Report};
-use duo_system::configuration::{Owners, open, read as read_file};
-use duo_system::privsep::{
-    self, Caller, ChildEnds, Confined, Front, OpenFiles, PrivsepUser, Standing,
-};
+use duo_policy::config::{Failmode, Problem};
+use duo_system::configuration::{Owners, open};
+use duo_system::privsep::{self, Caller, Standing};
 use duo_system::sftp::sftp_server;
-use duo_system::system_words;
-use serde::{Deserialize, Serialize};
 
 use crate::Start;
 use crate::cli::{Check, Format, With};
@@ -43,49 +38,15 @@ use crate::layout::program;
 use installation::Install;
 pub(crate) use probe::reach;
 use sshd::{Facts, Scope};
-use user::{Reachable, TrialLogin};
 
 /// The time for the child's half. sshd is asked after it.
 const CHILD_TIME: Duration = Duration::from_secs(45);
 
-/// How much longer a child may run that still waits for a directory service.
-const GRACE: Duration = Duration::from_secs(3);
-
-/// The exit status of a child that ran out of time, as timeout(1) has it.
-const OUT_OF_TIME: i32 = 124;
-
 /// All of it, in less than the minute that is promised.
 pub const CHECK_TIME: Duration = Duration::from_secs(55);
 
-/// The time for looking up this machine's accounts and their groups.
-const LOOKUP_TIME: Duration = Duration::from_secs(5);
-
 /// For a program to say its version.
 const ANSWERS: Duration = Duration::from_secs(5);
-
-/// A finding's longest text on the pipe, in characters.
-const LONGEST_TEXT: usize = 1_000;
-
-/// A line of the child's on the verdict pipe, as JSON.
-#[derive(Serialize, Deserialize)]
-enum ChildLine {
-    Finding(Finding),
-    /// The options of the configuration that the parent's half needs.
-    Options {
-        failmode: PipeFailmode,
-        takes_passcode: bool,
-    },
-    /// Why the child could not do its half.
-    Fault(String),
-}
-
-/// A failmode on the verdict pipe.
-#[derive(Serialize, Deserialize)]
-enum PipeFailmode {
-    Safe,
-    Secure,
-    Codes,
-}
 
 /// The warning about the opened configuration file, if there is one; or why it was
 /// not opened.
@@ -95,8 +56,8 @@ type OpenResult = Result<Option<Problem>, Problem>;
 pub struct Known {
     /// Its file.
     pub program: PathBuf,
-    /// The failmode, and whether a passcode is taken from the environment.
-    options: Option<(Failmode, bool)>,
+    /// What its configuration says, if that could be read.
+    options: Option<child::Options>,
     /// The failmode of each configuration that PAM's module reads.
     pub pam_failmodes: BTreeMap<PathBuf, Failmode>,
 }
@@ -115,8 +76,8 @@ impl Known {
         Facts {
             pam: None,
             program: &self.program,
-            failmode: self.options.map(|(failmode, _)| failmode),
-            takes_passcode: self.options.map(|(_, taken)| taken),
+            failmode: self.options.map(|options| options.failmode),
+            takes_passcode: self.options.map(|options| options.takes_passcode),
             sftp_server: sftp_server(),
         }
     }
@@ -248,7 +209,7 @@ pub fn pam_duo(
     start: Instant,
 ) -> (Vec<Finding>, Option<Failmode>) {
     let (findings, options) = front_end(FrontEnd::Pam, wanted, standing, start);
-    (findings, options.map(|(failmode, _)| failmode))
+    (findings, options.map(|options| options.failmode))
 }
 
 /// What a configuration is for.
@@ -265,7 +226,7 @@ fn front_end(
     wanted: &Check,
     standing: Standing,
     start: Instant,
-) -> (Vec<Finding>, Option<(Failmode, bool)>) {
+) -> (Vec<Finding>, Option<child::Options>) {
     let caller = Caller::of_this_process();
     let install = Install { standing, caller };
     // If there is no such user, the child reports that.
@@ -281,17 +242,15 @@ fn front_end(
         FrontEnd::Pam => Vec::new(),
     };
     findings.extend(installation_findings(&wanted.config, &opened, install));
-    let wanted = Wanted {
+    let wanted = child::Wanted {
         front_end,
         options: wanted,
         counted: codes::count(standing),
         until: start + CHILD_TIME,
     };
-    let report = run_child(install, user.as_ref(), file, |file, ends| {
-        child_half(&wanted, file, &opened, ends)
-    });
-    let options = take_report(report, &mut findings);
-    (findings, options)
+    let found = child::look(&wanted, install, user.as_ref(), file, &opened);
+    findings.extend(found.findings);
+    (findings, found.options)
 }
 
 /// The findings about the setuid program.
@@ -329,21 +288,13 @@ pub(crate) fn candidate(name: &Path, place: &Path, file: File, started: &Start) 
     let mut findings = installation::folders("installation.configuration_folder", place, install);
     findings.retain(|finding| finding.level == Level::Fail);
     let user = privsep::privsep_user(started.standing).unwrap_or_default();
-    let report = run_child(install, user.as_ref(), Some(file), |file, mut ends| {
-        let look = |ends: &mut ChildEnds| {
-            exit_at(until + GRACE)?;
-            let Some(file) = file else { return Ok(()) };
-            match read_config(name, &file, until) {
-                Ok((config, found)) => {
-                    send_findings(ends, found)?;
-                    send_findings(ends, network::findings(&config, ends, until))
-                }
-                Err(found) => send_findings(ends, found),
-            }
-        };
-        exit_status(look(&mut ends), &mut ends)
-    });
-    take_report(report, &mut findings);
+    findings.extend(child::look_at_candidate(
+        name,
+        install,
+        user.as_ref(),
+        file,
+        until,
+    ));
     findings
 }
 
@@ -376,244 +327,6 @@ pub(crate) fn installed_program(path: &Path) -> InstalledProgram {
 pub(crate) fn is_the_machines(program: &Path) -> bool {
     const SETUID: u32 = 0o4000;
     std::fs::metadata(program).is_ok_and(|status| status.mode() & SETUID != 0)
-}
-
-/// Runs `half` in a child without privileges, and returns what the child sent and
-/// how it ended.
-fn run_child(
-    install: Install,
-    user: Option<&PrivsepUser>,
-    file: Option<File>,
-    half: impl FnOnce(Option<File>, ChildEnds) -> i32,
-) -> Result<Report, Error> {
-    let Install { standing, caller } = install;
-    let child = |confined: Confined, mut ends: ChildEnds| match confined {
-        Ok(files) => half(files.config, ends),
-        Err(error) => {
-            let _ = send(&mut ends, &ChildLine::Fault(error.to_string()));
-            1
-        }
-    };
-    privsep::separate(
-        standing,
-        caller,
-        user,
-        OpenFiles::config(file),
-        Front::Session,
-        child,
-    )
-    .map(privsep::Parent::wait)
-}
-
-/// What the child's half looks at.
-struct Wanted<'a> {
-    front_end: FrontEnd,
-    options: &'a Check,
-    counted: codes::Counted,
-    until: Instant,
-}
-
-/// The child's half. Returns its exit status.
-fn child_half(
-    wanted: &Wanted<'_>,
-    file: Option<File>,
-    opened: &OpenResult,
-    mut ends: ChildEnds,
-) -> i32 {
-    let sent =
-        exit_at(wanted.until + GRACE).and_then(|()| send_all(wanted, file, opened, &mut ends));
-    exit_status(sent, &mut ends)
-}
-
-/// The child's exit status. Why it could not do its half is sent.
-fn exit_status(sent: Result<(), Error>, ends: &mut ChildEnds) -> i32 {
-    match sent {
-        Ok(()) => 0,
-        Err(error) => {
-            let _ = send(ends, &ChildLine::Fault(error.to_string()));
-            1
-        }
-    }
-}
-
-/// Starts a thread that ends the child at `deadline`: a lookup in a directory
-/// service has no deadline of its own.
-fn exit_at(deadline: Instant) -> Result<(), Error> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    std::thread::Builder::new()
-        .name("time".to_owned())
-        .spawn(move || {
-            std::thread::sleep(left);
-            std::process::exit(OUT_OF_TIME);
-        })
-        .map(drop)
-        .map_err(|error| Error::fault("start a thread", system_words(&error)))
-}
-
-/// Checks the configuration, the network and the user, and sends the findings of
-/// each as soon as they are known.
-fn send_all(
-    wanted: &Wanted<'_>,
-    file: Option<File>,
-    opened: &OpenResult,
-    ends: &mut ChildEnds,
-) -> Result<(), Error> {
-    let Wanted {
-        front_end,
-        options: wanted,
-        counted,
-        until,
-    } = wanted;
-    let until = *until;
-    let config = match (file, opened) {
-        (Some(file), Ok(_)) => read_config(&wanted.config, &file, until),
-        _ => Err(Vec::new()),
-    };
-    let mut reachable = Reachable::No;
-    let config = match config {
-        Ok((config, found)) => {
-            send_findings(ends, found)?;
-            if *front_end == FrontEnd::Pam {
-                send_findings(ends, configuration::not_for_pam(&wanted.config, &config))?;
-            } else {
-                send_findings(ends, remember::findings(&config, &program()))?;
-            }
-            send(ends, &options(&config))?;
-            let soon = until.min(Instant::now() + LOOKUP_TIME);
-            send_findings(ends, codes::findings(&config, counted, soon))?;
-            let found = network::findings(&config, ends, until);
-            let outcome = found.iter().find(|finding| finding.id == "network.outcome");
-            if outcome.is_some_and(|finding| finding.level == Level::Ok) {
-                reachable = Reachable::Yes;
-            }
-            send_findings(ends, found)?;
-            send_findings(ends, sandbox::findings(&config, reachable))?;
-            Some(config)
-        }
-        Err(found) => {
-            send_findings(ends, found)?;
-            None
-        }
-    };
-    let Some(name) = &wanted.user else {
-        return Ok(());
-    };
-    let login = TrialLogin {
-        name: name.clone(),
-        duo_user: wanted.duo_user.clone(),
-        client: wanted.client.clone(),
-    };
-    let found = user::findings(&login, config.as_deref(), counted, reachable, ends);
-    send_findings(ends, found)
-}
-
-/// What the parent's half needs to know of a configuration.
-fn options(config: &Config) -> ChildLine {
-    ChildLine::Options {
-        failmode: match config.failmode {
-            Failmode::Safe => PipeFailmode::Safe,
-            Failmode::Secure => PipeFailmode::Secure,
-            Failmode::Codes => PipeFailmode::Codes,
-        },
-        takes_passcode: config.accept_env_factor,
-    }
-}
-
-fn send_findings(ends: &mut ChildEnds, findings: Vec<Finding>) -> Result<(), Error> {
-    findings.into_iter().try_for_each(|mut finding| {
-        finding.text = finding.text.chars().take(LONGEST_TEXT).collect();
-        send(ends, &ChildLine::Finding(finding))
-    })
-}
-
-fn send(ends: &mut ChildEnds, line: &ChildLine) -> Result<(), Error> {
-    let text =
-        serde_json::to_string(line).map_err(|error| Error::fault("write a finding", error))?;
-    ends.send(&(text + "\n"))
-}
-
-/// Reads the configuration file, and returns it with the findings about it.
-///
-/// # Errors
-/// The findings alone, if the file cannot be used.
-fn read_config(
-    path: &Path,
-    file: &File,
-    until: Instant,
-) -> Result<(Box<Config>, Vec<Finding>), Vec<Finding>> {
-    let bytes = read_file(file)
-        .map_err(|problem| vec![Finding::fail("configuration.syntax", problem.at(path))])?;
-    match config::parse(bytes.expose()) {
-        Ok(parsed) => {
-            let until = until.min(Instant::now() + LOOKUP_TIME);
-            let found = configuration::findings(path, &parsed.config, &parsed.warnings, until);
-            Ok((Box::new(parsed.config), found))
-        }
-        Err(broken) => Err(configuration::findings_of_broken(path, &broken)),
-    }
-}
-
-/// Adds the child's findings to `findings`, and a finding about the child itself.
-/// Returns the failmode, and whether a passcode is taken from the environment, if
-/// the configuration could be read.
-fn take_report(
-    report: Result<Report, Error>,
-    findings: &mut Vec<Finding>,
-) -> Option<(Failmode, bool)> {
-    const ID: &str = "installation.child";
-    let failed =
-        |why: &str| Finding::fail(ID, format!("the process without privileges failed: {why}"));
-    let report = match report {
-        Ok(report) => report,
-        Err(error) => {
-            findings.push(failed(&error.to_string()));
-            return None;
-        }
-    };
-    let mut options = None;
-    let mut failure = match (report.left, report.end) {
-        (Some(left), _) => Some(left.reason().to_owned()),
-        (None, End::Exited(0)) => None,
-        (None, End::Exited(OUT_OF_TIME)) => {
-            Some("the accounts and groups took too long".to_owned())
-        }
-        (None, End::Exited(status)) => Some(format!("exit status {status}")),
-        (None, End::Killed(signal)) => Some(format!("killed by {signal}")),
-        (None, End::Stuck) => Some("it does not end".to_owned()),
-    };
-    let text = String::from_utf8_lossy(&report.records);
-    for line in text.lines() {
-        match serde_json::from_str(line) {
-            Ok(ChildLine::Finding(finding)) if may_be_the_childs(&finding) => {
-                findings.push(finding);
-            }
-            Ok(ChildLine::Options {
-                failmode,
-                takes_passcode,
-            }) => {
-                let failmode = match failmode {
-                    PipeFailmode::Safe => Failmode::Safe,
-                    PipeFailmode::Secure => Failmode::Secure,
-                    PipeFailmode::Codes => Failmode::Codes,
-                };
-                options = Some((failmode, takes_passcode));
-            }
-            Ok(ChildLine::Fault(why)) => failure = Some(why),
-            Ok(ChildLine::Finding(_)) | Err(_) => failure = Some("it writes garbage".to_owned()),
-        }
-    }
-    findings.push(match failure {
-        None => Finding::ok(ID, "a process without privileges can be started"),
-        Some(why) => failed(&why),
-    });
-    options
-}
-
-/// Whether the finding is of a group that the child checks. A child that was taken
-/// over must not speak for the parent.
-fn may_be_the_childs(finding: &Finding) -> bool {
-    let group = finding.id.split('.').next().unwrap_or_default();
-    ["configuration", "network", "user"].contains(&group)
 }
 
 fn print(findings: &Findings, wanted: &Check) -> ExitCode {

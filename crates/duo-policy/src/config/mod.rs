@@ -11,6 +11,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use host::{HTTPS, Host, Proxy};
 pub(crate) use ini::is_blank;
 pub use keys::{KEYS, Key, KeyKind};
@@ -93,7 +95,7 @@ impl Config {
 }
 
 /// What a service error means before Duo has answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failmode {
     /// The login is allowed.
     Safe,

@@ -15,7 +15,7 @@ pub struct Settings {
     skey: Shape,
     host: HostKind,
     port: u16,
-    failmode: Mode,
+    failmode: Failmode,
     patterns: Option<[usize; 2]>,
     pushinfo: bool,
     autopush: bool,
@@ -49,13 +49,6 @@ enum HostKind {
     DuoFederal,
     Address,
     Other,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-enum Mode {
-    Safe,
-    Secure,
-    Codes,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -129,11 +122,7 @@ impl Settings {
                 _ => HostKind::Other,
             },
             port: config.host.port,
-            failmode: match config.failmode {
-                Failmode::Safe => Mode::Safe,
-                Failmode::Secure => Mode::Secure,
-                Failmode::Codes => Mode::Codes,
-            },
+            failmode: config.failmode,
             patterns: config.groups.as_ref().map(|groups| {
                 let of = |wanted| {
                     let patterns = groups.patterns();
@@ -185,14 +174,7 @@ impl Settings {
             },
         );
         facts.add("port", u64::from(self.port));
-        facts.add(
-            "failmode",
-            match self.failmode {
-                Mode::Safe => "safe",
-                Mode::Secure => "secure",
-                Mode::Codes => "codes",
-            },
-        );
+        facts.add("failmode", self.failmode.word());
         if let Some([positive, negated]) = self.patterns {
             facts.add("groups_patterns", positive);
             facts.add("groups_negated_patterns", negated);
