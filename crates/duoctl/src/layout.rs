@@ -32,6 +32,8 @@ const PROGRAM: Option<&str> = match option_env!("LOGIN_DUO_PROGRAM") {
 /// What installs the module and its helper again.
 pub const MODULE_COMES_FROM: &str = match PROGRAM {
     None => "install.sh",
+    // There is no rpm of the FIPS build (docs/fips.md).
+    Some(_) if cfg!(feature = "fips") => "install libpam-duo-rs-fips again",
     Some(_) => "install libpam-duo-rs (deb) or pam-duo-rs (rpm) again",
 };
 
