@@ -222,7 +222,7 @@ fn logins(program: &std::path::Path, report: &mut Report) {
     let told: Vec<_> = last
         .iter()
         .map(|line| {
-            let outcome = format!("{:?}", line.outcome);
+            let outcome = line.outcome.name();
             json!({"when": line.when, "outcome": outcome, "text": line.text})
         })
         .collect();

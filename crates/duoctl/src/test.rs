@@ -156,7 +156,7 @@ fn separated(wanted: &Test, start: &Start, report: &mut Report) -> Result<Verdic
 
 /// What the verdict means for a login.
 fn judged(verdict: &Verdict, report: &mut Report) -> Outcome {
-    report.put("outcome", json!(format!("{:?}", verdict.outcome)));
+    report.put("outcome", json!(verdict.outcome.name()));
     report.put("detail", json!(verdict.detail));
     let detail = &verdict.detail;
     match verdict.outcome {

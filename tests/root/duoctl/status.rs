@@ -85,7 +85,7 @@ pub fn only_what_the_log_daemon_says_is_login_duos_is_told() {
         .map(|login| login["text"].as_str().unwrap())
         .collect();
     assert_eq!(texts, [YES, NO], "{told:#}");
-    assert_eq!(logins[1]["outcome"], "Failed");
+    assert_eq!(logins[1]["outcome"], "failed");
     let text = machine.run("").stdout();
     assert!(text.contains("where every user of this machine can have lines written"));
 

@@ -41,7 +41,7 @@ fn every_step_is_told_with_its_time_and_the_phone_rings_once() {
     assert_eq!(steps(&told), expected);
     assert_eq!(
         (&told["outcome"], &told["changed"]),
-        (&"Successful".into(), &false.into())
+        (&"successful".into(), &false.into())
     );
     // The push takes 50 ms, which the person has taken and nobody else.
     let person = told["steps"][7]["milliseconds"].as_u64().unwrap();
