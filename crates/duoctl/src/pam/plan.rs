@@ -2,15 +2,19 @@
 //! through the whole stack is proved (`proof`): nobody gets in without what was
 //! asked before and Duo's yes, and whoever gave both gets in.
 
+mod candidate;
+mod rewrite;
+
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::edit::{self, Edit};
-use super::file::{Facility, Line, Says, lines};
-use super::proof::{self, Judgement, ROOT_OK, is_duo, is_first_factor};
+use super::proof::{self, is_duo};
 use super::services::Services;
 use super::stack::{Files, Step};
+use candidate::Candidate;
+pub use candidate::WayAround;
+use rewrite::{How, ServiceFile};
 
 /// Where the first factor is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +53,6 @@ impl Planned {
         let then = self.then.clone().unwrap_or_default();
         edit::ours(&then)
     }
-}
-
-/// A line that lets somebody in without Duo.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WayAround {
-    /// Module, file and line.
-    pub shown: String,
-    /// Whether it says yes to root, and to nobody else.
-    pub is_root: bool,
 }
 
 /// The line of pam_duo.so, without the argument that [`First::Key`] adds.
@@ -203,55 +198,36 @@ fn search(
     line: &OurLine,
     first: First,
 ) -> Result<Planned, String> {
-    let own: Vec<Line> = lines(file)
-        .into_iter()
-        .filter(|line| line.facility == Facility::Auth)
-        .collect();
-    let brings = |line: &Line| {
-        let mut steps = old.iter().filter(|step| step.own_line == line.number);
-        steps.any(is_first_factor)
-    };
-    let Some(last) = own.iter().rposition(brings) else {
-        let service = &planned.service;
+    let service = planned.service.clone();
+    let file = ServiceFile::new(file, old);
+    let places = file.places();
+    if places.is_empty() {
         return Err(format!(
             "no module that is known to ask for a first factor stands in '{service}'"
         ));
-    };
-    let ways: &[How] = match first {
-        First::InTheStack => &[How::Behind, How::BehindSubstacks],
-        First::Key => &[How::InsteadOf],
-    };
+    }
+    let ours = line.text(first);
     let mut reason = None;
-    for how in ways {
-        let start = own.iter().find(|line| how.begins(line, &brings));
-        for end in own.iter().skip(last) {
-            let Some(made) = make(
-                *how,
-                file,
-                &own,
-                (start, end),
-                &brings,
-                after,
-                &line.text(first),
-            ) else {
+    for how in How::ways(first) {
+        for place in &places {
+            let Some(rewrite) = file.rewrite(*how, place, after, &ours) else {
                 continue;
             };
             let edit = Edit {
-                instead_of: made.instead_of,
-                lines: &made.lines,
+                instead_of: rewrite.instead_of,
+                lines: &rewrite.lines,
                 copy_of: planned.copy_of.as_ref().and_then(|path| path.to_str()),
             };
-            let then = edit::with(file, &edit);
+            let then = edit::with(file.bytes, &edit);
             let mut trial = after.clone();
             trial.instead.insert(planned.path.clone(), then.clone());
-            match Candidate::of(&trial, &planned.service, old, first) {
+            match Candidate::of(&trial, &service, old, first) {
                 Ok(found) => {
-                    let planned = Planned {
+                    return Ok(found.into_planned(Planned {
                         then: Some(then),
-                        replaced: made.replaced,
+                        replaced: rewrite.replaced,
                         ..planned
-                    };
-                    return Ok(found.into_planned(planned));
+                    }));
                 }
                 Err(flaw) => {
                     reason.get_or_insert(flaw);
@@ -259,190 +235,10 @@ fn search(
             }
         }
     }
-    let (service, reason) = (
-        &planned.service,
-        reason.unwrap_or_else(|| "there is no place".into()),
-    );
+    let reason = reason.unwrap_or_else(|| "there is no place".into());
     Err(format!(
         "no place for the line in '{service}' is safe: right behind the first factor, {reason}"
     ))
-}
-
-/// What becomes of the lines of the first factor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// They stay.
-    Behind,
-    /// What includes one becomes a substack.
-    BehindSubstacks,
-    /// They are switched off.
-    InsteadOf,
-}
-
-impl How {
-    /// Whether ours begin at this line.
-    fn begins(self, line: &Line, brings: &impl Fn(&Line) -> bool) -> bool {
-        match self {
-            How::Behind => false,
-            How::BehindSubstacks => brings(line) && included(line).is_some(),
-            How::InsteadOf => brings(line),
-        }
-    }
-}
-
-/// The file that a line includes at its own level.
-fn included(line: &Line) -> Option<&str> {
-    match &line.says {
-        Says::Include(name) | Says::Everything(name) => Some(name),
-        _ => None,
-    }
-}
-
-/// Lines of ours.
-struct Made {
-    instead_of: Range<usize>,
-    lines: Vec<String>,
-    replaced: Vec<String>,
-}
-
-/// Our lines, from `start` to behind `end`.
-fn make(
-    how: How,
-    file: &[u8],
-    own: &[Line],
-    (start, end): (Option<&Line>, &Line),
-    brings: &impl Fn(&Line) -> bool,
-    files: &impl Files,
-    ours: &str,
-) -> Option<Made> {
-    let from = match (how, start) {
-        (How::Behind, _) => end.bytes.end,
-        (_, Some(start)) => start.bytes.start,
-        (_, None) => return None,
-    };
-    let mut made = Made {
-        instead_of: from..end.bytes.end,
-        lines: Vec::new(),
-        replaced: Vec::new(),
-    };
-    for line in lines(file)
-        .iter()
-        .filter(|line| made.instead_of.contains(&line.bytes.start))
-    {
-        let text = line.words.join(" ");
-        let is_auth = own.iter().any(|other| other.number == line.number);
-        match (how, included(line).filter(|_| is_auth && brings(line))) {
-            (How::InsteadOf, _) if is_auth => {
-                // Whatever else such a file is for would be gone with it.
-                if let Says::Everything(name) = &line.says
-                    && !is_auth_only(files, name, 0)
-                {
-                    return None;
-                }
-                made.replaced.push(text);
-            }
-            (How::BehindSubstacks, Some(name)) => {
-                if !is_auth_only(files, name, 0) && matches!(line.says, Says::Everything(_)) {
-                    return None;
-                }
-                made.lines.push(format!("auth substack {name}"));
-                made.replaced.push(text);
-            }
-            _ => made.lines.push(text),
-        }
-    }
-    match how {
-        // In the place of the first factor.
-        How::InsteadOf => made.lines.insert(0, ours.to_owned()),
-        How::Behind | How::BehindSubstacks => made.lines.push(ours.to_owned()),
-    }
-    Some(made)
-}
-
-/// Whether a file, with all that it includes, has nothing but lines of `auth`.
-fn is_auth_only(files: &impl Files, name: &str, depth: usize) -> bool {
-    let Some((_, bytes)) = files.read(name).filter(|_| depth < 16) else {
-        return false;
-    };
-    lines(&bytes).iter().all(|line| {
-        let below = match &line.says {
-            Says::Everything(name) => is_auth_only(files, name, depth + 1),
-            _ => true,
-        };
-        line.facility == Facility::Auth && below
-    })
-}
-
-/// A stack that was proved.
-struct Candidate {
-    ways_around: Vec<WayAround>,
-    asks_early: bool,
-}
-
-impl Candidate {
-    /// # Errors
-    /// What is wrong with it.
-    fn of(
-        files: &Services,
-        service: &str,
-        old: &[Step],
-        first: First,
-    ) -> Result<Candidate, String> {
-        let new = files.steps(service).unwrap_or_default();
-        let judged = proof::judge(&new);
-        refuse(&judged, &new, first)?;
-        if first == First::InTheStack {
-            let compared = proof::compare(old, &new);
-            if compared.lets_in {
-                return Err("it would let in somebody who was not let in before".into());
-            }
-            if compared.locks_out {
-                return Err("a line that was not reached before could lock somebody out".into());
-            }
-        }
-        let blamed = judged.ways_around.iter().filter_map(|at| new.get(*at));
-        let ways_around = blamed.map(|step| WayAround {
-            shown: step.shown(),
-            is_root: step.module() == ROOT_OK,
-        });
-        Ok(Candidate {
-            ways_around: ways_around.collect(),
-            asks_early: judged.asks_early,
-        })
-    }
-
-    fn into_planned(self, planned: Planned) -> Planned {
-        Planned {
-            ways_around: self.ways_around,
-            asks_early: self.asks_early,
-            ..planned
-        }
-    }
-}
-
-/// What no acceptance can make good.
-fn refuse(judged: &Judgement, stack: &[Step], first: First) -> Result<(), String> {
-    let steps = || judged.ways_around.iter().filter_map(|at| stack.get(*at));
-    let ends =
-        steps().find(|step| is_first_factor(step) || is_duo(step) || step.module().is_empty());
-    if let Some(step) = ends {
-        let place = step.shown();
-        return Err(format!(
-            "{place} ends the stack before Duo is asked, or does not heed Duo's no"
-        ));
-    }
-    if judged.is_only_factor {
-        return Err("Duo would be the only factor".into());
-    }
-    if judged.lets_nobody_in {
-        return Err("nobody would get in".into());
-    }
-    match stack.iter().find(|step| is_first_factor(step)) {
-        Some(step) if first == First::Key => {
-            Err(format!("{} would still ask for a password", step.shown()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
