@@ -238,6 +238,7 @@ fn everything() -> Vec<machine::Test> {
             one_yes_serves_every_session_of_one_connection,
             another_connection_at_the_same_time_is_asked,
             behind_a_listener_users_and_root_are_asked_once_a_connection,
+            what_a_users_login_makes_has_roots_group,
             without_the_key_each_is_asked_and_nothing_is_made,
         }
         (remember::attacks): ["root", "sshd", "ssh"] {

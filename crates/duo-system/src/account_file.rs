@@ -14,11 +14,14 @@ use duo_policy::error::Error;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_path, openat};
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, Uid, fchown};
 
 use crate::system_words;
 
 pub use lock::Lock;
 pub(crate) use lock::{Patience, Sharing};
+
+const ROOT: (Uid, Gid) = (Uid::from_raw(0), Gid::from_raw(0));
 
 /// What to do where an account has no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +72,9 @@ pub fn open(folder: &Path, uid: u32, missing: Missing) -> Result<Option<File>, E
 fn create(folder: &File, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let file = openat(folder, name, flags | OFlag::O_CREAT, mode)?;
-    // The umask is the caller's, and may have taken bits away.
+    // The umask is the caller's, and may have taken bits away; the group is the caller's too.
     fchmod(&file, mode)?;
+    fchown(&file, Some(ROOT.0), Some(ROOT.1))?;
     Ok(file)
 }
 
@@ -121,13 +125,22 @@ fn make(folder: &Path, mode: u32) -> Result<(), Error> {
     let made = match made {
         // Another login was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        // The umask is the caller's, and may have taken bits away.
-        made => made.and_then(|()| fs::set_permissions(folder, Permissions::from_mode(mode))),
+        made => made.and_then(|()| give_to_root(folder, mode)),
     };
     made.map_err(|error| {
         let folder = folder.display();
         Error::fault(&format!("make '{folder}'"), system_words(&error))
     })
+}
+
+/// The umask and the group were the caller's: the one may have taken bits away, and the other
+/// shall have no folder of root's.
+fn give_to_root(folder: &Path, mode: u32) -> io::Result<()> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let made = File::from(open_path(folder, flags, Mode::empty())?);
+    made.set_permissions(Permissions::from_mode(mode))?;
+    fchown(&made, Some(ROOT.0), Some(ROOT.1))?;
+    Ok(())
 }
 
 fn check_parent(folder: &Path) -> Result<(), Error> {
@@ -178,7 +191,7 @@ mod tests {
     use std::os::unix::fs::{chown, symlink};
     use std::path::PathBuf;
 
-    use nix::unistd::{Uid, mkfifo};
+    use nix::unistd::mkfifo;
 
     use super::*;
 

@@ -7,7 +7,8 @@ pub mod clients;
 pub mod told;
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -157,6 +158,22 @@ pub fn behind_a_listener_users_and_root_are_asked_once_a_connection() {
         assert!(!other.is_asked(&world), "{user}");
         assert!(!one.is_asked(&world), "{user}");
     }
+}
+
+/// The first login that remembers makes them, with the group of whoever logs in.
+pub fn what_a_users_login_makes_has_roots_group() {
+    let world = remembering("");
+    let sshd = Sshd::start(&world, "");
+    let connection = Connection::open(&world, &sshd, "push");
+    assert!(connection.is_asked(&world));
+    let of = |path: &Path| {
+        let status = fs::metadata(path).unwrap();
+        (status.uid(), status.gid(), status.mode() & 0o7777)
+    };
+    let folder = world.at(FOLDER);
+    assert_eq!(of(folder.parent().unwrap()), (0, 0, 0o755));
+    assert_eq!(of(&folder), (0, 0, 0o700));
+    assert_eq!(of(&file(&world, "push")), (0, 0, 0o600));
 }
 
 pub fn without_the_key_each_is_asked_and_nothing_is_made() {
