@@ -22,6 +22,7 @@ mod pam;
 mod pending;
 mod signals;
 mod ssh;
+mod state;
 mod status;
 mod support;
 mod test;

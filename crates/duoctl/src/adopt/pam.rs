@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -24,10 +24,12 @@ use crate::pam::file::{Line, Says, base_name, lines};
 use crate::pam::module;
 use crate::pam::services::Services;
 use crate::signals::Signals;
-use crate::{Start, configure};
+use crate::{Start, configure, state};
 
 /// Where it is written down what the lines said.
-const RECORD: &str = "/var/lib/login_duo/adopted-pam.json";
+fn record() -> PathBuf {
+    state::file("adopted-pam.json")
+}
 
 /// The keys that every release of Duo's module knows. It lets everybody in at any other key, so
 /// a key that is new here must not stand in this list.
@@ -114,11 +116,12 @@ impl Plan {
     }
 
     fn back() -> Result<Option<Plan>, Failure> {
-        let Ok(bytes) = fs::read(RECORD) else {
+        let Ok(bytes) = fs::read(record()) else {
             return Ok(None);
         };
-        let record: Record = serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::Refused(format!("{RECORD} cannot be used: {error}")))?;
+        let record: Record = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::Refused(format!("{} cannot be used: {error}", record().display()))
+        })?;
         if !record.path.is_file() {
             let text = format!(
                 "{} is gone: install its package again first",
@@ -318,15 +321,13 @@ impl Plan {
     }
 
     fn record(&self) -> Result<Written, Failure> {
-        let path = PathBuf::from(RECORD);
-        let failed = |why: String| Failure::Refused(format!("{RECORD}: {why}"));
+        let path = record();
+        let failed = |why: String| Failure::Refused(format!("{}: {why}", path.display()));
         let bytes = match self.way {
             Way::Back => None,
             Way::Here => {
-                let mut builder = fs::DirBuilder::new();
-                let folder = path.parent().unwrap_or(Path::new("/"));
-                let made = builder.recursive(true).mode(0o700).create(folder);
-                made.map_err(|error| failed(error.to_string()))?;
+                state::make_folder(Path::new(state::FOLDER))
+                    .map_err(|error| failed(error.to_string()))?;
                 let record = Record {
                     name: self.names().to_owned(),
                     path: self.theirs.clone(),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Failure, Report};
 use crate::ssh::replace::{remove, replace};
+use crate::state;
 
 /// More than the program has, in bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -37,7 +38,7 @@ pub struct Theirs {
 
 /// Where it is written down what was adopted.
 pub fn record() -> PathBuf {
-    PathBuf::from("/var/lib/login_duo/adopted.json")
+    state::file("adopted.json")
 }
 
 /// Where install.sh puts the program aside that it replaces.
@@ -95,9 +96,7 @@ impl Theirs {
     pub fn note(&self) -> Result<(), Failure> {
         let path = record();
         let written = (|| {
-            let folder = path.parent().unwrap_or(Path::new("/"));
-            fs::create_dir_all(folder)?;
-            fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+            state::make_folder(Path::new(state::FOLDER))?;
             let bytes = serde_json::to_vec(self)?;
             replace(&path, Some(&bytes))?.keep();
             Ok(())

@@ -3,10 +3,9 @@
 //! lost its name, and gives no code of it any more.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use duo_system::account_file::{self, Missing};
@@ -20,6 +19,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::outcome::Failure;
+use crate::state;
 
 /// The folder, locked for this duoctl.
 pub struct Store {
@@ -44,11 +44,8 @@ impl Store {
     pub fn open_or_make() -> Result<Store, Failure> {
         let folder = Path::new(FOLDER);
         if !folder.exists() {
-            let made = DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o700)));
+            let made = state::make_folder(Path::new(state::FOLDER))
+                .and_then(|()| state::make_folder(folder));
             made.map_err(|error| failed("make the folder", &system_words(&error)))?;
         }
         Store::open()?.ok_or_else(|| failed("open the folder", "it is gone again"))

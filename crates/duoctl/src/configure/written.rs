@@ -2,9 +2,8 @@
 //! package takes these away, and none that was there before or that somebody else wrote.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use duo_system::{configuration, system_words};
@@ -12,9 +11,7 @@ use duo_system::{configuration, system_words};
 use super::place::behind_links;
 use crate::outcome::Report;
 use crate::ssh::replace::replace;
-
-/// Root's alone.
-const RECORD: &str = "/var/lib/login_duo/written";
+use crate::state;
 
 /// Notes files that were just made. One elsewhere is its administrator's own business.
 /// The files are in place already, so that a failure is a warning.
@@ -25,10 +22,11 @@ pub fn record<'a>(files: impl Iterator<Item = &'a Path>, report: &mut Report) {
         .filter(|file| file.parent() == Some(&folder))
         .filter_map(|file| file.to_str().filter(is_plain))
         .collect();
-    if let Err(error) = note(Path::new(RECORD), &names) {
-        let why = system_words(&error);
+    let record = state::file("written");
+    if let Err(error) = note(&record, &names) {
+        let (record, why) = (record.display(), system_words(&error));
         report.warn(format!(
-            "{RECORD} cannot be written ({why}): a purge of the package will leave {}",
+            "{record} cannot be written ({why}): a purge of the package will leave {}",
             names.join(", ")
         ));
     }
@@ -45,11 +43,7 @@ fn note(record: &Path, names: &[&str]) -> io::Result<()> {
     if all.len() == before {
         return Ok(());
     }
-    let folder = record.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    state::make_folder(record.parent().unwrap_or(Path::new("/")))?;
     let text: String = all.iter().map(|name| format!("{name}\n")).collect();
     replace(record, Some(text.as_bytes()))?.keep();
     Ok(())

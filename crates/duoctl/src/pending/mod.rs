@@ -5,9 +5,9 @@
 pub mod session;
 pub mod timer;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,11 +21,9 @@ use crate::ssh::place::{Place, content};
 use crate::ssh::reload::reload;
 use crate::ssh::replace::{Replaced, put_all_back, remove, replace};
 use crate::ssh::{Sshd, record};
+use crate::state::{self, FOLDER};
 use session::Session;
 use timer::Timer;
-
-/// Root's alone.
-const FOLDER: &str = "/var/lib/login_duo";
 
 /// What is taken back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,7 +64,7 @@ pub struct Pending {
 }
 
 fn path() -> PathBuf {
-    Path::new(FOLDER).join("pending.json")
+    state::file("pending.json")
 }
 
 /// What waits now.
@@ -125,8 +123,7 @@ impl Pending {
     }
 
     fn write(&self) -> io::Result<()> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(FOLDER)?;
+        state::make_folder(Path::new(FOLDER))?;
         let bytes = serde_json::to_vec(self)?;
         let new = path().with_extension("new");
         remove(&new)?;
