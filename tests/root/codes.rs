@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::checks::Machine;
 use crate::machine::{Accounts, DOCUMENTED, Install, PASSWORD, PamWorld, Sshd, World};
-use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run, side_by_side};
+use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run, side_by_side, wait_until};
 
 const FOLDER: &str = "/var/lib/login_duo/codes";
 const QUESTION: &str = "Duo cannot be reached. Emergency code:";
@@ -70,6 +70,30 @@ fn create(world: &World, user: &str, count: usize) -> Vec<String> {
     codes
         .map(|code| code.as_str().unwrap().to_owned())
         .collect()
+}
+
+/// The same for codes of push, on a terminal, with these keys typed at the question. Returns
+/// the exit status.
+fn create_on_a_terminal(world: &World, options: &[&str], question: &str, keys: &str) -> i32 {
+    let mut command = world.inside();
+    command.args(["/srv/bin/duoctl", "codes", "create", "push"]);
+    let mut terminal = Terminal::start(command.args(options), TerminalSize::USUAL);
+    if !question.is_empty() {
+        wait_until(
+            || terminal.stderr().contains(question),
+            || terminal.screen(),
+        );
+        terminal.send(keys);
+    }
+    let status = terminal.status();
+    let asked = terminal.stderr().matches("Go on? [y/N] ").count();
+    assert_eq!(
+        asked,
+        usize::from(!question.is_empty()),
+        "{}",
+        terminal.stderr()
+    );
+    status
 }
 
 /// How many codes `user` has left.
@@ -577,6 +601,30 @@ pub fn duoctl_makes_counts_and_revokes_codes() {
     let leftover = fs::read_dir(world.at(FOLDER)).unwrap().count();
     assert_eq!(leftover, 1);
     assert!(world.log().iter().all(|line| line.program != "duoctl"));
+}
+
+pub fn on_a_terminal_unused_codes_are_void_only_after_a_yes() {
+    let world = without_duo(CODES);
+    let status = |options: &[&str], question: &str, keys: &str| {
+        create_on_a_terminal(&world, options, question, keys)
+    };
+    // Nothing is lost, so nothing is asked.
+    assert_eq!(status(&["--count", "2"], "", ""), 0);
+    let codes = create(&world, "push", 2);
+    let question = "push has 2 unused codes; they are void once there are new ones. Go on? [y/N] ";
+    for keys in ["n\n", "\n", "\u{4}"] {
+        assert_eq!(status(&[], question, keys), 1, "{keys:?}");
+    }
+    assert!(gets_in(&world, "push", &[&codes[0]]));
+    let question = "push has 1 unused code; it is void once there are new ones. Go on? [y/N] ";
+    assert_eq!(status(&[], question, "y\n"), 0);
+    assert_eq!(left(&world, "push"), 10);
+    assert_eq!(status(&["--count", "3", "--yes"], "", ""), 0);
+    assert_eq!(left(&world, "push"), 3);
+    for code in create(&world, "push", 1) {
+        assert!(gets_in(&world, "push", &[&code]));
+    }
+    assert_eq!(status(&[], "", ""), 0);
 }
 
 pub fn codes_that_nobody_could_read_do_not_replace_the_old_ones() {

@@ -162,6 +162,7 @@ fn everything() -> Vec<machine::Test> {
             a_folder_or_file_that_is_not_roots_alone_has_no_codes,
             a_read_only_disk_denies_and_a_full_one_costs_nothing,
             duoctl_makes_counts_and_revokes_codes,
+            on_a_terminal_unused_codes_are_void_only_after_a_yes,
             codes_that_nobody_could_read_do_not_replace_the_old_ones,
             check_says_who_has_none,
         }

@@ -423,6 +423,7 @@ mod tests {
             &["codes", "create", "bob", "--page", "--json"],
             &["codes", "list", "--page"],
             &["codes", "revoke", "bob", "--count", "3"],
+            &["codes", "revoke", "bob", "--yes"],
         ] {
             assert!(matches!(of(wrong), Request::Usage(_)), "{wrong:?}");
         }

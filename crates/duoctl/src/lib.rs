@@ -20,6 +20,7 @@ mod look;
 mod outcome;
 mod pam;
 mod pending;
+mod question;
 mod signals;
 mod ssh;
 mod state;

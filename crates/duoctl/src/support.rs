@@ -7,7 +7,7 @@ mod settings;
 mod system;
 
 use std::fs::OpenOptions;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -27,6 +27,7 @@ use crate::journal::{self, Source};
 use crate::layout;
 use crate::look;
 use crate::outcome::{Done, Failure, Outcome, Report};
+use crate::question::{Reply, ask};
 use fact::{Fact, Facts};
 use settings::Read;
 
@@ -56,9 +57,7 @@ pub fn run(wanted: &Support, start: &Start, report: &mut Report) -> Outcome {
         return Ok(Done::Unchanged);
     }
     let shown = wanted.file.display();
-    if wanted.common.questions == Questions::Ask && !says_yes(&wanted.file)? {
-        return Err(Failure::refused(format!("{shown} is not written")));
-    }
+    must_say_yes(&wanted.file, wanted.common.questions)?;
     write(&wanted.file, text.as_bytes()).map_err(|error| {
         Failure::refused(format!(
             "{shown} cannot be written: {}",
@@ -174,16 +173,16 @@ fn log(program: &Path, child: Option<u32>) -> Facts {
 }
 
 /// Asks the person at the terminal.
-fn says_yes(file: &Path) -> Result<bool, Failure> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        let text = "nobody can be asked: look at it with --dry-run, and say --yes";
-        return Err(Failure::refused(text));
+fn must_say_yes(file: &Path, questions: Questions) -> Result<(), Failure> {
+    let file = file.display();
+    match ask(&format!("Write this to {file}?"), questions) {
+        Reply::Yes => Ok(()),
+        Reply::No => Err(Failure::refused(format!("{file} is not written"))),
+        Reply::NobodyThere => {
+            let text = "nobody can be asked: look at it with --dry-run, and say --yes";
+            Err(Failure::refused(text))
+        }
     }
-    let _ = write!(io::stderr(), "Write this to {}? [y/N] ", file.display());
-    let mut answer = String::new();
-    let _ = stdin.lock().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// A new file: one that is there is never written to.

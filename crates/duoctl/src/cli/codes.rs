@@ -3,7 +3,7 @@
 use clap::{Arg, ArgMatches, Command};
 use duo_policy::codes::MOST;
 
-use super::{Common, flag, subcommand, text, value};
+use super::{Common, Questions, flag, subcommand, text, value};
 
 /// `codes` as it was asked for.
 pub struct Codes {
@@ -53,7 +53,7 @@ pub fn command() -> Command {
     subcommand("codes")
         .about("Make, count and revoke emergency codes (failmode = codes)")
         .override_usage(
-            "duoctl codes create USER [--count N] [--page | --json]\n       \
+            "duoctl codes create USER [--count N] [--page | --json] [--yes]\n       \
              duoctl codes list [USER] [--json]\n       \
              duoctl codes revoke USER [--json]",
         )
@@ -86,6 +86,11 @@ pub fn command() -> Command {
                 .help("Print a page for paper, with what to do with it"),
         )
         .arg(flag("json").long("json").help("Tell as one JSON object"))
+        .arg(
+            flag("yes")
+                .long("yes")
+                .help("Void unused codes without a question"),
+        )
 }
 
 /// Its options as they were given.
@@ -100,8 +105,10 @@ pub fn read(matches: &ArgMatches, common: Common) -> Result<Codes, String> {
         false => PrintStyle::List,
     };
     let what = matches.get_one::<String>("what").map(String::as_str);
-    if what != Some("create") && (count.is_some() || style == PrintStyle::Page) {
-        return Err("--count and --page are for create".to_owned());
+    let is_for_create =
+        count.is_some() || style == PrintStyle::Page || common.questions == Questions::Yes;
+    if what != Some("create") && is_for_create {
+        return Err("--count, --page and --yes are for create".to_owned());
     }
     let named = || user.clone().ok_or("whose codes?");
     let task = match what {

@@ -15,8 +15,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::{Codes, Format, PrintStyle, Task};
+use crate::cli::{Codes, Common, Format, PrintStyle, Questions, Task};
 use crate::outcome::{Done, Failure, Outcome, Report};
+use crate::question::{Reply, ask};
 use crate::{Start, needs_root};
 use store::Store;
 pub use store::{Count, Counts, counts};
@@ -26,9 +27,7 @@ pub fn run(wanted: &Codes, start: &Start, report: &mut Report) -> Outcome {
     needs_root(start)?;
     let _ = start.inherited.restore_signals();
     match &wanted.task {
-        Task::Create { user, count, style } => {
-            create(user, *count, *style, wanted.common.format, report)
-        }
+        Task::Create { user, count, style } => create(user, *count, *style, &wanted.common, report),
         Task::List { user } => list(user.as_deref(), report),
         Task::Revoke { user } => revoke(user, report),
     }
@@ -40,17 +39,18 @@ fn create(
     name: &str,
     count: usize,
     style: PrintStyle,
-    format: Format,
+    common: &Common,
     report: &mut Report,
 ) -> Outcome {
     let account = found(name)?
         .ok_or_else(|| Failure::refused(format!("there is no user '{name}' on this machine")))?;
     let uid = account.uid.as_raw();
+    may_void(&account.name, uid, common.questions)?;
     let codes = random_codes(count)?;
     let texts: Vec<_> = codes.iter().map(|(code, _)| code.text()).collect();
     let store = Store::open_or_make()?;
     let new = store.write(uid, &file_of(&codes))?;
-    match format {
+    match common.format {
         Format::Text => {
             let text = match style {
                 PrintStyle::List => page::list(&account.name, &texts),
@@ -75,6 +75,20 @@ fn create(
         }
     }
     Ok(Done::Changed)
+}
+
+/// Asks before codes are void that the person may have on paper still. Programs are not asked.
+fn may_void(name: &str, uid: u32, questions: Questions) -> Result<(), Failure> {
+    let unused = match counts()?.get(&uid) {
+        Some(Ok(Count { left: 0, .. }) | Err(_)) | None => return Ok(()),
+        Some(Ok(Count { left: 1, .. })) => "1 unused code; it is".to_owned(),
+        Some(Ok(Count { left, .. })) => format!("{left} unused codes; they are"),
+    };
+    let question = format!("{name} has {unused} void once there are new ones. Go on?");
+    match ask(&question, questions) {
+        Reply::Yes | Reply::NobodyThere => Ok(()),
+        Reply::No => Err(Failure::refused("nothing has changed")),
+    }
 }
 
 /// The account of this name.

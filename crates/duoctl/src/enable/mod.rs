@@ -12,7 +12,6 @@ mod way_in;
 
 pub use exempt::has_locked_password;
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,11 +19,12 @@ use duo_system::configuration;
 
 use crate::check::sshd::{self, Looked, Scope};
 use crate::check::{self, CHECK_TIME, Known};
-use crate::cli::{Check, Common, Effect, Enable, Questions, Whom};
+use crate::cli::{Check, Common, Effect, Enable, Whom};
 use crate::finding::{Finding, Level};
 use crate::layout;
 use crate::outcome::{Done, Failure, Outcome, Report};
 use crate::pending;
+use crate::question::{Reply, ask};
 use crate::signals::{Patience, lock};
 use crate::ssh::accept::accepts;
 use crate::ssh::block;
@@ -250,15 +250,12 @@ fn say_way_back(confirm: Option<Duration>, way_back: &str, report: &mut Report) 
 
 /// Whether a person says yes; `--yes` is that person.
 fn is_answered_yes(question: &str, common: &Common) -> Result<bool, Failure> {
-    if common.questions == Questions::Yes {
-        return Ok(true);
+    match ask(question, common.questions) {
+        Reply::Yes => Ok(true),
+        Reply::No => Ok(false),
+        Reply::NobodyThere => {
+            let text = format!("{question} Say --yes to that; nothing has changed");
+            Err(Failure::Refused(text))
+        }
     }
-    if !std::io::stdin().is_terminal() {
-        let text = format!("{question} Say --yes to that; nothing has changed");
-        return Err(Failure::Refused(text));
-    }
-    let _ = write!(std::io::stderr(), "{question} [y/N] ");
-    let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
-    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
