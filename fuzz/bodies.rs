@@ -15,6 +15,7 @@ use duo_policy::codes::{self, Code, Slots};
 use duo_policy::config::{self, Failmode, Gecos, Remember};
 use duo_policy::error::Error;
 use duo_policy::groups::Groups;
+use duo_policy::log_line;
 use duo_policy::login;
 use duo_policy::remember::{Approval, Approvals, Circumstances, Connection, FileIdentity, Now};
 use duo_policy::secret::Secret;
@@ -375,7 +376,7 @@ pub fn sanitiser(bytes: &[u8]) {
         client: Some(client.to_owned()),
         ..Who::unknown()
     };
-    let line = verdict::line(&Verdict::new(Outcome::Failed, "why"), &who);
+    let line = log_line::of_verdict(&Verdict::new(Outcome::Failed, "why"), &who);
     let line = text::for_log(&line);
     assert!(
         line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),

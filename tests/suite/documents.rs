@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use duo_policy::config::{self, KEYS};
-use duo_policy::verdict;
+use duo_policy::log_line;
 use duo_wire::{Facts, Outcome, Verdict, Who};
 
 fn document(name: &str) -> String {
@@ -151,7 +151,7 @@ fn the_man_page_explains_every_outcome_in_the_log() {
         Outcome::Failsecure,
         Outcome::Error,
     ] {
-        let (label, _) = verdict::label(outcome);
+        let (label, _) = log_line::label(outcome);
         assert!(page.contains(&format!(".It {label} Ta ")), "{label}");
     }
 }
@@ -179,7 +179,7 @@ fn monitoring_has_every_outcome_with_its_id_and_every_field() {
         .collect();
     let known: BTreeSet<(String, String)> = Outcome::ALL
         .iter()
-        .map(|outcome| (outcome.name(), verdict::message_id(*outcome)))
+        .map(|outcome| (outcome.name(), log_line::message_id(*outcome)))
         .map(|(name, id)| (name.to_owned(), id.to_owned()))
         .collect();
     assert_eq!(told, known);
@@ -199,7 +199,7 @@ fn monitoring_has_every_outcome_with_its_id_and_every_field() {
         ..Facts::default()
     };
     let failed = Verdict::new(Outcome::Failed, "x").with_facts(facts);
-    let fields = verdict::fields(Some(&failed), &who);
+    let fields = log_line::fields(Some(&failed), &who);
     let own = [
         "MESSAGE",
         "PRIORITY",
@@ -216,7 +216,7 @@ fn monitoring_has_every_outcome_with_its_id_and_every_field() {
 #[test]
 fn what_runs_for_monitoring_names_ids_and_outcomes_that_exist() {
     let listener = document("packaging/monitoring/login_duo-failsafe");
-    assert!(listener.contains(verdict::message_id(Outcome::Failsafe)));
+    assert!(listener.contains(log_line::message_id(Outcome::Failsafe)));
     let rule = document("packaging/monitoring/login_duo-loki.yaml");
     assert!(rule.contains(&format!("DUO_OUTCOME = \"{}\"", Outcome::Failsafe.name())));
 }

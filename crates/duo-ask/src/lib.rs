@@ -19,9 +19,10 @@ use duo_policy::config::{self, Config, Facility, Failmode, Gecos, Problem, Remem
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
+use duo_policy::log_line::Priority;
 use duo_policy::login::{AttemptLog, Login};
 use duo_policy::text;
-use duo_policy::verdict::{self, Demands, Priority};
+use duo_policy::verdict::{self, Demands};
 use duo_system::account::Account;
 use duo_system::alibi::alibi;
 use duo_system::codes::{Codes, Opened};

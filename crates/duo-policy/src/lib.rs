@@ -2,7 +2,8 @@
 //! says ([`config`]), who is asked ([`groups`]), what Duo is sent and what its
 //! answers mean ([`api`]), how the attempts of a login go ([`login`]), what an
 //! emergency code is ([`codes`]), what is remembered of a yes ([`remember`]), which library
-//! hashes ([`cryptography`]), and what opens the door ([`verdict`]).
+//! hashes ([`cryptography`]), what opens the door ([`verdict`]), and how the log words that
+//! ([`log_line`]).
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -13,6 +14,7 @@ pub mod conversation;
 pub mod cryptography;
 pub mod error;
 pub mod groups;
+pub mod log_line;
 pub mod login;
 pub mod remember;
 pub mod secret;

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use duo_policy::config::Facility;
 use duo_policy::error::Error;
+use duo_policy::log_line::{self, Field, Priority};
 use duo_policy::text;
-use duo_policy::verdict::{self, Field, Priority};
 use duo_wire::{Verdict, Who};
 use nix::errno::Errno;
 use nix::sys::socket::SockType;
@@ -125,9 +125,9 @@ impl Log {
     /// # Errors
     /// [`Error::Fault`] if there is a log and it does not take the line.
     pub fn verdict(&self, verdict: &Verdict, who: &Who) -> Result<(), Error> {
-        let (_, priority) = verdict::label(verdict.outcome);
-        let fields = verdict::fields(Some(verdict), who);
-        self.write(priority, &verdict::line(verdict, who), &fields)
+        let (_, priority) = log_line::label(verdict.outcome);
+        let fields = log_line::fields(Some(verdict), who);
+        self.write(priority, &log_line::of_verdict(verdict, who), &fields)
     }
 
     /// Writes the line that Duo is asked to verify a factor of `who`.
@@ -135,8 +135,8 @@ impl Log {
     /// # Errors
     /// As for [`Log::verdict`].
     pub fn asking(&self, who: &Who) -> Result<(), Error> {
-        let fields = verdict::fields(None, who);
-        self.write(Priority::Info, &verdict::asking_line(who), &fields)
+        let fields = log_line::fields(None, who);
+        self.write(Priority::Info, &log_line::of_asking(who), &fields)
     }
 
     /// Writes a line of priority warning.

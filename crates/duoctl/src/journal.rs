@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use duo_policy::verdict;
+use duo_policy::log_line;
 use duo_wire::{Outcome, Verdict, Who};
 use nix::fcntl::OFlag;
 use serde::Deserialize;
@@ -127,10 +127,10 @@ fn is_of(outcome: Outcome, text: &str) -> bool {
         client: None,
         ..Who::unknown()
     };
-    let written = verdict::line(&Verdict::new(outcome, ""), &who);
+    let written = log_line::of_verdict(&Verdict::new(outcome, ""), &who);
     match outcome {
         Outcome::Bypassed => {
-            let written = verdict::line(&Verdict::new(outcome, NAME), &who);
+            let written = log_line::of_verdict(&Verdict::new(outcome, NAME), &who);
             let (before, after) = written.split_once(NAME).unwrap_or_default();
             text.starts_with(before) && text.ends_with(after)
         }
@@ -329,7 +329,7 @@ mod tests {
         // An approval that counts still has the word of `Skipped`.
         let told = Outcome::ALL.into_iter();
         for outcome in told.filter(|it| *it != Outcome::Remembered) {
-            let text = verdict::line(&Verdict::new(outcome, "why"), &who);
+            let text = log_line::of_verdict(&Verdict::new(outcome, "why"), &who);
             let found = outcomes([logged(&text, None)]);
             assert_eq!(
                 found.first().map(|line| line.outcome),
@@ -337,7 +337,7 @@ mod tests {
                 "{text}"
             );
         }
-        let text = verdict::asking_line(&who);
+        let text = log_line::of_asking(&who);
         assert!(outcomes([logged(&text, None)]).is_empty());
     }
 

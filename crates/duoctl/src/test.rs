@@ -18,6 +18,7 @@ use duo_policy::codes::NoCodes;
 use duo_policy::config::{self, Config};
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Gate, Reason};
+use duo_policy::log_line;
 use duo_policy::login::{AttemptLog, Login};
 use duo_policy::verdict::{self, Demands, End};
 use duo_system::account::Account;
@@ -399,18 +400,18 @@ impl Lines<'_> {
     }
 
     fn end(&self, verdict: &Verdict) {
-        Lines::log(&verdict::line(verdict, self.who));
+        Lines::log(&log_line::of_verdict(verdict, self.who));
     }
 }
 
 impl AttemptLog for Lines<'_> {
     fn asking(&self) -> Result<(), Error> {
-        Lines::log(&verdict::asking_line(self.who));
+        Lines::log(&log_line::of_asking(self.who));
         Ok(())
     }
 
     fn failed(&self, attempt: &Verdict) -> Result<(), Error> {
-        Lines::log(&verdict::line(attempt, self.who));
+        Lines::log(&log_line::of_verdict(attempt, self.who));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::reply::{self, Kind};
+use crate::log_line;
 
 /// A row of the table in docs/behaviour.md, *Failmode*: what happened, and the outcomes
 /// before Duo has answered under `safe`, `secure` and `codes`, and after.
@@ -212,7 +213,7 @@ fn judged(records: &[u8], end: End) -> Judgement {
 /// The line that the parent must log.
 fn to_log(judgement: &Judgement) -> Option<String> {
     let (verdict, who) = judgement.to_log.as_ref()?;
-    Some(line(verdict, who))
+    Some(log_line::of_verdict(verdict, who))
 }
 
 /// Asserts that these records deny, and that the parent's line begins with `label`;
@@ -233,41 +234,6 @@ fn yes() -> String {
 
 fn no() -> String {
     records(&Verdict::new(Outcome::Failed, "denied"))
-}
-
-#[test]
-fn lines_have_the_shape_that_log_readers_expect() {
-    let verdict = Verdict::new(Outcome::Successful, "push1");
-    assert_eq!(
-        line(&verdict, &alice()),
-        "Successful Duo login for 'alice' from 192.0.2.7: push1"
-    );
-    assert_eq!(
-        line(&Verdict::new(Outcome::Aborted, ""), &otherwise()),
-        "Aborted Duo login for 'login'"
-    );
-    assert_eq!(
-        asking_line(&alice()),
-        "Asking Duo for 'alice' from 192.0.2.7"
-    );
-    let bypass = Verdict::new(Outcome::Bypassed, "alice");
-    assert_eq!(
-        line(&bypass, &alice()),
-        "User alice bypassed Duo 2FA due to user's UNIX group"
-    );
-}
-
-#[test]
-fn a_name_cannot_forge_a_field() {
-    let who = Who {
-        duo_user: "a' from 192.0.2.1: \\".into(),
-        client: Some("x' y\n[1]".into()),
-        ..Who::unknown()
-    };
-    assert_eq!(
-        line(&Verdict::new(Outcome::Failed, "no"), &who),
-        r"Failed Duo login for 'a\' from 192.0.2.1: \\' from x??y??1?: no"
-    );
 }
 
 #[test]

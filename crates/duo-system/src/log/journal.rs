@@ -1,7 +1,7 @@
 //! An entry of systemd's journal in its native form (systemd.io, *Native Journal
 //! Protocol*): each value has its length before it, so no value can begin a second field.
 
-use duo_policy::verdict::{Field, Priority};
+use duo_policy::log_line::{Field, Priority};
 
 /// Where journald listens.
 pub(super) const PATH: &str = "/run/systemd/journal/socket";
@@ -48,7 +48,7 @@ fn append(packet: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use duo_policy::verdict;
+    use duo_policy::log_line;
     use duo_wire::{Facts, Outcome, Verdict, Who};
 
     use super::*;
@@ -96,8 +96,8 @@ mod tests {
                 facility: 10,
                 priority: Priority::Warning,
             };
-            let message = duo_policy::text::for_log(&verdict::line(&verdict, &who));
-            let packet = entry(&origin, &message, &verdict::fields(Some(&verdict), &who));
+            let message = duo_policy::text::for_log(&log_line::of_verdict(&verdict, &who));
+            let packet = entry(&origin, &message, &log_line::fields(Some(&verdict), &who));
             assert!(packet.len() < 48 * 1024, "{}", packet.len());
             let fields = read(&packet);
             let names: Vec<_> = fields.iter().map(|(name, _)| &name[..]).collect();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use duo_policy::verdict::label;
+use duo_policy::log_line::label;
 use duo_wire::Outcome as Ending;
 
 use super::is_answered_yes;
