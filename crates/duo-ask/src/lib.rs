@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use duo_net::{Client, Notice, Person};
+use duo_policy::api::Answered;
 use duo_policy::clock::Deadlines;
 use duo_policy::config::{self, Config, Facility, Failmode, Gecos, Problem, Remember};
 use duo_policy::conversation::Conversation;
@@ -403,7 +404,7 @@ impl Child<'_> {
             ConfigRead::Broken(error, stated) => {
                 let alibi = || self.alibi(waiter);
                 let demands = Demands::without_codes(&alibi);
-                return verdict::of_error(&error, false, stated, &demands);
+                return verdict::of_error(&error, Answered::NotYet, stated, &demands);
             }
         };
         let conversation = converse(&config, waiter);
@@ -413,7 +414,7 @@ impl Child<'_> {
                 let stated = config.failmode_if_broken;
                 let alibi = || self.alibi(waiter);
                 let demands = Demands::without_codes(&alibi);
-                let verdict = verdict::of_error(&error, false, stated, &demands);
+                let verdict = verdict::of_error(&error, Answered::NotYet, stated, &demands);
                 if !verdict.outcome.opens() && !matches!(error, Error::GaveUp(_)) {
                     conversation.show(&Message::Denied {
                         why: verdict.detail.clone(),

@@ -18,7 +18,7 @@ use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{self, Auth, Kind, Preauth, Response, Trouble};
 use duo_policy::api::request::{self, CommonParameters, Endpoint, Parameters, Retry};
 use duo_policy::api::signing::{self, Keys};
-use duo_policy::api::{Duo, Event, Line, Listen, Span};
+use duo_policy::api::{Answered, Duo, Event, Line, Listen, Span};
 use duo_policy::clock::Deadlines;
 use duo_policy::config::{Config, Failmode};
 use duo_policy::error::Error;
@@ -92,7 +92,7 @@ struct Common<'a> {
     offset: Cell<Option<i64>>,
     /// Whether Duo has been asked for the time in this login.
     asked_the_time: Cell<bool>,
-    answered: Cell<bool>,
+    answered: Cell<Answered>,
     backoffs: Cell<u32>,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Client<'a> {
             hostname: RefCell::default(),
             offset: Cell::new(None),
             asked_the_time: Cell::new(false),
-            answered: Cell::new(false),
+            answered: Cell::new(Answered::NotYet),
             backoffs: Cell::new(0),
         });
         Ok(Client {
@@ -381,7 +381,7 @@ impl<'a> Requester<'a> {
     async fn preauth(&mut self) -> Result<Preauth, Error> {
         let common = Rc::clone(&self.common);
         // The time of the first preauth runs from the start of the login.
-        if common.answered.get() {
+        if common.answered.get() == Answered::Yes {
             self.until = common.waiter.deadline_in(common.deadlines.request);
         }
         common.reach.look_up(self.until)?;
@@ -436,7 +436,7 @@ impl<'a> Requester<'a> {
 
 impl Common<'_> {
     fn note_an_answer(&self) {
-        self.answered.set(true);
+        self.answered.set(Answered::Yes);
         self.waiter.stop_proving();
     }
 
@@ -522,7 +522,7 @@ impl Duo for Client<'_> {
         Event::Answer(Line::First, Err(Error::Fault(why)))
     }
 
-    fn answered(&self) -> bool {
+    fn answered(&self) -> Answered {
         self.common.answered.get()
     }
 }

@@ -14,7 +14,7 @@ use duo_wire::{Facts, Message, Next, Outcome, Verdict};
 use self::race::{Proof, Race};
 use crate::api::menu::{Factor, Menu};
 use crate::api::reply::Preauth;
-use crate::api::{Duo, Event, Line, Listen, Span};
+use crate::api::{Answered, Duo, Event, Line, Listen, Span};
 use crate::clock::{Clock, Deadlines};
 use crate::codes::EmergencyCodes;
 use crate::config::{Config, Failmode};
@@ -308,7 +308,7 @@ impl Duo for LoggedDuo<'_> {
         }
     }
 
-    fn answered(&self) -> bool {
+    fn answered(&self) -> Answered {
         self.duo.answered()
     }
 }

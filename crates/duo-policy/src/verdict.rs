@@ -7,6 +7,7 @@
 
 use duo_wire::{Departure, Outcome, Record, Verdict, Who};
 
+use crate::api::Answered;
 use crate::config::Failmode;
 use crate::error::Error;
 
@@ -22,16 +23,16 @@ use crate::error::Error;
 /// Source: docs/behaviour.md, *Failmode*.
 ///
 /// [`Broken::failmode`]: crate::config::Broken::failmode
-pub fn failmode(error: &Error, duo_has_answered: bool, stated: Failmode) -> Meaning {
-    let outcome = match (error, duo_has_answered, stated) {
-        (Error::Service(_), false, Failmode::Codes) => return Meaning::AsksForACode,
-        (Error::Service(_) | Error::Configuration(_), false, Failmode::Safe) => Outcome::Failsafe,
+pub fn failmode(error: &Error, answered: Answered, stated: Failmode) -> Meaning {
+    use Answered::{NotYet, Yes};
+    use Failmode::{Codes, Safe, Secure};
+    let outcome = match (error, answered, stated) {
+        (Error::Service(_), NotYet, Codes) => return Meaning::AsksForACode,
+        (Error::Service(_) | Error::Configuration(_), NotYet, Safe) => Outcome::Failsafe,
         // A file with a mistake is not trusted to say that codes open the door.
-        (Error::Configuration(_), false, Failmode::Codes)
-        | (Error::Service(_) | Error::Configuration(_), false, Failmode::Secure) => {
-            Outcome::Failsecure
-        }
-        (Error::Service(_) | Error::Configuration(_), true, _) => Outcome::Error,
+        (Error::Configuration(_), NotYet, Codes)
+        | (Error::Service(_) | Error::Configuration(_), NotYet, Secure) => Outcome::Failsecure,
+        (Error::Service(_) | Error::Configuration(_), Yes, _) => Outcome::Error,
         (Error::Refused(_) | Error::GaveUp(_), _, _) => Outcome::Aborted,
         (Error::Fault(_), _, _) => Outcome::Error,
     };
@@ -104,11 +105,11 @@ pub enum NoCode {
 /// The verdict on a login that ended in an error; see [`failmode`].
 pub fn of_error(
     error: &Error,
-    duo_has_answered: bool,
+    answered: Answered,
     stated: Failmode,
     demands: &Demands<'_>,
 ) -> Verdict {
-    let meaning = failmode(error, duo_has_answered, stated);
+    let meaning = failmode(error, answered, stated);
     if (meaning.opens() || meaning == Meaning::AsksForACode)
         && let Err(doubt) = (demands.alibi)()
     {

@@ -13,6 +13,7 @@ use duo_ask::{Claim, Subject};
 use duo_net::connect::Route;
 use duo_net::names::SystemNames;
 use duo_net::{Client, Notice};
+use duo_policy::api::Answered;
 use duo_policy::clock::Deadlines;
 use duo_policy::codes::NoCodes;
 use duo_policy::config::{self, Config};
@@ -240,7 +241,7 @@ fn examine(
         let stated = config.failmode_if_broken;
         let alibi = || alibi(waiter);
         let demands = Demands::without_codes(&alibi);
-        verdict::of_error(&error, false, stated, &demands)
+        verdict::of_error(&error, Answered::NotYet, stated, &demands)
     });
     let shown = steps.shown();
     Ok((steps.into_all(), shown, verdict))

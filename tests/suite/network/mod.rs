@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use duo_net::names::{NameError, Names, SystemNames};
 use duo_net::{Client, Notice, Person};
+use duo_policy::api::Answered;
 use duo_policy::clock::{Clock, Deadlines};
 use duo_policy::codes::NoCodes;
 use duo_policy::config::{self, Config, Failmode};
@@ -165,7 +166,7 @@ impl Scenario {
         });
         let verdict = verdict.unwrap_or_else(|error| {
             let demands = Demands::without_codes(&|| Ok(()));
-            verdict::of_error(&error, false, self.config.failmode, &demands)
+            verdict::of_error(&error, Answered::NotYet, self.config.failmode, &demands)
         });
         let took = started.elapsed();
         let waits = clock.0.lock().unwrap().clone();

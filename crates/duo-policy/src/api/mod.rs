@@ -49,6 +49,16 @@ pub enum Event {
     Typed,
 }
 
+/// Whether Duo has answered in this login, with a textual `result` or with HTTP 429. Once
+/// it has, failmode opens nothing (docs/behaviour.md, *Failmode*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// Duo has answered.
+    Yes,
+    /// Duo has not answered, or was not asked.
+    NotYet,
+}
+
 /// Duo, as a login sees it.
 pub trait Duo {
     /// Asks whether this user needs a second factor, and which ones there are.
@@ -69,7 +79,6 @@ pub trait Duo {
     /// Waits for the next answer on any line and, with [`Listen::ToBoth`], for the person.
     fn next(&mut self, listen: Listen) -> Event;
 
-    /// Whether Duo has answered in this login, with a textual `result` or with
-    /// HTTP 429. From then on failmode opens nothing (docs/behaviour.md, *Failmode*).
-    fn answered(&self) -> bool;
+    /// Whether Duo has answered in this login.
+    fn answered(&self) -> Answered;
 }

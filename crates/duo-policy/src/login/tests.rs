@@ -76,7 +76,7 @@ struct ScriptedDuo<'a> {
     calls: Vec<String>,
     /// When each poll was asked.
     polls: Vec<Duration>,
-    answered: bool,
+    answered: Answered,
 }
 
 impl<'a> ScriptedDuo<'a> {
@@ -93,7 +93,7 @@ impl<'a> ScriptedDuo<'a> {
             poll: Duration::ZERO,
             calls: Vec::new(),
             polls: Vec::new(),
-            answered: false,
+            answered: Answered::NotYet,
         }
     }
 
@@ -117,7 +117,9 @@ impl Duo for ScriptedDuo<'_> {
         self.clock.sleep(self.preauth_takes);
         let answer = self.preauths.pop_front().flatten();
         let answer = answer.unwrap_or_else(|| Ok(Preauth::Auth(menu())));
-        self.answered |= answer.is_ok();
+        if answer.is_ok() {
+            self.answered = Answered::Yes;
+        }
         answer
     }
 
@@ -184,7 +186,7 @@ impl Duo for ScriptedDuo<'_> {
         }
     }
 
-    fn answered(&self) -> bool {
+    fn answered(&self) -> Answered {
         self.answered
     }
 }

@@ -1,6 +1,7 @@
 //! What opens the door: the failmode table, and the two keys.
 
 use super::*;
+use crate::api::Answered::{NotYet, Yes};
 use crate::api::reply::{self, Kind};
 use crate::log_line;
 
@@ -43,21 +44,21 @@ fn unmet() -> Demands<'static> {
 fn the_failmode_table_row_by_row() {
     use Failmode::{Codes, Safe, Secure};
     for (row, error, [safe, secure, codes, after]) in table() {
-        assert_eq!(failmode(&error, false, Safe), safe, "{row}");
-        assert_eq!(failmode(&error, false, Secure), secure, "{row}");
-        assert_eq!(failmode(&error, false, Codes), codes, "{row}");
+        assert_eq!(failmode(&error, NotYet, Safe), safe, "{row}");
+        assert_eq!(failmode(&error, NotYet, Secure), secure, "{row}");
+        assert_eq!(failmode(&error, NotYet, Codes), codes, "{row}");
         for stated in [Safe, Secure, Codes] {
-            assert_eq!(failmode(&error, true, stated), after, "{row}, afterwards");
+            assert_eq!(failmode(&error, Yes, stated), after, "{row}, afterwards");
             let used = Demands {
                 alibi: &|| Ok(()),
                 code: &|| Ok(UsedUp { left: 7 }),
             };
-            let verdict = of_error(&error, true, stated, &used);
+            let verdict = of_error(&error, Yes, stated, &used);
             assert!(!verdict.outcome.opens(), "{row}, afterwards");
             assert_eq!(verdict.detail, "why");
         }
         assert!(!secure.opens() && !codes.opens() && !after.opens(), "{row}");
-        let verdict = of_error(&error, false, Codes, &unmet());
+        let verdict = of_error(&error, NotYet, Codes, &unmet());
         assert!(!verdict.outcome.opens(), "{row} without a code");
     }
 }
@@ -66,7 +67,7 @@ fn the_failmode_table_row_by_row() {
 fn only_service_and_configuration_errors_can_open() {
     let opening: Vec<_> = table()
         .into_iter()
-        .filter(|(_, error, _)| failmode(error, false, Failmode::Safe).opens())
+        .filter(|(_, error, _)| failmode(error, NotYet, Failmode::Safe).opens())
         .map(|(row, ..)| row)
         .collect();
     assert_eq!(opening, ["service error", "configuration error"]);
@@ -90,7 +91,7 @@ fn only_a_code_that_was_used_up_opens() {
             alibi: &|| Ok(()),
             code: &|| code.clone(),
         };
-        let verdict = of_error(&error, false, Failmode::Codes, &demands);
+        let verdict = of_error(&error, NotYet, Failmode::Codes, &demands);
         (verdict.outcome, verdict.detail)
     };
     let ended = |error| Err(NoCode::Ended(error));
@@ -118,7 +119,7 @@ fn without_the_alibi_no_code_is_asked_for() {
         code: &|| panic!("asked"),
     };
     let error = Error::Service("why".to_owned());
-    let verdict = of_error(&error, false, Failmode::Codes, &demands);
+    let verdict = of_error(&error, NotYet, Failmode::Codes, &demands);
     assert_eq!(verdict, Verdict::new(Outcome::Error, "frozen: why"));
 }
 
@@ -149,7 +150,7 @@ fn what_an_http_answer_means_to_failmode() {
     for (http, body, expected) in table {
         let trouble = reply::read(http, body.as_bytes()).unwrap_err();
         assert_eq!(trouble.kind, Kind::Final, "{http} {body}");
-        let meaning = failmode(&trouble.error, false, Failmode::Safe);
+        let meaning = failmode(&trouble.error, NotYet, Failmode::Safe);
         assert_eq!(meaning, Meaning::Is(expected), "{http} {body}");
     }
     // This answer is a denial, and no error that failmode could forgive.

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use duo_policy::api::Answered;
 use duo_policy::config::{Broken, Config, Failmode, Problem, ProblemKind, Remember, Signature};
 use duo_policy::error::Error;
 use duo_policy::groups::{self, Directory, Gate, Groups, Membership, Sense};
@@ -33,7 +34,7 @@ pub fn findings_of_broken(path: &Path, file: &Broken) -> Vec<Finding> {
     findings.extend(warnings(path, &file.warnings));
     let mistake = Error::Configuration(String::new());
     let stated = file.failmode.unwrap_or(Failmode::Secure);
-    let text = match verdict::failmode(&mistake, false, stated).opens() {
+    let text = match verdict::failmode(&mistake, Answered::NotYet, stated).opens() {
         true => {
             "until that is mended, everybody passes without Duo (the file says failmode = safe)"
         }
@@ -95,7 +96,7 @@ fn noverify(path: &Path, config: &Config) -> Finding {
 
 fn failmode(config: &Config) -> Finding {
     let silence = Error::Service(String::new());
-    let text = match verdict::failmode(&silence, false, config.failmode) {
+    let text = match verdict::failmode(&silence, Answered::NotYet, config.failmode) {
         meaning if meaning.opens() => {
             "while Duo cannot be reached, people pass without it (failmode = safe)"
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use duo_net::connect::Route;
 use duo_net::names::SystemNames;
 use duo_net::{CLOCK_TOLERANCE, Client, Person, tls};
+use duo_policy::api::Answered;
 use duo_policy::api::reply::Trouble;
 use duo_policy::clock::Deadlines;
 use duo_policy::config::Config;
@@ -255,7 +256,7 @@ fn outcome(config: &Config, reached: &Result<(), Error>) -> Finding {
         Error::Configuration(_) => config.failmode_if_broken,
         _ => config.failmode,
     };
-    let text = match verdict::failmode(error, false, stated) {
+    let text = match verdict::failmode(error, Answered::NotYet, stated) {
         meaning if meaning.opens() => {
             "as things are, everybody passes without Duo (failmode = safe)"
         }

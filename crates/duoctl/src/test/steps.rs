@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use duo_policy::api::menu::Factor;
 use duo_policy::api::reply::{Auth, Preauth, Progress, Status};
-use duo_policy::api::{Duo, Event, Line, Listen, Span};
+use duo_policy::api::{Answered, Duo, Event, Line, Listen, Span};
 use duo_policy::conversation::Conversation;
 use duo_policy::error::Error;
 use duo_policy::text::{Charset, one_line};
@@ -250,7 +250,7 @@ impl Duo for Timed<'_> {
         event
     }
 
-    fn answered(&self) -> bool {
+    fn answered(&self) -> Answered {
         self.duo.answered()
     }
 }

@@ -368,7 +368,7 @@ fn failmode_counts_until_duo_has_answered_and_never_after() {
             &ScriptedPerson::typing(&[]),
             |duo| {
                 duo.preauths = [Some(Err(down()))].into();
-                duo.answered = true;
+                duo.answered = Answered::Yes;
             },
         );
         for (over, _) in [at_auth, at_status, at_second, rate_limited] {

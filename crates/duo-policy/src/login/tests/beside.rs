@@ -246,7 +246,7 @@ fn a_second_line_that_fails_leaves_the_push() {
     // Where both fail, the login ends as it does without a passcode.
     let person = ScriptedPerson::waiting(&[(500, "123456")]);
     let (over, _) = race(3, &person, |duo| {
-        duo.answered = true;
+        duo.answered = Answered::Yes;
         duo.statuses = [denied("no")].into();
         duo.beside = [(5_000, lost())].into();
     });
