@@ -5,16 +5,19 @@
 //! traits.
 
 mod emergency;
+mod logged_duo;
 mod race;
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use duo_wire::{Facts, Message, Next, Outcome, Verdict};
 
+use self::logged_duo::LoggedDuo;
 use self::race::{Proof, Race};
+use crate::api::Duo;
 use crate::api::menu::{Factor, Menu};
 use crate::api::reply::Preauth;
-use crate::api::{Answered, Duo, Event, Line, Listen, Span};
 use crate::clock::{Clock, Deadlines};
 use crate::codes::EmergencyCodes;
 use crate::config::{Config, Failmode};
@@ -92,7 +95,7 @@ enum Attempt {
     Allowed(String),
     /// Duo denied, or was not asked at all; why. Another attempt may follow.
     Denied(String),
-    /// preauth ended the login: no factor was needed, or none would help.
+    /// The login is over: no factor was needed, or none would help.
     Over(Verdict),
 }
 
@@ -111,12 +114,7 @@ impl Login<'_> {
         };
         let facts = Facts::default();
         let mut attempts = Attempts { most, facts };
-        let duo = &mut LoggedDuo {
-            duo,
-            log,
-            has_asked: false,
-            refused: None,
-        };
+        let duo = &mut LoggedDuo::new(duo, log);
         let verdict = self
             .until_one_ends_it(&mut attempts, duo, person, log)
             .unwrap_or_else(|error| {
@@ -152,6 +150,8 @@ impl Login<'_> {
         Ok(Verdict::new(Outcome::Error, "no attempt was made"))
     }
 
+    /// One attempt: asks Duo whether a factor is needed, lets the person choose one, and has
+    /// Duo verify it.
     fn attempt(
         &self,
         attempts: &mut Attempts,
@@ -159,18 +159,51 @@ impl Login<'_> {
         person: &dyn Conversation,
         log: &dyn AttemptLog,
     ) -> Result<Attempt, Error> {
+        let menu = match self.preauth(attempts, duo, person)? {
+            ControlFlow::Continue(menu) => menu,
+            ControlFlow::Break(verdict) => return Ok(Attempt::Over(verdict)),
+        };
+        let begun = self.clock.now();
+        let chosen = self.choose(attempts.facts.attempt, &menu, person);
+        attempts.facts.person += self.since(begun);
+        let factor = match chosen? {
+            Ok(factor) => factor,
+            Err(why) => {
+                let at_the_end = match person.is_interactive() {
+                    true => Next::Login,
+                    // A new login with the same command would be denied for the same reason.
+                    false => Next::Nothing,
+                };
+                return Ok(denied(person, attempts, why.to_owned(), at_the_end));
+            }
+        };
+        let proof = Race::new(self, &menu, person, log, attempts).run(&factor, duo)?;
+        Ok(ended(person, attempts, proof))
+    }
+
+    /// Asks Duo whether this user needs a factor. Returns the menu to choose one from; or the
+    /// verdict, which the person has been shown, if none is needed or none would help.
+    fn preauth(
+        &self,
+        attempts: &mut Attempts,
+        duo: &mut dyn Duo,
+        person: &dyn Conversation,
+    ) -> Result<ControlFlow<Verdict, Menu>, Error> {
         let begun = self.clock.now();
         let preauth = duo.preauth();
         attempts.facts.duo += self.since(begun);
-        let menu = match preauth? {
-            Preauth::Auth(menu) => menu,
+        Ok(ControlFlow::Break(match preauth? {
+            Preauth::Auth(menu) => match (self.approved)() {
+                Some(age) => remembered(person, age),
+                None => return Ok(ControlFlow::Continue(menu)),
+            },
             Preauth::Allow(message) => {
                 person.show(&Message::Tell(message.clone()));
-                return Ok(Attempt::Over(Verdict::new(Outcome::Skipped, message)));
+                Verdict::new(Outcome::Skipped, message)
             }
             Preauth::Deny(message) => {
                 let why = non_empty_or(message, "Duo denied this login");
-                return Ok(over(person, Outcome::Aborted, why, Next::Nothing));
+                aborted(person, why, Next::Nothing)
             }
             Preauth::Enroll { text, url } => {
                 let why = non_empty_or(text, "Duo enrolment required");
@@ -178,50 +211,9 @@ impl Login<'_> {
                     text: enrolment(&why, url.as_deref()),
                     address: url,
                 });
-                return Ok(Attempt::Over(Verdict::new(Outcome::Aborted, why)));
+                Verdict::new(Outcome::Aborted, why)
             }
-        };
-        if let Some(age) = (self.approved)() {
-            return Ok(remembered(person, age));
-        }
-        let denied = |why: String, attempts: &Attempts, at_the_end| {
-            let next = match attempts.is_one_left() {
-                true => Next::Attempt,
-                false => at_the_end,
-            };
-            person.show(&Message::Denied {
-                why: why.clone(),
-                next,
-            });
-            Ok(Attempt::Denied(why))
-        };
-        let begun = self.clock.now();
-        let chosen = self.choose(attempts.facts.attempt, &menu, person);
-        attempts.facts.person += self.since(begun);
-        let factor = match chosen? {
-            Ok(factor) => factor,
-            // A new login with the same command would be denied for the same reason.
-            Err(why) if !person.is_interactive() => {
-                return denied(why.to_owned(), attempts, Next::Nothing);
-            }
-            Err(why) => return denied(why.to_owned(), attempts, Next::Login),
-        };
-        match Race::new(self, &menu, person, log, attempts).run(&factor, duo)? {
-            Proof::Allowed { factor, text } => {
-                person.show(&Message::Tell(non_empty_or(text, "Duo says yes")));
-                Ok(Attempt::Allowed(factor))
-            }
-            Proof::Denied(why) => denied(why, attempts, Next::Login),
-            // Duo denies whatever the person does next.
-            Proof::LockedOut(why) => Ok(over(person, Outcome::Aborted, why, Next::Nothing)),
-            Proof::Fraud(why) => {
-                let next = match person.is_interactive() {
-                    true => Next::Nothing,
-                    false => Next::Login,
-                };
-                Ok(over(person, Outcome::Aborted, why, next))
-            }
-        }
+        }))
     }
 
     fn since(&self, begun: Instant) -> Duration {
@@ -271,64 +263,60 @@ impl Login<'_> {
     }
 }
 
-/// A [`Duo`] that writes a line to the log before its first `auth`, and is not asked if
-/// the log does not take it (docs/security.md, *One final line*).
-struct LoggedDuo<'a> {
-    duo: &'a mut dyn Duo,
-    log: &'a dyn AttemptLog,
-    has_asked: bool,
-    /// The line to Duo on which a request was not sent, and why it was not.
-    refused: Option<(Line, Error)>,
-}
-
-impl Duo for LoggedDuo<'_> {
-    fn preauth(&mut self) -> Result<Preauth, Error> {
-        self.duo.preauth()
-    }
-
-    fn auth(&mut self, line: Line, factor: &Factor) {
-        let logged = match std::mem::replace(&mut self.has_asked, true) {
-            true => Ok(()),
-            false => self.log.asking(),
-        };
-        match logged {
-            Ok(()) => self.duo.auth(line, factor),
-            Err(error) => self.refused = Some((line, error)),
-        }
-    }
-
-    fn status(&mut self, line: Line, transaction: &str, span: Span) {
-        self.duo.status(line, transaction, span);
-    }
-
-    fn next(&mut self, listen: Listen) -> Event {
-        match self.refused.take() {
-            Some((line, error)) => Event::Answer(line, Err(error)),
-            None => self.duo.next(listen),
-        }
-    }
-
-    fn answered(&self) -> Answered {
-        self.duo.answered()
-    }
-}
-
 /// The person said yes so long ago, and is not asked again.
-fn remembered(person: &dyn Conversation, age: Duration) -> Attempt {
+fn remembered(person: &dyn Conversation, age: Duration) -> Verdict {
     let minutes = age.as_secs() / 60;
     let ago = format!("{minutes} min ago on this connection");
     person.show(&Message::Tell(format!("Approved {ago}")));
-    let detail = format!("approved {ago}");
-    Attempt::Over(Verdict::new(Outcome::Remembered, detail))
+    Verdict::new(Outcome::Remembered, format!("approved {ago}"))
 }
 
-/// Shows why the login is over.
-fn over(person: &dyn Conversation, outcome: Outcome, why: String, next: Next) -> Attempt {
+/// Shows the person what Duo has decided, and returns how the attempt ended.
+fn ended(person: &dyn Conversation, attempts: &Attempts, proof: Proof) -> Attempt {
+    match proof {
+        Proof::Allowed { factor, text } => {
+            person.show(&Message::Tell(non_empty_or(text, "Duo says yes")));
+            Attempt::Allowed(factor)
+        }
+        Proof::Denied(why) => denied(person, attempts, why, Next::Login),
+        // Duo denies whatever the person does next.
+        Proof::LockedOut(why) => Attempt::Over(aborted(person, why, Next::Nothing)),
+        Proof::Fraud(why) => {
+            let next = match person.is_interactive() {
+                true => Next::Nothing,
+                false => Next::Login,
+            };
+            Attempt::Over(aborted(person, why, next))
+        }
+    }
+}
+
+/// Shows why an attempt was denied, and that another one follows or, where none is left,
+/// what the person can do `at_the_end`.
+fn denied(
+    person: &dyn Conversation,
+    attempts: &Attempts,
+    why: String,
+    at_the_end: Next,
+) -> Attempt {
+    let next = match attempts.is_one_left() {
+        true => Next::Attempt,
+        false => at_the_end,
+    };
     person.show(&Message::Denied {
         why: why.clone(),
         next,
     });
-    Attempt::Over(Verdict::new(outcome, why))
+    Attempt::Denied(why)
+}
+
+/// Shows why the login is over.
+fn aborted(person: &dyn Conversation, why: String, next: Next) -> Verdict {
+    person.show(&Message::Denied {
+        why: why.clone(),
+        next,
+    });
+    Verdict::new(Outcome::Aborted, why)
 }
 
 /// `message`, or `default` if it is blank.

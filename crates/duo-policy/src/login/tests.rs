@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::race::MOST_TEXTS;
 use super::*;
 use crate::api::reply::{Auth, Progress, Status};
+use crate::api::{Answered, Event, Line, Listen, Span};
 use crate::clock::Clock;
 use crate::codes::NoCodes;
 use crate::config;
