@@ -2,8 +2,8 @@
 //! account and its groups ([`account`]), root's records of it ([`account_file`]),
 //! its emergency codes ([`codes`]), the configuration file ([`configuration`]), the log
 //! ([`log`]) and the audit record ([`audit`]), control groups ([`cgroup`]), the sandbox
-//! ([`sandbox`]), waiting ([`wait`]), and the alibi of this machine ([`alibi`]). The only
-//! `unsafe` code is in [`privsep`].
+//! ([`sandbox`]), whether the parent still waits ([`life`]), waiting ([`wait`]), and the alibi
+//! of this machine ([`alibi`]). The only `unsafe` code is in [`privsep`].
 #![deny(unsafe_code)]
 
 pub mod account;
@@ -13,6 +13,7 @@ pub mod audit;
 pub mod cgroup;
 pub mod codes;
 pub mod configuration;
+pub mod life;
 pub mod log;
 mod nsswitch;
 pub mod output;

@@ -12,7 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 
 use duo_policy::clock::Clock;
 use duo_policy::error::Error;
-use duo_wire::Departure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::life::LifePipe;
 
 /// The longest that one system call waits while the alibi may be asked for. What it
 /// takes longer, this process did not run.
@@ -49,84 +50,6 @@ impl Clock for SystemClock {
     }
     fn sleep(&self, span: Duration) {
         std::thread::sleep(span);
-    }
-}
-
-/// The read end of the life pipe, whose only write end is the parent's. It
-/// becomes readable when the parent writes why the person left, or is gone.
-pub struct LifePipe {
-    read_end: OwnedFd,
-    /// Why the parent waits no longer, once it has been read.
-    parent_gone: Cell<Option<ParentGone>>,
-    /// The parent's name, for the log.
-    parent: &'static str,
-}
-
-/// Why the parent waits for this process no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ParentGone {
-    /// The parent wrote why the person left, and lets this process go.
-    LetGo(Departure),
-    /// The parent's end closed, and the parent wrote nothing.
-    Killed,
-}
-
-impl LifePipe {
-    /// The life pipe with this read end.
-    pub(crate) fn new(read_end: OwnedFd, parent: &'static str) -> LifePipe {
-        LifePipe {
-            read_end,
-            parent_gone: Cell::new(None),
-            parent,
-        }
-    }
-
-    /// Looks, without waiting, whether the parent still waits for this process.
-    ///
-    /// # Errors
-    /// [`Error::GaveUp`] if it does not.
-    pub fn look(&self) -> Result<(), Error> {
-        let is_over = self.parent_gone.get().is_some() || self.is_readable();
-        if is_over { Err(self.error()) } else { Ok(()) }
-    }
-
-    fn is_readable(&self) -> bool {
-        let mut fds = [PollFd::new(self.read_end.as_fd(), PollFlags::POLLIN)];
-        let polled = poll(&mut fds, PollTimeout::ZERO);
-        let [fd] = fds;
-        polled.is_ok() && fd.any() == Some(true)
-    }
-
-    /// The next byte, or `None` at the end. The pipe is readable.
-    fn read_byte(&self) -> Option<u8> {
-        let mut byte = [0];
-        loop {
-            match nix::unistd::read(&self.read_end, &mut byte) {
-                Err(Errno::EINTR) => {}
-                Ok(1) => return byte.first().copied(),
-                Ok(_) | Err(_) => return None,
-            }
-        }
-    }
-
-    /// The error that ends the login. The pipe is readable, or has been read.
-    fn error(&self) -> Error {
-        let parent_gone = self.parent_gone.get().unwrap_or_else(|| {
-            let left = self.read_byte().and_then(Departure::from_byte);
-            left.map_or(ParentGone::Killed, ParentGone::LetGo)
-        });
-        self.parent_gone.set(Some(parent_gone));
-        let why = match parent_gone {
-            ParentGone::LetGo(left) => left.reason().to_owned(),
-            ParentGone::Killed => format!("{} was killed", self.parent),
-        };
-        Error::GaveUp(why)
-    }
-}
-
-impl AsFd for LifePipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.read_end.as_fd()
     }
 }
 
@@ -450,7 +373,7 @@ impl<'a> Waiter<'a> {
         deadline: Instant,
     ) -> Result<Vec<bool>, Error> {
         if let Some(life) = self.life
-            && life.parent_gone.get().is_some()
+            && life.has_been_read()
         {
             return Err(life.error());
         }
@@ -505,7 +428,10 @@ impl Clock for Waiter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
     use std::rc::Rc;
+
+    use duo_wire::Departure;
 
     use super::*;
 

@@ -39,9 +39,9 @@ use nix::libc;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork, pipe2};
 
+use crate::life::LifePipe;
 use crate::remember;
 use crate::system_words;
-use crate::wait::LifePipe;
 use confine::{confine, remove_causes};
 pub use host::{HostEnds, take_host_ends};
 pub use ids::{become_root_alone, irrevocably_become_the_caller};
