@@ -26,9 +26,9 @@ use nix::unistd::Pid;
 
 pub use accounts::Accounts;
 pub use journal::{Entry, Journal};
-pub use needs::sudo_rs;
+pub use needs::{path_of, sudo_rs};
 pub use pam::{Asked, MODULE, PASSWORD, PamWorld, code};
-pub use sshd::{DOCUMENTED, SSHD, Sshd};
+pub use sshd::{DOCUMENTED, QUICK_KEYS, SSHD, Sshd};
 pub use syslog::{Line, is_final};
 pub use trials::{Test, run_tests};
 
@@ -61,7 +61,7 @@ pub struct World {
 /// A command that root runs on a machine made of this folder (with `passwd`,
 /// `group`, `nsswitch.conf`), which is /etc/duo there, and which ends with it.
 pub fn once(folder: &Path) -> Command {
-    let mut command = Command::new("unshare");
+    let mut command = Command::new(path_of("unshare"));
     command
         .args(["--mount", "--propagation=private", "sh", "-c"])
         .arg(include_str!("world.sh"))
@@ -137,7 +137,7 @@ impl World {
 
     /// A command inside, as root, in an environment with nothing but PATH.
     pub fn inside(&self) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = Command::new(path_of("nsenter"));
         command
             .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
             .arg("--")

@@ -1,7 +1,9 @@
 //! What a test needs of this machine.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use super::namespaces;
 
@@ -20,8 +22,18 @@ pub fn required(needs: &[&str]) -> bool {
 /// `sudo-rs` a sudo that is it, `paramiko` the library, `Duo's C program` the one of
 /// `LOGIN_DUO_C_PROGRAM`, and `Duo's C module` the one that is unpacked beside it;
 /// `shipped` is the binary as it is shipped.
-pub fn missing(needs: &[&str]) -> Option<String> {
-    needs.iter().find_map(|need| match *need {
+pub fn missing(needs: &[&'static str]) -> Option<String> {
+    static LOOKED_FOR: Mutex<BTreeMap<&str, Option<String>>> = Mutex::new(BTreeMap::new());
+    let mut known = LOOKED_FOR.lock().expect("what was looked for");
+    needs.iter().find_map(|need| {
+        let entry = known.entry(need).or_insert_with(|| look_for(need));
+        entry.clone()
+    })
+}
+
+/// One of them, in words, if it is missing.
+fn look_for(need: &str) -> Option<String> {
+    match need {
         "root" => (!namespaces::inside()).then(|| "root, with its own namespaces".to_owned()),
         "user namespaces" => {
             (!may_have_user_namespaces()).then(|| "user namespaces for users".to_owned())
@@ -48,7 +60,7 @@ pub fn missing(needs: &[&str]) -> Option<String> {
         "paramiko" => (!succeeds(Command::new("/usr/bin/python3").args(["-c", "import paramiko"])))
             .then(|| "python3-paramiko".to_owned()),
         program => find(program).is_none().then(|| program.to_owned()),
-    })
+    }
 }
 
 /// Whether the package of Duo's module is unpacked where the program's is.
@@ -69,6 +81,12 @@ pub fn find(program: &str) -> Option<String> {
         .iter()
         .map(|folder| format!("{folder}/{program}"))
         .find(|path| Path::new(path).exists())
+}
+
+/// The same for a program whose PATH is to be another one. With its path, the standard
+/// library does not copy this process in order to start it, which takes longer.
+pub fn path_of(program: &str) -> String {
+    find(program).unwrap_or_else(|| program.to_owned())
 }
 
 /// Where sudo-rs is, under its own name or sudo's.

@@ -12,20 +12,23 @@ mkdir bin home dev realetc
 mkdir -m 1777 tmp
 mount --bind /etc realetc
 
-# As the installer leaves it, and a user's own. Stripped, as it is shipped: each
-# check installs a copy.
-for program in "$1" "$2"; do
-    at=bin/${program##*/}
-    [ -e "$at" ] || strip -o "$at" "$program" 2>/dev/null || cp "$program" "$at"
+# As a release is built: stripped, since each check and each copy installs a copy.
+mkdir release
+for built in "$1" "$2" "$3" "$4"; do
+    at=release/${built##*/}
+    [ -e "$at" ] || strip -o "$at" "$built" 2>/dev/null || cp "$built" "$at"
 done
+chmod 755 release/*
+
+# As the installer leaves it, and a user's own.
+cp "release/${1##*/}" "release/${2##*/}" bin
 cp bin/login_duo bin/plain
-chmod 755 bin/*
 chmod 4755 bin/login_duo
 
 # The PAM module, and its helper where the module looks for it, in a /usr/libexec
 # that shows the real one.
 mkdir lib reallibexec
-strip -o lib/pam_duo.so "$4" 2>/dev/null || cp "$4" lib/pam_duo.so
+cp "release/${4##*/}" lib/pam_duo.so
 chmod 644 lib/pam_duo.so
 if [ -d /usr/libexec ] && [ -n "$3" ]; then
     mount --bind /usr/libexec reallibexec
@@ -33,8 +36,7 @@ if [ -d /usr/libexec ] && [ -n "$3" ]; then
     ln -s /srv/reallibexec/* /usr/libexec/
     rm -f /usr/libexec/login_duo
     mkdir /usr/libexec/login_duo
-    strip -o /usr/libexec/login_duo/pam-duo-helper "$3"
-    chmod 755 /usr/libexec/login_duo/pam-duo-helper
+    cp "release/${3##*/}" /usr/libexec/login_duo/pam-duo-helper
 fi
 
 # A /dev with terminals of its own. Each machine has its log at the link's end.

@@ -7,9 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::machine::QUICK_KEYS;
 use crate::support::{Ended, Sandbox, install_sh, tree, wait_until};
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
+/// What is installed, beside duoctl and the pieces of the PAM style (`shared.sh`).
+pub const PROGRAM: &str = "/srv/release/login_duo";
 pub const CONFIG: &str = "/etc/duo/login_duo.conf";
 pub const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 pub const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-login_duo.conf";
@@ -115,6 +117,7 @@ impl Machine {
                 "StrictHostKeyChecking=no",
             ])
             .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
+            .arg(QUICK_KEYS)
             .arg("-i")
             .arg(self.path("own"))
             .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1")])

@@ -61,6 +61,28 @@ fn main() -> ExitCode {
 
 fn everything() -> Vec<machine::Test> {
     tests! {
+        // What takes longest begins first, so that nothing waits for it at the end.
+        (enable::layouts): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
+            every_layout_with_a_file_of_its_own_comes_back_byte_for_byte,
+            every_layout_with_a_block_comes_back_byte_for_byte,
+            a_link_to_the_configuration_stays_a_link,
+            a_second_run_changes_and_reloads_nothing_and_another_group_replaces,
+            a_full_disk_leaves_everything_as_it_was,
+            a_machine_with_next_to_nothing_on_it,
+        }
+        (pam::table): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo", "pamtester"] {
+            sudo_lets_in_whoever_has_both_factors,
+            su_lets_in_whoever_has_both_factors,
+            login_lets_in_whoever_has_both_factors,
+            login_itself_asks_for_both_factors,
+            sshd_with_keys_lets_in_whoever_has_both_factors,
+            nobody_without_a_key_gets_in_while_it_changes,
+            sshd_with_passwords_lets_in_whoever_has_both_factors,
+        }
+        (programs): ["root", "sshd", "ssh", "ansible-playbook"] {
+            ansible_runs_a_playbook_without_pipelining,
+            ansible_runs_a_playbook_with_pipelining,
+        }
         (caller): ["root", "perl", "prlimit"] {
             no_variable_changes_the_outcome,
             a_library_of_the_callers_is_not_loaded_setuid,
@@ -227,10 +249,6 @@ fn everything() -> Vec<machine::Test> {
         }
         (programs): ["root", "sshd", "ssh", "mosh", "mosh-server"] {
             mosh_starts_its_server_and_runs_a_command,
-        }
-        (programs): ["root", "sshd", "ssh", "ansible-playbook"] {
-            ansible_runs_a_playbook_without_pipelining,
-            ansible_runs_a_playbook_with_pipelining,
         }
         (programs): ["root", "sshd", "ssh", "paramiko"] {
             paramiko_gets_the_commands_output_alone,
@@ -430,22 +448,6 @@ fn everything() -> Vec<machine::Test> {
             a_machine_whose_sshd_has_never_run,
             a_match_block_that_opens_a_way_past_is_refused,
             for_everybody_somebody_must_have_another_way_in,
-        }
-        (enable::layouts): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su"] {
-            every_layout_comes_back_byte_for_byte,
-            a_link_to_the_configuration_stays_a_link,
-            a_second_run_changes_and_reloads_nothing_and_another_group_replaces,
-            a_full_disk_leaves_everything_as_it_was,
-            a_machine_with_next_to_nothing_on_it,
-        }
-        (pam::table): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo", "pamtester"] {
-            sudo_lets_in_whoever_has_both_factors,
-            su_lets_in_whoever_has_both_factors,
-            login_lets_in_whoever_has_both_factors,
-            login_itself_asks_for_both_factors,
-            sshd_with_keys_lets_in_whoever_has_both_factors,
-            nobody_without_a_key_gets_in_while_it_changes,
-            sshd_with_passwords_lets_in_whoever_has_both_factors,
         }
         (pam::enable): ["root", "a copy", "sshd", "ssh", "ssh-keygen", "useradd", "su", "sudo"] {
             a_second_run_changes_nothing_and_all_of_it_goes_again,

@@ -8,100 +8,109 @@ use super::{disable, enable, enable_quietly};
 use crate::host::*;
 use crate::support::Ended;
 
-/// sshd_config as it is found on machines: where the lines go, and that each
-/// file comes back byte for byte.
-pub fn every_layout_comes_back_byte_for_byte() {
-    let machine = Machine::new(DropIns::Included);
-    machine.install();
-    let plain = fs::read_to_string(SSHD_CONFIG).expect("read");
-    let body = plain.replace(INCLUDE, "");
-    let (own, block) = (true, false);
+/// What sshd_config is found like on machines: its name, and its text.
+type Layouts = Vec<(&'static str, String)>;
+
+fn of_bob() -> String {
+    format!("Match User {BOB}\n  PermitTTY yes\n")
+}
+
+/// They include the folder in which the lines get a file of their own.
+fn including(plain: &str, body: &str) -> Layouts {
     let all_after = "Match all\n  PermitTTY yes\n";
-    let of_bob = format!("Match User {BOB}\n  PermitTTY yes\n");
-    let layouts: Vec<(&str, String, bool)> = vec![
-        ("included first", plain.clone(), own),
+    vec![
+        ("included first", plain.to_owned()),
         (
             "included last",
             format!("{}{INCLUDE}", body.replace("X11Forwarding yes\n", "")),
-            own,
         ),
-        (
-            "relative",
-            format!("Include sshd_config.d/*.conf\n{body}"),
-            own,
-        ),
+        ("relative", format!("Include sshd_config.d/*.conf\n{body}")),
         (
             "quoted",
             format!("Include \"/etc/ssh/sshd_config.d/*.conf\"\n{body}"),
-            own,
         ),
         (
             "with an equals sign",
             format!("Include=/etc/ssh/sshd_config.d/*.conf\n{body}"),
-            own,
         ),
         (
             "in capitals",
             format!("INCLUDE /etc/ssh/sshd_config.d/*.conf\n{body}"),
-            own,
         ),
-        ("indented", format!("\t {INCLUDE}{body}"), own),
+        ("indented", format!("\t {INCLUDE}{body}")),
         (
             "one of two",
             format!("Include /etc/none /etc/ssh/sshd_config.d/*.conf\n{body}"),
-            own,
         ),
         (
             "every file",
             format!("Include /etc/ssh/sshd_config.d/*\n{body}"),
-            own,
         ),
         (
             "with a comment",
             format!("Include /etc/ssh/sshd_config.d/*.conf # ours\n{body}"),
-            own,
         ),
-        ("carriage returns", plain.replace('\n', "\r\n"), own),
+        ("carriage returns", plain.replace('\n', "\r\n")),
         (
             "Match blocks after",
-            format!("{plain}{of_bob}{all_after}"),
-            own,
+            format!("{plain}{}{all_after}", of_bob()),
         ),
-        ("nothing included", body.clone(), block),
-        ("commented out", format!("#{INCLUDE}{body}"), block),
+    ]
+}
+
+/// The lines become a block in them.
+fn including_nothing_of_use(body: &str) -> Layouts {
+    vec![
+        ("nothing included", body.to_owned()),
+        ("commented out", format!("#{INCLUDE}{body}")),
         (
             "another folder",
             format!("Include /etc/ssh/other.d/*.conf\n{body}"),
-            block,
         ),
         (
             "another ending",
             format!("Include /etc/ssh/sshd_config.d/*.cnf\n{body}"),
-            block,
         ),
-        ("below a Match", format!("{body}{of_bob}{INCLUDE}"), block),
-        ("no line end", body.trim_end().to_owned(), block),
-        (
-            "carriage returns, a block",
-            body.replace('\n', "\r\n"),
-            block,
-        ),
-        ("blank lines at the end", format!("{body}\n\n\n"), block),
-        ("a Match at the end", format!("{body}{of_bob}"), block),
-        ("bytes of another time", format!("# \u{e9}\n{body}"), block),
-    ];
-    assert_eq!(layouts.len(), 22);
+        ("below a Match", format!("{body}{}{INCLUDE}", of_bob())),
+        ("no line end", body.trim_end().to_owned()),
+        ("carriage returns, a block", body.replace('\n', "\r\n")),
+        ("blank lines at the end", format!("{body}\n\n\n")),
+        ("a Match at the end", format!("{body}{}", of_bob())),
+        ("bytes of another time", format!("# \u{e9}\n{body}")),
+    ]
+}
+
+pub fn every_layout_with_a_file_of_its_own_comes_back_byte_for_byte() {
+    let machine = Machine::new(DropIns::Included);
+    let plain = fs::read_to_string(SSHD_CONFIG).expect("read");
+    let layouts = including(&plain, &plain.replace(INCLUDE, ""));
+    assert_eq!(layouts.len(), 12);
+    each_comes_back_byte_for_byte(&machine, layouts, DropIns::Included);
+}
+
+pub fn every_layout_with_a_block_comes_back_byte_for_byte() {
+    let machine = Machine::new(DropIns::Included);
+    let plain = fs::read_to_string(SSHD_CONFIG).expect("read");
+    let layouts = including_nothing_of_use(&plain.replace(INCLUDE, ""));
+    assert_eq!(layouts.len(), 10);
+    each_comes_back_byte_for_byte(&machine, layouts, DropIns::NotIncluded);
+}
+
+/// Where the lines go, and that each file comes back byte for byte.
+fn each_comes_back_byte_for_byte(machine: &Machine, layouts: Layouts, drop_ins: DropIns) {
+    let has_own_file = matches!(drop_ins, DropIns::Included);
+    machine.install();
     fs::write(
         "/etc/ssh/sshd_config.d/50-other.conf",
         "PermitEmptyPasswords no\n",
     )
     .expect("written");
-    for (name, text, is_own) in layouts {
+    for (name, text) in layouts {
         fs::write(SSHD_CONFIG, &text).expect("written");
         let before = state();
         for (arguments, asks_bob) in [(&[][..], true), (&["--group", GROUP], false)] {
             enable_quietly(arguments).succeeds();
-            assert_eq!(Path::new(DROP_IN).exists(), is_own, "{name}");
+            assert_eq!(Path::new(DROP_IN).exists(), has_own_file, "{name}");
             assert!(machine.is_asked(ALICE), "{name} {arguments:?}");
             assert_eq!(machine.is_asked(BOB), asks_bob, "{name} {arguments:?}");
             disable(&[]).succeeds();
