@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use crate::support::close;
+
 /// An entry: each field's name and value, in the order in which they came.
 #[derive(Debug)]
 pub struct Entry(Vec<(String, Vec<u8>)>);
@@ -32,6 +34,11 @@ impl Journal {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         socket.set_nonblocking(true).unwrap();
         Journal(socket)
+    }
+
+    /// Closes it, and leaves its name where it is.
+    pub fn close(self) {
+        close(self.0);
     }
 
     /// The entries that came since the last call.

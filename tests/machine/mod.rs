@@ -14,7 +14,7 @@ mod syslog;
 mod trials;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,7 +32,7 @@ pub use sshd::{DOCUMENTED, QUICK_KEYS, SSHD, Sshd};
 pub use syslog::{Line, is_final};
 pub use trials::{Test, run_tests};
 
-use crate::support::{PATIENCE, Sandbox, wait_until};
+use crate::support::{PATIENCE, Sandbox, in_time, wait_until};
 use syslog::Syslog;
 
 /// How `login_duo` is installed, and who calls it.
@@ -103,11 +103,13 @@ impl World {
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare starts");
-        let mut ready = String::new();
-        BufReader::new(holder.stdout.take().unwrap())
-            .read_line(&mut ready)
-            .unwrap();
-        assert_eq!(ready, "ready\n", "the namespace could not be set up");
+        let mut stdout = holder.stdout.take().unwrap();
+        let ready = in_time(move || {
+            let mut ready = [0; "ready\n".len()];
+            stdout.read_exact(&mut ready).map(|()| ready)
+        });
+        let is_ready = ready.is_ok_and(|line| &line == b"ready\n");
+        assert!(is_ready, "the namespace could not be set up");
         let world = World {
             sandbox,
             accounts,

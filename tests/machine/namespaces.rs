@@ -95,7 +95,7 @@ pub fn may_copy() -> Result<(), String> {
 /// Runs a program in a copy; what it said, if it failed.
 fn copy(program: &Path, arguments: &[&str]) -> Result<(), String> {
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let ended = Ended::of(
+    let ended = Ended::of_a_test(
         Command::new("unshare")
             // With process ids of its own, nobody else's login keeps an account from being
             // removed, and an sshd does not outlive its test.

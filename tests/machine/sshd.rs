@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{World, path_of};
-use crate::support::{Ended, run, wait_until};
+use crate::support::{Ended, RefusedPort, run, wait_until};
 
 /// What the documentation tells people to write beside `ForceCommand`.
 pub const DOCUMENTED: &str = "AllowTcpForwarding no\nAllowStreamLocalForwarding no\n\
@@ -29,7 +29,8 @@ pub struct Sshd {
     pub port: u16,
     folder: PathBuf,
     stopped: Arc<AtomicBool>,
-    listener: Option<Child>,
+    /// With its port.
+    listener: Option<(Child, RefusedPort)>,
 }
 
 impl Sshd {
@@ -47,7 +48,8 @@ impl Sshd {
     pub fn listen(world: &World, program: &[&str], extra: &str) -> Sshd {
         let lines = format!("ForceCommand /srv/bin/login_duo\n{extra}");
         let (folder, config) = Sshd::configure(world, "", &lines);
-        let port = free_port();
+        let taken = RefusedPort::take();
+        let port = taken.number();
         let mut command = world.inside();
         command.args(program).args(["-D", "-f"]);
         command.arg(&config).arg(format!("-oPort={port}"));
@@ -63,7 +65,7 @@ impl Sshd {
             port,
             folder,
             stopped: Arc::default(),
-            listener: Some(listener),
+            listener: Some((listener, taken)),
         }
     }
 
@@ -194,15 +196,9 @@ impl Sshd {
     }
 }
 
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 impl Drop for Sshd {
     fn drop(&mut self) {
-        if let Some(listener) = &mut self.listener {
+        if let Some((listener, _)) = &mut self.listener {
             let _ = listener.kill().and_then(|()| listener.wait());
             return;
         }

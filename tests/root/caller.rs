@@ -12,7 +12,7 @@ use fake_duo::{FakeDuo, Script};
 use nix::sys::stat::Mode;
 
 use crate::machine::{INSTALLS, Install, Line, World};
-use crate::support::{PATIENCE, Terminal, TerminalSize, ended, run, side_by_side, start};
+use crate::support::{PATIENCE, Terminal, TerminalSize, ended, run, side_by_side, start, wait};
 
 fn safe() -> World {
     World::with("failmode = safe\n", |_| {})
@@ -195,7 +195,7 @@ pub fn a_timer_slack_of_the_callers_does_not_stretch_the_childs_deadlines() {
         // The session shall have what it was given.
         assert_eq!(of(parent).trim(), "70000000000", "{install:?}");
         started.kill().unwrap();
-        started.wait().unwrap();
+        wait(&mut started);
     }
 }
 

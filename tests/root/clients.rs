@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::machine::{DOCUMENTED, Sshd, World};
 use crate::support::{
-    PATIENCE, Terminal, TerminalSize, ended, run, run_with, side_by_side, start, wait_until,
+    PATIENCE, Terminal, TerminalSize, ended, run, run_with, side_by_side, start, wait, wait_until,
 };
 
 const SIZE: TerminalSize = TerminalSize {
@@ -292,7 +292,7 @@ pub fn sessions_that_share_a_connection_are_each_asked() {
         assert_eq!(world.sandbox.duo.asked("auth"), number);
     }
     master.kill().unwrap();
-    master.wait().unwrap();
+    wait(&mut master);
     world.wait_until_empty();
 }
 
@@ -315,7 +315,7 @@ pub fn a_hundred_logins_at_once() {
         assert_eq!(ended.code(), number % 7);
     }
     master.kill().unwrap();
-    master.wait().unwrap();
+    wait(&mut master);
     world.wait_until_empty();
     let finals = world
         .log()
@@ -364,7 +364,7 @@ fn cut(arguments: &[&str]) {
     let mut ssh = start(ssh);
     world.wait_for_push();
     ssh.kill().unwrap();
-    ssh.wait().unwrap();
+    wait(&mut ssh);
     let line = world.final_line();
     assert_eq!(
         line,
@@ -412,7 +412,7 @@ fn forwards(extra: &str) -> bool {
     let mut answer = String::new();
     let _ = through.read_to_string(&mut answer);
     ssh.kill().unwrap();
-    ssh.wait().unwrap();
+    wait(&mut ssh);
     let _ = std::net::TcpStream::connect(("127.0.0.1", inner));
     answering.join().unwrap();
     assert!(world.sandbox.duo.paths().is_empty(), "Duo was asked");

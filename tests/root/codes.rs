@@ -2,7 +2,6 @@
 //! else does. `LOGIN_DUO_ROUNDS` asks for more rounds of what depends on chance.
 
 use std::fs;
-use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
@@ -19,7 +18,9 @@ use serde_json::Value;
 
 use crate::checks::Machine;
 use crate::machine::{Accounts, DOCUMENTED, Install, PASSWORD, PamWorld, Sshd, World};
-use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run, side_by_side, wait_until};
+use crate::support::{
+    Ended, Sandbox, Terminal, TerminalSize, read_to_end, run, run_quietly, side_by_side, wait_until,
+};
 
 const FOLDER: &str = "/var/lib/login_duo/codes";
 const QUESTION: &str = "Duo cannot be reached. Emergency code:";
@@ -763,7 +764,7 @@ pub fn codes_of_another_account_are_good_for_nothing() {
     let codes = create(&world, "manual", 1);
     let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
     let (module, socket) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
-    let (mut ruling, pipe) = std::io::pipe().unwrap();
+    let (ruling, pipe) = std::io::pipe().unwrap();
     send_items(&module, &[(Item::User, b"push"), (Item::Service, b"sudo")]);
     let mut answer = Packet::new();
     answer.set_answer(Some(codes[0].as_bytes()));
@@ -778,11 +779,9 @@ pub fn codes_of_another_account_are_good_for_nothing() {
         ))
         .stdin(Stdio::from(socket))
         .stdout(Stdio::from(pipe));
-    assert!(helper.status().unwrap().success());
+    assert!(run_quietly(&mut helper).success());
     drop(helper);
-    let mut bytes = Vec::new();
-    ruling.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, b"f");
+    assert_eq!(read_to_end(ruling), b"f");
     let line = world.wait_for_final();
     let why = "the emergency codes that were opened are another account's";
     let start = format!("Failsecure Duo login for 'push': {why}: ");

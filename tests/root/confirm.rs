@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::host::*;
-use crate::support::{Ended, wait_until};
+use crate::support::{Ended, wait, wait_until};
 
 const PENDING: &str = "/var/lib/login_duo/pending.json";
 const UNIT: &str = "/etc/systemd/system/login_duo-confirm.service";
@@ -94,7 +94,7 @@ pub fn another_window_of_the_same_connection_does_not_confirm() {
     assert!(refused.contains("log in a second time"), "{refused}");
     Ended::of(machine.ssh("root").arg("duoctl confirm")).succeeds();
     let _ = master.kill();
-    let _ = master.wait();
+    wait(&mut master);
 }
 
 pub fn run_out_it_is_taken_back() {
@@ -143,7 +143,7 @@ pub fn the_enabling_session_is_killed() {
         || "it is not enabled".to_owned(),
     );
     let _ = session.kill();
-    let _ = session.wait();
+    wait(&mut session);
     wait_until_taken_back(&before);
     assert!(!machine.is_asked(ALICE));
 }

@@ -5,7 +5,7 @@ pub mod cases;
 pub mod layouts;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use fake_duo::{Endpoint, Fault, Script, Times};
 
 use crate::host::*;
-use crate::support::{Ended, check_command, install_sh};
+use crate::support::{Ended, check_command, in_time, install_sh};
 
 /// The installed program, to be run without a terminal.
 fn duoctl(arguments: &[&str]) -> Command {
@@ -107,10 +107,14 @@ impl Session {
     fn still_answers(&mut self) {
         let stdin = self.0.stdin.as_mut().expect("a pipe");
         stdin.write_all(b"still here\n").expect("written");
-        let mut stdout = BufReader::with_capacity(1, self.0.stdout.as_mut().expect("a pipe"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("an answer");
-        assert_eq!(line, "still here\n");
+        let mut stdout = self.0.stdout.take().expect("a pipe");
+        let (stdout, line) = in_time(move || {
+            let mut line = [0; "still here\n".len()];
+            stdout.read_exact(&mut line).expect("an answer");
+            (stdout, line)
+        });
+        self.0.stdout = Some(stdout);
+        assert_eq!(&line, b"still here\n");
     }
 }
 
@@ -229,7 +233,9 @@ pub fn an_sshd_that_does_not_survive_the_reload_gets_its_configuration_back() {
     let refused = enable(&[]).fails();
     assert!(refused.contains("sshd could not be reloaded"), "{refused}");
     assert_same(&before);
-    reaper.join().expect("it ended").expect("it was ours");
+    in_time(move || reaper.join())
+        .expect("it ended")
+        .expect("it was ours");
     let _ = fs::remove_file("/run/sshd.pid");
 }
 

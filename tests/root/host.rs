@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::machine::QUICK_KEYS;
-use crate::support::{Ended, Sandbox, install_sh, tree, wait_until};
+use crate::support::{Ended, RefusedPort, Sandbox, install_sh, tree, wait_until};
 
 /// What is installed, beside duoctl and the pieces of the PAM style (`shared.sh`).
 pub const PROGRAM: &str = "/srv/release/login_duo";
@@ -30,15 +30,13 @@ pub enum DropIns {
 /// A copy of this machine with two accounts, a running sshd, and Duo.
 pub struct Machine {
     pub sandbox: Sandbox,
-    port: u16,
+    port: RefusedPort,
 }
 
 impl Machine {
     pub fn new(drop_ins: DropIns) -> Machine {
         add_accounts();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("its number").port();
-        drop(listener);
+        let port = RefusedPort::take();
         let machine = Machine {
             sandbox: Sandbox::new(),
             port,
@@ -80,7 +78,7 @@ impl Machine {
         let text = format!(
             "{first}ListenAddress 127.0.0.1:{}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/keys\n\
              PidFile /run/sshd.pid\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nX11Forwarding yes\n",
-            self.port
+            self.port.number()
         );
         fs::write(SSHD_CONFIG, text).expect("sshd's configuration");
     }
@@ -98,7 +96,7 @@ impl Machine {
     pub fn wait_for_sshd(&self) {
         wait_until(
             || {
-                TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+                TcpStream::connect(("127.0.0.1", self.port.number())).is_ok()
                     && Path::new("/run/sshd.pid").exists()
             },
             || "sshd does not listen".to_owned(),
@@ -120,7 +118,11 @@ impl Machine {
             .arg(QUICK_KEYS)
             .arg("-i")
             .arg(self.path("own"))
-            .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1")])
+            .args([
+                "-p",
+                &self.port.number().to_string(),
+                &format!("{user}@127.0.0.1"),
+            ])
             .stdin(Stdio::null());
         command
     }

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::machine::{INSTALLS, Install, World};
-use crate::support::{Terminal, TerminalSize, run};
+use crate::support::{Terminal, TerminalSize, run, run_quietly};
 
 /// What a process is made of, as it can say itself.
 const PORTRAIT: &str = "umask; pwd; ulimit -a -S; ulimit -a -H; env | sort; \
@@ -129,7 +129,7 @@ pub fn the_message_of_the_day_is_for_a_shell_on_a_terminal() {
     let world = World::with("motd = yes\ngroups = staff\n", |_| {});
     let mut writing = world.inside();
     writing.args(["sh", "-c", "echo 'the day has a message' >/etc/motd"]);
-    assert!(writing.status().unwrap().success());
+    assert!(run_quietly(&mut writing).success());
     let message = "the day has a message";
     let size = TerminalSize {
         rows: 40,

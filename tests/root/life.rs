@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::machine::{INSTALLS, Install, World, is_final, process};
-use crate::support::{Terminal, TerminalSize, ended, run, start, wait_until};
+use crate::support::{Terminal, TerminalSize, ended, run, start, wait, wait_until};
 
 const MENU: &str = "Passcode or option (1-";
 
@@ -155,7 +155,7 @@ pub fn a_stopped_child_does_not_hold_the_parent_for_ever() {
     world.wait_for_log(|text| {
         text.contains("Aborted Duo login for 'manual' from 192.0.2.7: hung up")
     });
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(wait(&mut child).code(), Some(1));
     // Whoever stopped it may let it go on: it leaves at once. It cannot know whether
     // the parent's line has come, so it says the same again.
     send(Signal::SIGCONT, sandboxed);
@@ -279,7 +279,7 @@ pub fn output_that_is_broken_on_both_sides_ends_the_login() {
     let mut child = start(login);
     world.wait_for_push();
     drop((child.stdout.take(), child.stderr.take()));
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(wait(&mut child).code(), Some(1));
     assert!(world.final_line().ends_with("the connection was closed"));
 }
 

@@ -2,7 +2,6 @@
 //! (docs/security.md, *A log that takes no lines*).
 
 use std::fs;
-use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Command;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use fake_duo::{Endpoint, Fault, Script, Times};
 
 use crate::machine::{Entry, Install, Journal, PamWorld, World, code, is_final};
-use crate::support::{PATIENCE, ended, run, start, wait_until};
+use crate::support::{PATIENCE, close, ended, in_time, read_to_end, run, start};
 
 /// A log that takes no line holds a process for this long, docs/monitoring.md.
 const BOUND: Duration = Duration::from_secs(2);
@@ -206,7 +205,7 @@ pub fn a_journal_that_is_gone_or_full_delays_no_login_and_loses_no_line() {
     fill(&path);
     logs_in(&world);
     // Nobody listens any more, and the name is still there.
-    drop(full);
+    full.close();
     logs_in(&world);
     fs::remove_file(&path).unwrap();
     logs_in(&world);
@@ -251,7 +250,7 @@ pub fn no_yes_counts_that_a_stuck_log_has_not_taken() {
             ended.stderr().contains("couldn't write to the log"),
             "{ended:?}"
         );
-        drop(stuck);
+        close(stuck);
         // Without a log daemon at all, a machine still lets people in.
         let ended = run(canary(world.login(Install::Setuid, "push")));
         assert_eq!(ended.stdout(), "in\n", "{extra} {ended:?}");
@@ -295,18 +294,9 @@ pub fn a_syslog_that_was_started_anew_gets_the_final_line() {
         socket
     };
     let before = listen();
-    let another = UnixDatagram::unbound().unwrap();
-    another.connect(&path).unwrap();
     let login = start(canary(world.login(Install::Setuid, "manual")));
     world.wait_for_push();
-    drop(before);
-    // A process that another test starts has a copy of the socket until it executes.
-    another.set_nonblocking(true).unwrap();
-    let is_closed = || {
-        let sent = another.send(b"is anybody there?");
-        sent.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-    };
-    wait_until(is_closed, || "the old socket is still open".to_owned());
+    close(before);
     let anew = listen();
     anew.set_read_timeout(Some(PATIENCE)).unwrap();
     world.sandbox.duo.approve("manual");
@@ -330,9 +320,8 @@ pub fn a_syslog_of_streams_gets_each_line_with_a_nul_behind_it() {
         run(canary(world.login(Install::Setuid, "push"))).stdout(),
         "in\n"
     );
-    let (mut stream, _): (UnixStream, _) = listener.accept().unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
+    let (stream, _): (UnixStream, _) = in_time(move || listener.accept()).unwrap();
+    let text = String::from_utf8(read_to_end(stream)).unwrap();
     let lines: Vec<&str> = text.split_terminator('\0').collect();
     let [asking, yes] = &lines[..] else {
         panic!("{lines:#?}");

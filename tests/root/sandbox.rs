@@ -27,7 +27,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use nix::unistd::{Pid, Uid};
 
 use crate::machine::World;
-use crate::support::{Ended, run, start};
+use crate::support::{Ended, run, run_quietly, start};
 
 /// The first argument with which this program is the front end, and not the tests.
 pub const AS_FRONT_END: &str = "--misbehave";
@@ -445,7 +445,7 @@ pub fn a_parent_that_only_waits_can_do_nothing_else() {
     ] {
         let mut program = Command::new(std::env::current_exe().unwrap());
         program.args([AS_FRONT_END, "parent", order]);
-        let status = program.stderr(Stdio::null()).status().unwrap();
+        let status = run_quietly(program.stderr(Stdio::null()));
         assert_eq!((status.code(), status.signal()), (code, signal), "{order}");
     }
     drop(world);

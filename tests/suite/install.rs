@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Ended, install_sh, release, tree};
+use crate::support::{Ended, install_sh, release, tree, write_program};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_login_duo");
 
@@ -424,8 +424,7 @@ fn a_place_that_a_shell_would_not_find_is_refused() {
 fn a_program_named_without_its_folder_is_not_looked_for_in_path() {
     let home = folder();
     let here = home.path().join("login_duo");
-    fs::write(&here, "#!/bin/sh\nexit 0\n").expect("written");
-    fs::set_permissions(&here, fs::Permissions::from_mode(0o755)).expect("its mode");
+    write_program(&here, "#!/bin/sh\nexit 0\n");
     let known = Path::new(PROGRAM).parent().expect("its folder");
     let path = std::env::var("PATH").expect("a path");
     let mut command = install_sh(&["--user", "--binary", "login_duo"]);
@@ -444,7 +443,7 @@ fn without_root_it_says_so() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
     let script = folder.path().join("install.sh");
     let original = install_sh(&[]).get_program().to_owned();
-    fs::copy(original, &script).expect("copied");
+    write_program(&script, &fs::read_to_string(original).expect("read"));
     for arguments in [&[][..], &["--uninstall"]] {
         let mut command = Command::new(&script);
         command

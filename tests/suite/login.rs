@@ -1,10 +1,8 @@
 //! The straight line: what each kind of user and factor comes to.
 
-use std::net::TcpListener;
-
 use fake_duo::{Endpoint, FakeDuo, Fault, Script, Shape, Times, Tls};
 
-use crate::support::Sandbox;
+use crate::support::{RefusedPort, Sandbox};
 
 #[test]
 fn a_headless_login_takes_the_default_factor_and_becomes_the_command() {
@@ -226,11 +224,8 @@ fn a_passcode_in_the_environment_counts_only_where_the_file_says_so() {
 #[test]
 fn a_service_that_is_down_opens_under_safe_and_not_under_secure() {
     let sandbox = Sandbox::new();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let nobody = RefusedPort::take();
+    let port = nobody.number();
     for (failmode, outcome, status) in [("safe", "Failsafe", 0), ("secure", "Failsecure", 1)] {
         sandbox.configure(&format!("failmode = {failmode}\nhost = localhost:{port}\n"));
         let ended = sandbox.login("push").args(&["echo", "in"]).run();

@@ -12,19 +12,24 @@ mod run;
 mod terminal;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fake_duo::{Builder, FakeDuo};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, setsockopt, socket, sockopt,
+};
 
 pub use answers::{not_duos, refusals_of_any_shape};
 pub use findings::Found;
 pub use install_sh::{install_sh, release, tree};
 pub use pam::{PREBUILT, pam_module};
-pub use run::{Ended, ended, run, run_with, start};
+pub use run::{Ended, ended, in_time, read_to_end, run, run_quietly, run_with, start, wait};
 pub use terminal::{Terminal, TerminalSize};
 
 /// Longer than any event takes on a busy machine.
@@ -48,8 +53,45 @@ pub fn side_by_side<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
     });
 }
 
+/// Raises a flag when it goes, also where a test fails: what runs beside the test until
+/// then would have no end.
+pub struct Raises<'a>(pub &'a AtomicBool);
+
+impl Drop for Raises<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Closes a socket. A process that another test starts has a copy of it until it executes;
+/// this waits for that too.
+pub fn close(socket: UnixDatagram) {
+    let path = socket.local_addr().expect("its address");
+    let another = UnixDatagram::unbound().expect("a socket");
+    another
+        .connect(path.as_pathname().expect("a path"))
+        .expect("it is open");
+    another.set_nonblocking(true).expect("its mode");
+    drop(socket);
+    let is_closed = || {
+        let sent = another.send(b"is anybody there?");
+        sent.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    wait_until(is_closed, || "the socket is still open".to_owned());
+}
+
+/// Writes a program. Another process does it: where this one had the file open, one that
+/// another test starts could have it still when the program is to run.
+pub fn write_program(path: &Path, text: &str) {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"]);
+    shell.arg(path);
+    run_with(shell, text.as_bytes()).succeeds();
+}
+
 /// A port of 127.0.0.1 that refuses connections as long as this lives: it is
-/// taken, so no other test's service gets it, and nobody listens.
+/// taken, so no other test's service gets it, and nobody listens; or until sshd, which is
+/// told its number, does.
 pub struct RefusedPort(OwnedFd);
 
 impl RefusedPort {
@@ -57,6 +99,7 @@ impl RefusedPort {
     pub fn take() -> RefusedPort {
         let flags = SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+        setsockopt(&socket, sockopt::ReuseAddr, &true).unwrap();
         let any = SockaddrIn::new(127, 0, 0, 1, 0);
         bind(socket.as_raw_fd(), &any).unwrap();
         RefusedPort(socket)
@@ -207,16 +250,14 @@ impl Login {
 
     /// Runs it headless with this stderr, to its end; returns the exit status.
     pub fn run_with_stderr(mut self, stderr: impl Into<Stdio>) -> i32 {
-        let status = self
+        let mut child = self
             .command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .expect("login_duo starts")
-            .wait();
-        let status = status.expect("login_duo ends").code();
-        status.expect("it was not killed")
+            .expect("login_duo starts");
+        wait(&mut child).code().expect("it was not killed")
     }
 
     /// Runs it on a terminal of the usual size.

@@ -1,10 +1,59 @@
 //! A program on pipes, to its end.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
-use super::lines;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{PATIENCE, lines};
+
+/// No program of a test takes this long, on a busy machine either.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What `wait` returns. The test fails where that never comes: it may wait for a program
+/// that does not do what it should.
+pub fn in_time<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, hear) = mpsc::channel();
+    std::thread::spawn(move || tell.send(wait()));
+    match hear.recv_timeout(LONGEST) {
+        Ok(got) => got,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("waited for {LONGEST:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("the wait failed"),
+    }
+}
+
+/// All that comes from a pipe or a socket until its other side closes it.
+pub fn read_to_end(mut from: impl Read + Send + 'static) -> Vec<u8> {
+    in_time(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).expect("it can be read");
+        bytes
+    })
+}
+
+/// Waits for the end of a program whose output nobody needs; kills one that does not end.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let end = Instant::now() + LONGEST;
+    loop {
+        if let Some(status) = child.try_wait().expect("its status") {
+            return status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            panic!("it has run for {LONGEST:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a command whose streams are set already, and waits for its end.
+pub fn run_quietly(command: &mut Command) -> ExitStatus {
+    wait(&mut command.spawn().expect("the command starts"))
+}
 
 /// A headless run, over.
 #[derive(Debug)]
@@ -20,9 +69,17 @@ pub fn start(mut command: Command) -> Child {
         .expect("the command starts")
 }
 
-/// Waits for its end.
+/// Waits for its end; kills one that does not end, and tells what it said.
 pub fn ended(child: Child) -> Ended {
-    Ended(child.wait_with_output().expect("the command ends"))
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    let (tell, hear) = mpsc::channel();
+    std::thread::spawn(move || tell.send(child.wait_with_output()));
+    let output = hear.recv_timeout(LONGEST).unwrap_or_else(|_| {
+        let _ = kill(pid, Signal::SIGKILL);
+        let said = hear.recv_timeout(PATIENCE);
+        panic!("it has run for {LONGEST:?}: {said:?}");
+    });
+    Ended(output.expect("the command ends"))
 }
 
 /// Runs a command on pipes to its end.
@@ -40,14 +97,27 @@ pub fn run_with(command: Command, input: &[u8]) -> Ended {
         let _ = stdin.write_all(&input);
     });
     let ended = ended(child);
-    writer.join().expect("the input is written");
+    in_time(move || writer.join()).expect("the input is written");
     ended
 }
 
 impl Ended {
+    /// Runs a whole test as a command: it has a limit of its own.
+    #[allow(dead_code, reason = "tests/suite runs none")]
+    pub fn of_a_test(command: &mut Command) -> Ended {
+        Ended(command.output().expect("the test starts"))
+    }
+
     /// Runs a command whose standard input is set already.
     pub fn of(command: &mut Command) -> Ended {
-        Ended(command.output().expect("the command starts"))
+        // Moved to where it can be waited for, and back: whoever has it may run it again.
+        let mut moved = std::mem::replace(command, Command::new("true"));
+        let (moved, output) = in_time(move || {
+            let output = moved.output();
+            (moved, output)
+        });
+        *command = moved;
+        Ended(output.expect("the command starts"))
     }
 
     /// The exit status; a signal is a failure.

@@ -205,9 +205,8 @@ impl Terminal {
     /// Pulls the plug.
     pub fn hang_up(&mut self) {
         self.plug = None;
-        let mut state = self.shown.state.lock().expect("the screen");
-        while !state.closed {
-            state = self.shown.changed.wait(state).expect("the screen");
+        if let Err(screen) = self.wait_for_state(|state| state.closed) {
+            panic!("the terminal stays open:\n{screen}");
         }
         self.keyboard = None;
     }

@@ -1,12 +1,11 @@
 //! `duoctl support`: a secret is in no report, wherever it stands.
 
 use std::fs;
-use std::io::Read;
 
 use serde_json::Value;
 
 use crate::checks::Machine;
-use crate::support::side_by_side;
+use crate::support::{Ended, side_by_side};
 
 /// As a key of Duo's looks. Everything that makes one word of it is looked for, too.
 const SECRET: &str = "PlantedKeyPlantedKeyPlantedKeyPlantedKey";
@@ -160,15 +159,9 @@ pub fn nothing_is_written_unseen_and_nothing_is_written_over() {
     // What tar(1) takes out is what was shown.
     let mut tar = std::process::Command::new("tar");
     tar.arg("-xOf").arg(&path);
-    let mut out = String::new();
-    let mut child = tar.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut out)
-        .unwrap();
-    assert!(child.wait().unwrap().success());
+    let taken_out = Ended::of(&mut tar);
+    assert_eq!(taken_out.code(), 0);
+    let out = taken_out.stdout();
     let first = shown.stdout();
     assert_eq!(facts(&out)["configuration"], facts(&first)["configuration"]);
 }

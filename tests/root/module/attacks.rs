@@ -3,7 +3,6 @@
 //! do, they are not let in without Duo's yes.
 
 use std::fs;
-use std::io::Read;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -13,7 +12,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
 use crate::machine::{PASSWORD, PamWorld, code, process};
-use crate::support::{Ended, ended, run, run_with, side_by_side, start, wait_until};
+use crate::support::{
+    Ended, ended, read_to_end, run, run_quietly, run_with, side_by_side, start, wait_until,
+};
 
 /// The password, and each passcode that sudo and su may ask for, all wrong.
 fn wrong_passcodes() -> String {
@@ -354,7 +355,7 @@ pub fn odd_descriptors_let_nobody_in() {
             };
             command.stdin(Stdio::null()).stdout(Stdio::null());
             command.stderr(Stdio::null());
-            let _ = command.status().unwrap();
+            run_quietly(&mut command);
             let inside = world.at(&format!("/srv/home/{user}/was-root"));
             assert!(allowed || !inside.exists(), "{program:?} {redirection}");
             world.wait_until_empty();
@@ -509,7 +510,7 @@ pub fn a_login_without_a_claim_is_a_fault() {
         let world = PamWorld::new(&format!("failmode = {failmode}"));
         let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
         let (module, socket) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        let (mut ruling, pipe) = std::io::pipe().unwrap();
+        let (ruling, pipe) = std::io::pipe().unwrap();
         let mut helper = world.inside();
         helper
             .args(["sh", "-c"])
@@ -517,12 +518,10 @@ pub fn a_login_without_a_claim_is_a_fault() {
             .stdin(Stdio::from(socket))
             .stdout(Stdio::from(pipe));
         drop(module);
-        assert!(helper.status().unwrap().success());
+        assert!(run_quietly(&mut helper).success());
         // It has this process's copy of the pipe.
         drop(helper);
-        let mut bytes = Vec::new();
-        ruling.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes, b"f", "{:#?}", world.module_lines());
+        assert_eq!(read_to_end(ruling), b"f", "{:#?}", world.module_lines());
         let line = "Error in Duo login for '?': pam_duo.so sent no claim";
         assert_eq!(world.finals(), [line]);
         assert!(world.sandbox.duo.paths().is_empty());

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use fake_duo::{Endpoint, Fault, Stage, Times};
 
 use crate::machine::{PASSWORD, PamWorld};
-use crate::support::{Ended, ended, run_with, start};
+use crate::support::{Ended, Raises, ended, run_with, start};
 
 /// A control group of the user's own in one hierarchy; gone with this.
 struct Group(PathBuf);
@@ -207,6 +207,7 @@ pub fn freezing_again_and_again_lets_nobody_in() {
                 pause = pause * 7 % 4_001;
             }
         });
+        let _over = Raises(&over);
         for number in 0..12 {
             let program = if number % 2 == 0 { "sudo" } else { "su" };
             let command = su(&world, &groups, "push", program);
@@ -214,7 +215,6 @@ pub fn freezing_again_and_again_lets_nobody_in() {
             let ended = run_with(command, typed.as_bytes());
             assert!(!is_root(&ended), "{program}: {ended:?}");
         }
-        over.store(true, Ordering::Relaxed);
     });
     world.wait_until_empty();
     let lines = world.module_lines();

@@ -9,7 +9,7 @@ use fake_duo::{Endpoint, FakeDuo, Fault, RetryAfter, Script, Stage, Times, Tls};
 use nix::sys::stat::Mode;
 
 use crate::machine::{PamWorld, code};
-use crate::support::{RefusedPort, side_by_side};
+use crate::support::{RefusedPort, run_quietly, side_by_side};
 
 /// Asserts the code and the one final line's start; the host is `-h 192.0.2.7`.
 #[track_caller]
@@ -416,7 +416,7 @@ pub fn without_its_helper_it_never_opens() {
     let world = PamWorld::new("failmode = safe");
     let mut hide = world.inside();
     hide.args(["mount", "-t", "tmpfs", "none", "/usr/libexec/login_duo"]);
-    assert!(hide.status().unwrap().success());
+    assert!(run_quietly(&mut hide).success());
     let asked = world.asks("duo", "allow", &["1"]);
     assert_eq!(asked.is_unchanged().code(), code::SERVICE_ERR);
     let line = "Error in Duo login for 'allow': couldn't run \

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::machine::{Asked, MODULE, PamWorld, code};
-use crate::support::{Ended, RefusedPort, ended, side_by_side, start};
+use crate::support::{Ended, RefusedPort, ended, side_by_side, start, wait};
 
 /// KiB of resident memory that a host may grow by, whatever it asks how often.
 const GROWTH: i64 = 200;
@@ -289,7 +289,7 @@ fn killed(signal: Signal, until: impl Fn(&PamWorld), words: &[&str]) {
     let mut host = host.spawn().unwrap();
     until(&world);
     kill(Pid::from_raw(i32::try_from(host.id()).unwrap()), signal).unwrap();
-    host.wait().unwrap();
+    wait(&mut host);
     let line = world.final_line();
     assert!(line.starts_with("Aborted Duo login for 'manual'"), "{line}");
 }

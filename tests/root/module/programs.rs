@@ -5,7 +5,7 @@ use std::fs;
 use fake_duo::{FakeDuo, Script};
 
 use crate::machine::{MODULE, PASSWORD, PamWorld, sudo_rs};
-use crate::support::{Ended, run_with, side_by_side};
+use crate::support::{Ended, run_quietly, run_with, side_by_side};
 
 const MENU: &str = "Passcode or option (1-";
 
@@ -252,7 +252,7 @@ pub fn sudo_rs_asks_the_password_and_duo() {
     let mut copy = world.inside();
     let script = "cp \"$1\" /srv/bin/sudo-rs && chmod 4755 /srv/bin/sudo-rs";
     copy.args(["sh", "-c", script, "sh", &program]);
-    assert!(copy.status().unwrap().success());
+    assert!(run_quietly(&mut copy).success());
     let rules = "Defaults timestamp_timeout=0\nALL ALL=(ALL:ALL) ALL\n";
     world.write("sudoers", rules, 0o440);
     let run = |user: &str, input: &str| {

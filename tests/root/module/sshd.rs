@@ -2,7 +2,6 @@
 //! cannot see.
 
 use std::fs;
-use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
@@ -11,7 +10,8 @@ use nix::unistd::Pid;
 
 use crate::machine::{PASSWORD, PamWorld, Sshd};
 use crate::support::{
-    Ended, Terminal, TerminalSize, run, run_with, side_by_side, start, wait_until,
+    Ended, Terminal, TerminalSize, in_time, read_to_end, run, run_with, side_by_side, start, wait,
+    wait_until,
 };
 
 const MENU: &str = "Passcode or option (1-";
@@ -280,14 +280,12 @@ pub fn forwarding_waits_for_duos_yes() {
     assert!(service.accept().is_err());
     assert!(world.sandbox.duo.approve("manual"));
     wait_until(|| socket.exists(), || "no forwarding socket".to_owned());
-    let mut near = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let near = std::os::unix::net::UnixStream::connect(&socket).unwrap();
     service.set_nonblocking(false).unwrap();
-    let (mut far, _): (TcpStream, _) = service.accept().unwrap();
+    let (mut far, _): (TcpStream, _) = in_time(move || service.accept()).unwrap();
     std::io::Write::write_all(&mut far, b"hello").unwrap();
     drop(far);
-    let mut answer = String::new();
-    near.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "hello");
+    assert_eq!(read_to_end(near), b"hello");
     kill(Pid::from_raw(allowed.pid()), Signal::SIGTERM).unwrap();
     allowed.wait();
 }
@@ -311,7 +309,7 @@ pub fn one_connection_is_asked_once_for_all_its_sessions() {
     let mut stop = sshd.client("ssh");
     stop.args([&control, "-O", "exit", "push@127.0.0.1"]);
     run(stop);
-    master.wait().unwrap();
+    wait(&mut master);
 }
 
 pub fn an_unknown_user_is_refused_and_duo_is_not_asked() {
@@ -354,7 +352,7 @@ pub fn a_client_that_goes_while_the_phone_rings_gets_no_session() {
     let mut ssh = start(ssh);
     world.wait_for_helper();
     ssh.kill().unwrap();
-    ssh.wait().unwrap();
+    wait(&mut ssh);
     assert!(world.sandbox.duo.approve("manual"));
     world.final_line();
     assert!(!world.at("/srv/home/manual/was-here").exists());

@@ -11,7 +11,9 @@ use fake_duo::{Endpoint, Fault, Request, Script, Times};
 
 use super::{Connection, FOLDER, RECORD, REMEMBERED, approvals, file, finals, remembering};
 use crate::machine::{Install, SSHD, Sshd, World};
-use crate::support::{PATIENCE, Terminal, TerminalSize, ended, run, run_with, start, wait_until};
+use crate::support::{
+    PATIENCE, Terminal, TerminalSize, ended, in_time, run, run_with, start, wait, wait_until,
+};
 
 /// A connection on which a person has said yes.
 fn approved<'a>(world: &World, sshd: &'a Sshd) -> Connection<'a> {
@@ -499,13 +501,13 @@ pub fn a_lock_that_is_never_given_back_does_not_hold_the_login_up() {
     let mut holder = Command::new("python3");
     holder.args(["-c", script]).arg(file(&world, "push"));
     let mut holder = start(holder);
-    let mut held = [0; 5];
-    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
+    let mut stdout = holder.stdout.take().unwrap();
+    in_time(move || std::io::Read::read_exact(&mut stdout, &mut [0; 5])).unwrap();
     world.clear_log();
     assert!(connection.is_asked(&world));
     assert!(warns(&world, "lock the approved connections"));
     drop(holder.stdin.take());
-    holder.wait().unwrap();
+    wait(&mut holder);
     assert!(!connection.is_asked(&world));
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::{Connection, approvals, finals, remembering};
 use crate::machine::{DOCUMENTED, Sshd, World};
-use crate::support::{ended, run, start, wait_until};
+use crate::support::{ended, run, start, wait, wait_until};
 
 /// Duo was asked about the person of each login, and rang once.
 fn assert_one_push(world: &World, at_least: usize) {
@@ -72,7 +72,7 @@ pub fn a_file_manager_with_two_channels_at_a_time_is_asked_once() {
     }
     for (mut sftp, stdin) in open {
         drop(stdin);
-        assert_eq!(sftp.wait().unwrap().code(), Some(0));
+        assert_eq!(wait(&mut sftp).code(), Some(0));
     }
     assert_one_push(&world, 5);
 }
@@ -108,7 +108,7 @@ pub fn an_editor_with_a_shell_and_many_channels_is_asked_once() {
     }
     assert_eq!(say("ls | wc -l | tr -d ' '"), "6");
     drop(stdin);
-    assert_eq!(shell.wait().unwrap().code(), Some(0));
+    assert_eq!(wait(&mut shell).code(), Some(0));
     assert_one_push(&world, 7);
 }
 

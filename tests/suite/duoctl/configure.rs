@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fake_duo::FakeDuo;
 
 use super::{about, duoctl, json, names};
-use crate::support::{Ended, Sandbox, Terminal, TerminalSize, run, run_with, side_by_side};
+use crate::support::{
+    Ended, Raises, Sandbox, Terminal, TerminalSize, run, run_with, side_by_side, write_program,
+};
 
 /// A secret key that nobody has.
 const WRONG: &str = "wrongwrongwrongwrongwrongwrongwrongwrong";
@@ -44,8 +46,9 @@ fn seen_during(path: &Path, work: impl FnOnce()) -> BTreeSet<Option<Vec<u8>>> {
             }
             seen
         });
+        let is_over = Raises(&over);
         work();
-        over.store(true, Ordering::Relaxed);
+        drop(is_over);
         reader.join().unwrap()
     })
 }
@@ -296,8 +299,7 @@ fn a_login_duo_of_another_version_or_none_at_all_is_refused() {
     };
     refused("there is no ");
     let other = folder.path().join("login_duo");
-    fs::write(&other, "#!/bin/sh\necho login_duo 0.0.1\n").unwrap();
-    fs::set_permissions(&other, Permissions::from_mode(0o755)).unwrap();
+    write_program(&other, "#!/bin/sh\necho login_duo 0.0.1\n");
     refused("is not login_duo ");
     assert_eq!(fs::read_to_string(sandbox.config()).unwrap(), text);
 }
@@ -361,6 +363,7 @@ fn no_file_on_the_way_can_be_read_by_others_whatever_the_umask() {
             }
             seen
         });
+        let is_over = Raises(&over);
         for number in 1..=5 {
             let mut shell = std::process::Command::new("/bin/sh");
             shell.args([
@@ -373,7 +376,7 @@ fn no_file_on_the_way_can_be_read_by_others_whatever_the_umask() {
             let new = format!("{text}prompts = {number}\n");
             run_with(shell, new.as_bytes()).succeeds();
         }
-        over.store(true, Ordering::Relaxed);
+        drop(is_over);
         let open: Vec<_> = watcher
             .join()
             .unwrap()
