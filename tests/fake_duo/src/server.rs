@@ -7,16 +7,32 @@ use crate::tls::Door;
 use crate::wire::{self, After, Wire};
 use crate::{clock, rest_v1, spoil};
 use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+/// A listener that ends for everybody when it is dropped. A process that this one has just
+/// started has a copy until it executes, and connections would go on to be taken.
+struct Listener(TcpListener);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Ok(copy) = self.0.as_fd().try_clone_to_owned() {
+            // The standard library shuts connections down alone; the call is the same.
+            let _ = std::net::TcpStream::from(copy).shutdown(Shutdown::Both);
+        }
+    }
+}
+
 /// Accepts for ever; each connection lives on its own.
 pub async fn serve(listener: TcpListener, door: Door, service: Arc<Service>) {
+    let listener = Listener(listener);
     loop {
-        match listener.accept().await {
+        match listener.0.accept().await {
             Ok((tcp, _)) => {
                 let connection = Connection {
                     service: Arc::clone(&service),

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::Child;
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +40,7 @@ impl Demo {
         std::fs::create_dir(&folder).unwrap();
         let (keyboard, line) = pty::open().unwrap();
         let words = [
+            usual_signals(),
             through,
             &[env!("CARGO_BIN_EXE_fake-duo"), "demo"],
             arguments,
@@ -103,8 +104,36 @@ impl Demo {
 
     /// Its exit status.
     pub fn end(&mut self) -> i32 {
-        self.child.wait().unwrap().code().unwrap()
+        let status = self.end_within(PATIENCE);
+        status.expect("it ends in time").code().unwrap()
     }
+
+    fn end_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            let status = self.child.try_wait().unwrap();
+            if status.is_some() || Instant::now() > end {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Words before a command that takes back what whoever runs the tests ignores, as nohup
+/// does: that is inherited. Not every `env` can do that.
+fn usual_signals() -> &'static [&'static str] {
+    static WORDS: OnceLock<&[&str]> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let words = &["env", "--default-signal"];
+        let mut trial = Command::new(words[0]);
+        trial.args(&words[1..]).arg("true");
+        trial.stdin(Stdio::null()).stderr(Stdio::null());
+        match trial.status() {
+            Ok(status) if status.success() => words,
+            _ => &[],
+        }
+    })
 }
 
 impl Drop for Demo {
@@ -113,6 +142,9 @@ impl Drop for Demo {
         if let Ok(None) = self.child.try_wait() {
             let pid = Pid::from_raw(self.child.id().try_into().unwrap());
             let _ = kill(pid, Signal::SIGHUP);
+            if self.end_within(PATIENCE).is_none() {
+                let _ = self.child.kill();
+            }
         }
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
