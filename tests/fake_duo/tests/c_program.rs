@@ -4,6 +4,8 @@
 //! Without that, the tests show as ignored; with `LOGIN_DUO_E2E=required` they fail then.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod limit;
+
 use fake_duo::{FakeDuo, PASSCODE, Script};
 use libtest_mimic::{Arguments, Failed, Trial};
 use pty_process::blocking as pty;
@@ -18,6 +20,7 @@ use std::time::Duration;
 type Test = fn(&Path);
 
 fn main() {
+    limit::end_a_run_that_hangs();
     let program = std::env::var_os("LOGIN_DUO_C_PROGRAM")
         .filter(|program| !program.is_empty())
         .map(PathBuf::from);

@@ -3,6 +3,7 @@
 //! Each test shows as ignored, by name, where its needs are missing; with `LOGIN_DUO_E2E=required` it fails then.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod limit;
 mod terminal;
 
 use fake_duo::PASSCODE;
@@ -30,6 +31,7 @@ const CONCLUSION: &str = "the service saw ";
 type Test = (&'static str, &'static [&'static str], fn());
 
 fn main() {
+    limit::end_a_run_that_hangs();
     let tests: [Test; 11] = [
         ("su_asks_for_the_password_and_then_duo", &["su"], su),
         ("sudo_asks_for_the_password_and_then_duo", &["sudo"], sudo),

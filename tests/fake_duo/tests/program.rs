@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod client;
+mod limit;
 
 use client::{Client, PATIENCE};
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +15,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 
 fn fake_duo(arguments: &[&str]) -> Command {
+    limit::end_a_run_that_hangs();
     let mut command = Command::new(env!("CARGO_BIN_EXE_fake-duo"));
     command
         .args(arguments)
