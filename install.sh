@@ -100,6 +100,7 @@ read_options() {
     *) wrong "LAYOUT is by-hand or package, not '$LAYOUT'" ;;
     esac
     own_module=$PREFIX/lib/login_duo/$module_name pam_config=$CONFDIR/pam_duo.conf schema=$PREFIX/share/login_duo/check.schema.json
+    note=$CONFDIR/by-hand$(printf '%s' "$PREFIX" | tr / -)
 }
 
 # What earlier versions of this script did to sshd.
@@ -225,9 +226,7 @@ create_user() {
 }
 
 make_folder() {
-    if [ -d "$2" ]; then return 0; fi
-    run mkdir -p "$2"
-    if [ -z "$dry" ]; then chmod "$1" "$2"; fi
+    if [ ! -d "$2" ]; then run mkdir -p -m "$1" "$2"; fi
 }
 
 # Copies $1 to $2 with mode $3: beside its place and then renamed, so that a login in this
@@ -322,9 +321,8 @@ install_module() {
 # What is left to do before anything else; nothing, if it is done.
 fill_in() {
     for key in ikey skey host; do
-        grep -Eqs "^${key}[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" && continue
-        printf '%s' "now fill in ikey, skey and host in $config, "
-        return 0
+        grep -Eqs "^${key}[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" ||
+            { printf '%s' "now fill in ikey, skey and host in $config, " && return 0; }
     done
 }
 
@@ -338,13 +336,14 @@ do_install() {
         install_all 755 700
         say "$(fill_in)put this before your key in ~/.ssh/authorized_keys, on one line with it:"
         printf '%s\n' "restrict,pty,command=\"$program -c $config\""
-        say "Check first: $duoctl check -c $config. Keep this session open, and try a second one."
-        return 0
+        say "Check first: $duoctl check -c $config. Keep this session open, and try a second one." && return 0
     fi
     install_all 4755 755
     if [ -n "$module" ]; then say "no stack of PAM was changed, and $pam_config is for the module: see pam_duo(8)"; fi
-    [ -n "$DESTDIR" ] || say "$(fill_in)then: $duoctl check, and for a group at first: $duoctl enable ssh --group GROUP --confirm 10m"
-    [ -z "$DESTDIR" ] || say "the package must create the system user '$USER_NAME', and own these files as root:root"
+    if [ -n "$DESTDIR" ]; then say "the package must create the system user '$USER_NAME', and own these files as root:root" && return 0; fi
+    # By this link a purge of the packages knows that their configurations and codes are in use.
+    run ln -sfn "$duoctl" "$note"
+    say "$(fill_in)then: $duoctl check, and for a group at first: $duoctl enable ssh --group GROUP --confirm 10m"
 }
 
 # Whoever is told to run a program that is gone is locked out.
@@ -463,7 +462,7 @@ do_uninstall() {
     remove "$DESTDIR$schema"
     remove_pam
     if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then
-        remove "$CONFDIR/enabled-in"
+        for noted in "$note" "$CONFDIR/enabled-in"; do remove "$noted"; done
         [ -z "$purge" ] || remove /var/lib/login_duo/written
         remove_user
     fi

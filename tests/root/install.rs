@@ -205,7 +205,17 @@ pub fn uninstall_keeps_the_user_while_an_install_elsewhere_is_there() {
     };
     let has_user = || Ended::of(Command::new("getent").args(["passwd", "duo"])).code() == 0;
     local(&["--binary", PROGRAM]);
+    // A purge of the packages spares what an install reads that has such a link.
+    let link = |name: &str| fs::read_link(format!("/etc/duo/{name}")).ok();
+    assert_eq!(
+        [link("by-hand-usr"), link("by-hand-usr-local")],
+        [
+            Some("/usr/sbin/duoctl".into()),
+            Some("/usr/local/sbin/duoctl".into())
+        ]
+    );
     let said = local(&["--uninstall"]);
+    assert!(link("by-hand-usr").is_some() && link("by-hand-usr-local").is_none());
     assert!(
         said.contains("is still there, so the user 'duo' stays"),
         "{said}"
