@@ -279,6 +279,7 @@ fn everything() -> Vec<machine::Test> {
             an_sshd_that_others_can_write_to_is_none,
             the_child_alone_has_the_file_and_can_make_it_no_longer,
             on_a_terminal_one_line_says_so_and_there_is_no_menu,
+            what_is_forgotten_during_a_login_is_asked_by_it,
         }
         (remember::attacks): ["root", "sshd", "ssh", "python3", "perl"] {
             what_has_no_sshd_above_it_is_asked,

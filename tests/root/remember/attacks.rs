@@ -6,6 +6,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use fake_duo::{Endpoint, Fault, Request, Script, Times};
 
@@ -247,6 +248,31 @@ pub fn duo_and_failmode_decide_as_ever() {
         let last = finals(&world).pop().unwrap();
         assert!(!last.contains("approved"), "{last}");
     }
+}
+
+/// `duoctl forget` returns while a login that has opened the file before waits for preauth.
+pub fn what_is_forgotten_during_a_login_is_asked_by_it() {
+    let world = remembering("");
+    let sshd = Sshd::start(&world, "");
+    let connection = approved(&world, &sshd);
+    let duo = &world.sandbox.duo;
+    let (preauths, auths) = (duo.asked("preauth"), duo.asked("auth"));
+    let late = Fault::Delay(Duration::from_secs(2));
+    duo.fault(Endpoint::Preauth, late, Times::First(1));
+    let session = start(connection.session("echo in"));
+    let waits = |requests: &[Request]| {
+        let asked = requests.iter().filter(|it| it.endpoint() == "preauth");
+        asked.count() > preauths
+    };
+    assert!(duo.wait_until(waits, PATIENCE));
+    let mut forget = world.inside();
+    forget.args(["/srv/bin/duoctl", "forget"]);
+    run(forget).succeeds();
+    assert_eq!(ended(session).stdout(), "in\n");
+    assert_eq!(duo.asked("auth"), auths + 1);
+    // That yes went to the file that is gone.
+    assert!(connection.is_asked(&world));
+    assert!(!connection.is_asked(&world));
 }
 
 pub fn only_a_persons_yes_is_kept() {

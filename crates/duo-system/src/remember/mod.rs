@@ -106,6 +106,9 @@ impl Opened {
     /// the system's words.
     pub fn approvals(&self) -> Result<Approvals, Error> {
         let _lock = lock(&self.file, Sharing::Readers)?;
+        if self.is_forgotten()? {
+            return Ok(Approvals::default());
+        }
         self.read()?.ok_or_else(|| {
             let text = "the file of approved connections holds something else";
             Error::Fault(text.to_owned())
@@ -128,6 +131,15 @@ impl Opened {
         })?;
         self.write(&approvals.to_file())
             .map_err(|error| Error::fault("write the approved connections", system_words(&error)))
+    }
+
+    /// Whether root has removed the file since it was opened (`duoctl forget`): then it holds
+    /// no approval, whatever is in it.
+    fn is_forgotten(&self) -> Result<bool, Error> {
+        let status = self.file.metadata().map_err(|error| {
+            Error::fault("look at the approved connections", system_words(&error))
+        })?;
+        Ok(status.nlink() == 0)
     }
 
     /// `None` if the file holds something else.
@@ -275,6 +287,20 @@ mod tests {
             approve(&open).unwrap();
             assert_eq!(open.approvals().unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn a_file_that_was_removed_since_it_was_opened_holds_no_approval() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let (pid, session) = own_process();
+        let open = opened(path.reopen().unwrap(), pid, session);
+        approve(&open).unwrap();
+        assert_eq!(open.approvals().unwrap().count(), 1);
+        path.close().unwrap();
+        assert_eq!(open.approvals().unwrap().count(), 0);
+        // What is said on it later goes to nobody's file.
+        approve(&open).unwrap();
+        assert_eq!(open.approvals().unwrap().count(), 0);
     }
 
     #[test]
