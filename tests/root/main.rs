@@ -280,6 +280,7 @@ fn everything() -> Vec<machine::Test> {
             the_child_alone_has_the_file_and_can_make_it_no_longer,
             on_a_terminal_one_line_says_so_and_there_is_no_menu,
             what_is_forgotten_during_a_login_is_asked_by_it,
+            behind_an_sshd_that_is_process_1_one_yes_serves_one_connection,
         }
         (remember::attacks): ["root", "sshd", "ssh", "python3", "perl"] {
             what_has_no_sshd_above_it_is_asked,

@@ -441,6 +441,31 @@ pub fn another_account_below_an_approved_connection_is_asked() {
     assert_eq!(approvals(&world, "push"), 0);
 }
 
+/// In a container sshd may be process 1, and with it the parent of every orphan.
+pub fn behind_an_sshd_that_is_process_1_one_yes_serves_one_connection() {
+    let world = remembering("");
+    let alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let sshd = Sshd::listen(&world, &[&alone[..], &[SSHD]].concat(), "");
+    for user in ["push", "root"] {
+        let one = approved_by(&world, &sshd, user);
+        let above = one.ssh("cat /proc/1/comm; echo $PPID >/dev/null");
+        assert_eq!(above.stdout(), "sshd\n", "{above:?}");
+        let other = Connection::open(&world, &sshd, user);
+        assert!(other.is_asked(&world), "{user}");
+        assert!(!other.is_asked(&world), "{user}");
+        assert!(!one.is_asked(&world), "{user}");
+        // An orphan of one connection is below process 1, as those of all others are.
+        let orphan = "perl -e 'use POSIX; fork and exit; setsid; fork and exit; sleep 1 while \
+                      getppid != 1; exec @ARGV' -- sh -c '/srv/bin/login_duo true >out.new; \
+                      mv out.new out' </dev/null >/dev/null 2>&1";
+        for _ in 0..2 {
+            let before = world.sandbox.duo.asked("auth");
+            left_behind(&one, &world, orphan);
+            assert_eq!(world.sandbox.duo.asked("auth"), before + 1, "{user}");
+        }
+    }
+}
+
 pub fn more_than_sixteen_processes_up_is_too_far() {
     let world = remembering("");
     let sshd = Sshd::listen(&world, &[SSHD], "");
