@@ -172,6 +172,7 @@ fn everything() -> Vec<machine::Test> {
             a_child_that_was_taken_over_is_stopped_and_the_login_denied,
             without_the_sandbox_each_order_would_succeed_and_the_log_warns,
             a_child_that_was_taken_over_touches_no_codes_of_others,
+            a_child_that_was_taken_over_makes_no_file_longer,
             both_processes_of_a_login_are_what_they_should_be,
             a_parent_that_only_waits_can_do_nothing_else,
         }

@@ -4,8 +4,11 @@
 //! order is also given with `sandbox = no`, where it succeeds.
 
 use std::fs::{self, File};
+use std::mem::ManuallyDrop;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::FromRawFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -160,6 +163,7 @@ fn misbehave(order: &str, with: &str) -> Result<(), Errno> {
             a_socket(AddressFamily::Netlink, SockType::Raw, Some(audit))
         }
         "vsock" => a_socket(AddressFamily::Vsock, SockType::Stream, None),
+        "lengthen" => lengthen(with.parse().unwrap()),
         // What a lookup needs.
         "routes" => {
             let route = SockProtocol::NetlinkRoute;
@@ -171,6 +175,22 @@ fn misbehave(order: &str, with: &str) -> Result<(), Errno> {
         }
         _ => panic!("{order}"),
     }
+}
+
+/// Writes a byte to each file that this process has open, so that it is this long.
+#[allow(unsafe_code, reason = "these descriptors are other code's")]
+fn lengthen(length: u64) -> Result<(), Errno> {
+    let mut outcome = Err(Errno::EBADF);
+    for number in 3..20 {
+        // SAFETY: the number may be nobody's, and then each call fails. It is not closed here.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
+        if file.metadata().is_ok_and(|status| status.is_file()) {
+            outcome = file
+                .write_all_at(b"x", length - 1)
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()));
+        }
+    }
+    outcome
 }
 
 /// A parent that only waits, and then does not.
@@ -409,6 +429,37 @@ pub fn a_child_that_was_taken_over_touches_no_codes_of_others() {
         }
         assert_eq!(fs::read(world.at(&others)).unwrap(), before);
         assert_eq!(fs::read_dir(world.at(folder)).unwrap().count(), 2);
+    }
+}
+
+/// It can write to the file of its own account, and not fill the disk by it.
+pub fn a_child_that_was_taken_over_makes_no_file_longer() {
+    for extra in ["", "sandbox = no\n"] {
+        let target = Target::new(extra);
+        let world = &target.world;
+        let mut duoctl = world.inside();
+        duoctl.args([
+            "/srv/bin/duoctl",
+            "codes",
+            "create",
+            "allow",
+            "--count",
+            "50",
+        ]);
+        run(duoctl).succeeds();
+        let file = world.at(&format!("{}/{}", codes::FOLDER, world.uid("allow")));
+        let length = fs::metadata(&file).unwrap().len();
+        for more in [1, 1 << 30] {
+            let (ended, log) = target.give("lengthen", &(length + more).to_string());
+            assert_eq!(ended.code(), 1, "{log:?}");
+            let text = log.concat();
+            assert!(text.contains("lengthen: Err(\"File too large\")"), "{text}");
+            assert!(!text.contains("killed by"), "{text}");
+            assert_eq!(fs::metadata(&file).unwrap().len(), length);
+        }
+        // What is there already is its own.
+        let (_, log) = target.give("lengthen", &length.to_string());
+        assert!(log.concat().contains("lengthen: Ok(())"), "{log:?}");
     }
 }
 

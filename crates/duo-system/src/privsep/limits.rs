@@ -44,13 +44,21 @@ pub(super) fn raise_limits() -> Result<(), Error> {
 }
 
 /// Keeps this process from making a file longer than so many bytes: a child that was taken over
-/// has a file in memory to write to, and could fill the memory of this machine.
+/// has a file of root's to write to, and could fill the disk or the memory of this machine. A
+/// write beyond the limit fails, and does not kill, so that the child can say why it denies.
+///
+/// A caller's limit that is lower, and that this process may not raise (a container without
+/// CAP_SYS_RESOURCE), stays.
+///
+/// The limit holds for standard error too. Where root gives the child a regular file there
+/// (`login_duo -d 2>FILE`), lines beyond this size are lost.
 ///
 /// # Errors
 /// [`Error::Fault`] if the kernel refuses.
 pub(super) fn limit_file_size(bytes: usize) -> Result<(), Error> {
     ignore_file_size()?;
-    let most = rlim_t::try_from(bytes).unwrap_or(RLIM_INFINITY);
+    let (_, hard) = limit(Resource::RLIMIT_FSIZE)?;
+    let most = rlim_t::try_from(bytes).unwrap_or(RLIM_INFINITY).min(hard);
     setrlimit(Resource::RLIMIT_FSIZE, most, most)
         .map_err(|errno| Error::fault("limit the size of files", errno.desc()))
 }

@@ -32,6 +32,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use duo_policy::codes;
 use duo_policy::error::Error;
 use duo_policy::remember::Approvals;
 use nix::fcntl::OFlag;
@@ -156,6 +157,16 @@ impl OpenFiles {
         files.map(AsRawFd::as_raw_fd).chain(connections)
     }
 
+    /// The bytes of the longest file that the child may write; `None` if it may write none.
+    fn longest(&self) -> Option<usize> {
+        let codes = self.codes.as_ref().map(|_| codes::LONGEST_FILE);
+        let connections = match self.connections {
+            Connections::Found(_) => Some(Approvals::LONGEST_FILE),
+            Connections::None | Connections::Wanted | Connections::Refused(_) => None,
+        };
+        codes.max(connections)
+    }
+
     /// With root's rights, which the child has still: looks for what is wanted.
     fn find_connections(&mut self, caller: Caller) {
         let (Connections::Wanted, Some(config)) = (&self.connections, &self.config) else {
@@ -163,10 +174,7 @@ impl OpenFiles {
         };
         self.connections = match remember::open(config, caller.uid) {
             Ok(None) => Connections::None,
-            Ok(Some(opened)) => match limit_file_size(Approvals::LONGEST_FILE) {
-                Ok(()) => Connections::Found(opened),
-                Err(error) => Connections::Refused(error),
-            },
+            Ok(Some(opened)) => Connections::Found(opened),
             Err(error) => Connections::Refused(error),
         };
     }
@@ -216,6 +224,7 @@ pub fn separate<'a>(
             let socket = front.socket().map(|socket| socket.as_raw_fd());
             let confined = remove_causes().and_then(|()| {
                 files.find_connections(caller);
+                files.longest().map_or(Ok(()), limit_file_size)?;
                 let kept = files.descriptors().chain(pipes).chain(socket);
                 confine(standing, user, kept.collect())
             });
