@@ -630,14 +630,37 @@ pub fn on_a_terminal_unused_codes_are_void_only_after_a_yes() {
 
 pub fn codes_that_nobody_could_read_do_not_replace_the_old_ones() {
     let world = without_duo(CODES);
-    let old = create(&world, "push", 1);
-    let told = root(
-        &world,
-        "! /srv/bin/duoctl codes create push 2>&1 >/dev/full",
+    let mut old = create(&world, "push", 3);
+    for json in ["", "--json"] {
+        let script = format!("! /srv/bin/duoctl codes create push {json} 2>&1 >/dev/full");
+        let told = root(&world, &script);
+        assert!(told.contains("those of before stay"), "{json}: {told}");
+        assert_eq!(fs::read_dir(world.at(FOLDER)).unwrap().count(), 1);
+        // A reader that has gone.
+        let mut duoctl = world.inside();
+        duoctl.args(["/srv/bin/duoctl", "codes", "create", "push"]);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        duoctl.args(json.split_whitespace()).stdout(writer);
+        assert!(!duoctl.status().unwrap().success(), "{json}");
+        let code = old.pop().unwrap();
+        assert!(gets_in(&world, "push", &[&code]), "{json}");
+    }
+    // What comes after the codes were printed is said on stderr, and by the exit status.
+    let path = world.at(&file(&world, "push"));
+    let mut holder = fs::File::options();
+    let holder = holder.read(true).write(true).open(path).unwrap();
+    let lock = duo_system::codes::lock(&holder, &duo_system::wait::SystemClock).unwrap();
+    let ended = duoctl(&world, &["create", "push", "--json"]);
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(
+        ended.stderr().contains("another login holds them"),
+        "{ended:?}"
     );
-    assert!(told.contains("those of before stay"), "{told}");
-    assert_eq!(fs::read_dir(world.at(FOLDER)).unwrap().count(), 1);
-    assert!(gets_in(&world, "push", &[&old[0]]));
+    let told: Value = serde_json::from_slice(ended.stdout_bytes()).unwrap();
+    assert_eq!(told["codes"].as_array().unwrap().len(), 10);
+    drop(lock);
+    assert_eq!(left(&world, "push"), 10);
 }
 
 pub fn check_says_who_has_none() {

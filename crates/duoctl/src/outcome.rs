@@ -101,11 +101,24 @@ impl Report {
         self.more.insert(key.to_owned(), value);
     }
 
+    /// With `--json`: the object of a command that has done all but its last step, as it will
+    /// be if that succeeds, for one whose object must be out before. From here on, warnings and
+    /// the failure of that step go to stderr. `None` for text.
+    pub fn object_before_the_last_step(&mut self, step: Done) -> Option<String> {
+        if self.format == Format::Text {
+            return None;
+        }
+        self.format = Format::Text;
+        Some(self.json(&Ok(step), 0) + "\n")
+    }
+
     /// Says how it ended. `--json` prints everything now, as one object.
     pub fn end(mut self, outcome: &Outcome) -> ExitCode {
         let status = outcome.as_ref().err().map_or(0, Failure::status);
         if self.format == Format::Json {
-            return self.print_json(outcome, status);
+            let json = self.json(outcome, status);
+            let _ = writeln!(std::io::stdout(), "{json}");
+            return ExitCode::from(status);
         }
         let text = match outcome {
             Ok(_) => return ExitCode::SUCCESS,
@@ -121,7 +134,7 @@ impl Report {
         ExitCode::from(status)
     }
 
-    fn print_json(self, outcome: &Outcome, status: u8) -> ExitCode {
+    fn json(&mut self, outcome: &Outcome, status: u8) -> String {
         let changed = matches!(outcome, Ok(Done::Changed) | Err(Failure::HalfWay { .. }));
         let would_change = matches!(outcome, Ok(Done::WouldChange));
         let (error, way_back) = match outcome {
@@ -136,14 +149,12 @@ impl Report {
         object.insert("changed".into(), changed.into());
         object.insert("would_change".into(), would_change.into());
         object.insert("exit_status".into(), status.into());
-        object.insert("said".into(), self.said.into());
-        object.insert("warnings".into(), self.warnings.into());
+        object.insert("said".into(), std::mem::take(&mut self.said).into());
+        object.insert("warnings".into(), std::mem::take(&mut self.warnings).into());
         object.insert("error".into(), error);
         object.insert("way_back".into(), way_back);
-        object.extend(self.more);
+        object.extend(std::mem::take(&mut self.more));
         // Text, numbers and lists: nothing in it can fail to be written.
-        let json = serde_json::to_string_pretty(&Value::Object(object)).unwrap_or_default();
-        let _ = writeln!(std::io::stdout(), "{json}");
-        ExitCode::from(status)
+        serde_json::to_string_pretty(&Value::Object(object)).unwrap_or_default()
     }
 }

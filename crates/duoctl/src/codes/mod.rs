@@ -5,7 +5,7 @@ mod page;
 mod store;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 
 use duo_policy::codes::{CODE, Code, SALT, file_of};
@@ -34,7 +34,7 @@ pub fn run(wanted: &Codes, start: &Start, report: &mut Report) -> Outcome {
 }
 
 /// Makes codes. They are printed before they count: if nobody gets to read them, the old
-/// ones stay. `--json` prints at the end, as it always does.
+/// ones stay.
 fn create(
     name: &str,
     count: usize,
@@ -63,13 +63,15 @@ fn create(
             report.put("user", json!(account.name));
             report.put("uid", json!(uid));
             report.put("codes", json!(texts));
+            if let Some(object) = report.object_before_the_last_step(Done::Changed) {
+                print(&Zeroizing::new(object))?;
+            }
         }
     }
     match new.put_in_place() {
         Ok(None) => {}
         Ok(Some(warning)) => report.warn(warning),
         Err(why) => {
-            report.put("codes", json!([]));
             let text = format!("{why}: the codes that were printed are void");
             return Err(Failure::refused(text));
         }
@@ -127,10 +129,18 @@ fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
     }
 }
 
-/// Writes to stdout without a buffer, which nobody would overwrite.
+/// Writes to stdout without a buffer, which nobody would overwrite. A file is written down to
+/// the disk, since some file systems tell only then that there is no room.
 fn print(text: &str) -> Result<(), Failure> {
     let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-    let written = stdout.and_then(|stdout| File::from(stdout).write_all(text.as_bytes()));
+    let written = stdout.map(File::from).and_then(|mut stdout| {
+        stdout.write_all(text.as_bytes())?;
+        match stdout.sync_data() {
+            // A pipe or a terminal.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
+    });
     written.map_err(|error| {
         let why = system_words(&error);
         Failure::refused(format!(
