@@ -188,6 +188,7 @@ fn everything() -> Vec<machine::Test> {
             on_a_terminal_unused_codes_are_void_only_after_a_yes,
             codes_that_nobody_could_read_do_not_replace_the_old_ones,
             check_says_who_has_none,
+            check_looks_at_every_account_and_names_those_that_it_cannot_see,
         }
         (codes): ["root", "tracing"] {
             killed_at_each_system_call_a_code_is_never_good_twice,

@@ -16,7 +16,7 @@ use super::local::Local;
 use crate::finding::{Finding, Level, quoted};
 
 /// The most local accounts for which the gate is tried.
-pub const MOST_ACCOUNTS: usize = 200;
+const MOST_ACCOUNTS: usize = 200;
 
 /// The most names in one finding.
 const MOST_NAMES: usize = 10;
