@@ -23,8 +23,9 @@ use crate::system_words;
 pub const FOLDER: &str = "/var/lib/login_duo/codes";
 
 /// For the lock of the file: 2 s in all. Another login needs some milliseconds. A process that
-/// holds the lock for longer is one that was taken over, and can deny logins of its own account
-/// alone.
+/// holds the lock for longer was taken over, or stands still: a user can freeze their own
+/// login_duo in a control group of theirs. Both deny logins of their own account alone, and
+/// root makes and revokes its codes all the same.
 const PATIENCE: Patience = Patience {
     tries: 200,
     pause: Duration::from_millis(10),
@@ -88,6 +89,8 @@ impl<'a> Codes<'a> {
         let failed = |error: std::io::Error| Error::fault(USING_UP, system_words(&error));
         let _lock = lock(file, self.clock)?;
         // Whoever makes or revokes codes takes this lock too, before the file loses its name.
+        // NFS renames an open file instead of removing it, so the folder must be on a local file
+        // system (docs/emergency.md, *How a code is used up*).
         if file.metadata().map_err(failed)?.nlink() == 0 {
             return Err(Error::Fault(
                 "the emergency codes were replaced meanwhile".to_owned(),
