@@ -1,6 +1,8 @@
 //! Emergency codes (docs/emergency.md): while Duo is down each lets in once, and nothing
 //! else does. `LOGIN_DUO_ROUNDS` asks for more rounds of what depends on chance.
 
+pub mod hostile;
+
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -62,7 +64,7 @@ fn duoctl(world: &World, words: &[&str]) -> Ended {
 }
 
 /// New codes of `user`.
-fn create(world: &World, user: &str, count: usize) -> Vec<String> {
+pub fn create(world: &World, user: &str, count: usize) -> Vec<String> {
     let count = count.to_string();
     let ended = duoctl(world, &["create", user, "--count", &count, "--json"]);
     assert_eq!(ended.code(), 0, "{}", ended.text());
@@ -98,7 +100,7 @@ fn create_on_a_terminal(world: &World, options: &[&str], question: &str, keys: &
 }
 
 /// How many codes `user` has left.
-fn left(world: &World, user: &str) -> u64 {
+pub fn left(world: &World, user: &str) -> u64 {
     let ended = duoctl(world, &["list", user, "--json"]);
     let told: Value = serde_json::from_slice(ended.stdout_bytes()).unwrap();
     told["accounts"][0]["left"].as_u64().unwrap_or_default()

@@ -190,6 +190,17 @@ fn everything() -> Vec<machine::Test> {
             check_says_who_has_none,
             check_looks_at_every_account_and_names_those_that_it_cannot_see,
         }
+        (codes::hostile): ["root", "prlimit"] {
+            no_limit_of_the_callers_opens_or_costs_a_code,
+            a_file_size_of_zero_denies_with_the_reason_and_keeps_the_code,
+            closed_descriptors_open_nothing,
+            a_frozen_child_asks_for_no_code,
+        }
+        (codes::hostile): ["root", "PAM", "sudo", "prlimit"] {
+            in_front_of_sudo_limits_and_descriptors_open_nothing,
+            in_front_of_sudo_a_file_size_of_zero_denies_with_the_reason,
+            in_front_of_sudo_a_frozen_child_asks_for_no_code,
+        }
         (codes): ["root", "tracing"] {
             killed_at_each_system_call_a_code_is_never_good_twice,
         }
@@ -652,6 +663,7 @@ fn everything() -> Vec<machine::Test> {
             a_frozen_host_does_not_hold_the_helper,
             a_frozen_helper_does_not_take_its_own_silence_for_duos,
             freezing_again_and_again_lets_nobody_in,
+            freezing_again_and_again_opens_nothing_without_a_code,
             a_starved_host_gets_the_verdict_or_none,
             where_the_group_cannot_be_left_safe_opens_only_for_roots_groups,
             nor_where_only_a_part_of_the_hierarchy_is_mounted,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use fake_duo::{Endpoint, Fault, Stage, Times};
 
+use crate::codes;
 use crate::machine::{PASSWORD, PamWorld};
 use crate::support::{Ended, Raises, ended, run_with, start};
 
@@ -189,10 +190,10 @@ pub fn a_frozen_host_does_not_hold_the_helper() {
     }
 }
 
-/// Frozen and thawed all the time, at every moment of a start.
-pub fn freezing_again_and_again_lets_nobody_in() {
-    let world = PamWorld::new("failmode = safe\nprompts = 1");
-    let groups = groups_everywhere(&world, "push");
+/// Tries to become root with this input, so often, while the caller's groups are frozen and
+/// thawed all the time, at every moment of a start.
+fn is_out_while_frozen_again_and_again(world: &PamWorld, tries: usize, typed: &str) {
+    let groups = groups_everywhere(world, "push");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -208,10 +209,9 @@ pub fn freezing_again_and_again_lets_nobody_in() {
             }
         });
         let _over = Raises(&over);
-        for number in 0..12 {
+        for number in 0..tries {
             let program = if number % 2 == 0 { "sudo" } else { "su" };
-            let command = su(&world, &groups, "push", program);
-            let typed = format!("{PASSWORD}\n000001\n").repeat(3);
+            let command = su(world, &groups, "push", program);
             let ended = run_with(command, typed.as_bytes());
             assert!(!is_root(&ended), "{program}: {ended:?}");
         }
@@ -220,6 +220,28 @@ pub fn freezing_again_and_again_lets_nobody_in() {
     let lines = world.module_lines();
     let opened = lines.iter().any(|line| line.text.contains("Failsafe"));
     assert!(!opened && !lines.is_empty(), "{lines:#?}");
+}
+
+pub fn freezing_again_and_again_lets_nobody_in() {
+    let world = PamWorld::new("failmode = safe\nprompts = 1");
+    let typed = format!("{PASSWORD}\n000001\n").repeat(3);
+    is_out_while_frozen_again_and_again(&world, 12, &typed);
+}
+
+pub fn freezing_again_and_again_opens_nothing_without_a_code() {
+    let world = PamWorld::new("failmode = codes");
+    let down = Fault::Bare { status: 503 };
+    let duo = &world.sandbox.duo;
+    duo.fault(Endpoint::Preauth, down, Times::Always);
+    let code = codes::create(&world, "push", 1).remove(0);
+    let typed = format!("{PASSWORD}\n0000-0000-0000-0000\n");
+    is_out_while_frozen_again_and_again(&world, 3, &typed);
+    assert_eq!(codes::left(&world, "push"), 1);
+    // Thawed, and in the same kind of group, the code lets in.
+    let groups = groups_everywhere(&world, "push");
+    let command = su(&world, &groups, "push", "sudo");
+    let ended = run_with(command, format!("{PASSWORD}\n{code}\n").as_bytes());
+    assert!(is_root(&ended), "{ended:?}");
 }
 
 /// Starved of processor time, memory and processes.
