@@ -179,4 +179,38 @@ mod tests {
             r"Failed Duo login for 'a\' from 192.0.2.1: \\' from x??y??1?: no"
         );
     }
+
+    /// Each byte of a name that is not printable ASCII takes four letters of the line.
+    #[test]
+    fn no_name_pushes_the_address_and_the_reason_out_of_the_line() {
+        let client = "2001:db8::9%".to_owned() + &"x".repeat(88);
+        let end = format!("' from {client}: why");
+        for name in [
+            "\u{1f600}".repeat(63),
+            "\u{10ffff}".repeat(5_000),
+            "\0".repeat(400),
+            "'".repeat(5_000),
+            "\\".repeat(400),
+            format!("{}'\\", "x".repeat(198)),
+            "x".repeat(5_000),
+        ] {
+            let line = of_verdict(
+                &Verdict::new(Outcome::Failed, "why"),
+                &who(&name, Some(&client)),
+            );
+            let written = text::for_log(&line);
+            let name = written.strip_suffix(&end);
+            let name = name.and_then(|head| head.strip_prefix("Failed Duo login for '"));
+            let name = name.unwrap_or_else(|| panic!("{written}"));
+            // A backslash that stands alone at the end would take the quote into the name.
+            let backslashes = name.chars().rev().take_while(|it| *it == '\\').count();
+            assert!(
+                !name.is_empty() && backslashes.is_multiple_of(2),
+                "{written}"
+            );
+        }
+        // The names that people have are in the line as a whole.
+        let whole = "ж".repeat(40);
+        assert_eq!(text::quoted(&whole), whole);
+    }
 }

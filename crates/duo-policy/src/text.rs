@@ -10,9 +10,10 @@ use std::borrow::Cow;
 /// The longest text from outside that is shown, in characters.
 pub const LONGEST: usize = 1_000;
 
-/// The most characters of a name in the log. A name may not push what follows it
+/// The most characters that a name takes in the log, where each byte of a letter that is
+/// not ASCII takes four. A name may not push the address and the reason, which follow it,
 /// out of the line.
-pub const LONGEST_NAME: usize = 200;
+const LONGEST_NAME: usize = 400;
 
 /// The most characters of a client's address in the log, which a caller of a setuid
 /// install chooses.
@@ -62,11 +63,23 @@ pub fn for_log(text: &str) -> String {
 }
 
 /// `name` with a backslash before each quote and backslash, so that it cannot end
-/// the quotes around it in the log. At most [`LONGEST_NAME`] characters of it.
+/// the quotes around it in the log. As many letters of it as [`for_log`] writes with at
+/// most [`LONGEST_NAME`] characters.
 pub fn quoted(name: &str) -> String {
-    let mut safe = String::with_capacity(name.len());
-    for letter in name.chars().take(LONGEST_NAME) {
-        if matches!(letter, '\'' | '\\') {
+    let mut safe = String::with_capacity(name.len().min(LONGEST_NAME));
+    let mut written = 0;
+    for letter in name.chars() {
+        let is_marked = matches!(letter, '\'' | '\\');
+        written += match letter {
+            _ if is_marked => 2,
+            ' '..='~' => 1,
+            // `\xNN` for each byte
+            _ => 4 * letter.len_utf8(),
+        };
+        if written > LONGEST_NAME {
+            break;
+        }
+        if is_marked {
             safe.push('\\');
         }
         safe.push(letter);
