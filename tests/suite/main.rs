@@ -15,6 +15,7 @@ mod conversation;
 mod deploy;
 mod documents;
 mod duoctl;
+mod fail2ban;
 mod house;
 mod install;
 mod login;
