@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fake_duo::{Endpoint, Fault, Script, Times};
+use fake_duo::{Endpoint, FakeDuo, Fault, Script, Times};
 
 use crate::machine::{Entry, Install, Journal, PamWorld, World, code, is_final};
 use crate::support::{PATIENCE, close, ended, in_time, read_to_end, run, start};
@@ -413,44 +413,33 @@ fn sent_record(line: &str) -> Option<String> {
     String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
 }
 
+/// The records that a login by PAM sends the kernel, as strace's lines; and the whole trace.
+fn audited(world: &PamWorld, user: &str) -> (Vec<String>, String) {
+    let trace = world.sandbox.path().join("trace");
+    let mut host = world.inside();
+    host.args(["strace", "-f", "-qq", "-s", "500"]);
+    host.args(["-e", "trace=sendto,write,exit_group"]);
+    host.args(["-o", "/etc/duo/trace"]);
+    let asked = ["-h", "192.0.2.7", "-t", "/dev/pts/3", "-a", "1"];
+    world.host_by(host, &[&asked[..], &["duo", user]].concat());
+    world.wait_until_empty();
+    let text = fs::read_to_string(&trace).unwrap();
+    // Linux-PAM has a record of its own.
+    let ours = |line: &&str| sent_record(line).is_some_and(|text| text.starts_with("op=2fa "));
+    let records = text.lines().filter(ours).map(str::to_owned).collect();
+    (records, text)
+}
+
 /// What the kernel was sent for its audit log, and whether the ruling had been given.
 /// Whoever reads that log is the one of the whole machine, and here it is off.
 pub fn the_audit_log_gets_one_record_and_nobody_waits_for_it() {
     let world = PamWorld::new("");
-    let trace = world.sandbox.path().join("trace");
     for (user, outcome, result) in [
         ("push", "successful", "res=success"),
         ("deny", "aborted", "res=failed"),
     ] {
-        let mut host = world.inside();
-        host.args([
-            "strace",
-            "-f",
-            "-qq",
-            "-s",
-            "500",
-            "-e",
-            "trace=sendto,write,exit_group",
-            "-o",
-        ]);
-        host.arg("/etc/duo/trace");
-        let words = [
-            "-h",
-            "192.0.2.7",
-            "-t",
-            "/dev/pts/3",
-            "-a",
-            "1",
-            "duo",
-            user,
-        ];
-        world.host_by(host, &words);
-        world.wait_until_empty();
-        let text = fs::read_to_string(&trace).unwrap();
-        // Linux-PAM has a record of its own.
-        let ours = |line: &&str| sent_record(line).is_some_and(|text| text.starts_with("op=2fa "));
-        let records: Vec<&str> = text.lines().filter(ours).collect();
-        let [record] = records[..] else {
+        let (records, text) = audited(&world, user);
+        let [record] = &records[..] else {
             panic!("{text}");
         };
         assert_eq!(
@@ -462,8 +451,51 @@ pub fn the_audit_log_gets_one_record_and_nobody_waits_for_it() {
             )
         );
         let parent = record.split(' ').next().unwrap();
-        let mut before = text.lines().take_while(|line| *line != record);
+        let mut before = text.lines().take_while(|line| line != record);
         let ruled = before.any(|line| line.starts_with(parent) && line.contains(" write(4, "));
         assert!(ruled, "{text}");
     }
+}
+
+pub fn a_login_without_a_child_has_its_record_too() {
+    let roots = |passwd: &mut Vec<String>| {
+        for line in passwd.iter_mut().filter(|line| line.starts_with("duo:")) {
+            *line = "duo:*:0:0::/nonexistent:/usr/sbin/nologin".to_owned();
+        }
+    };
+    let world = PamWorld::of(FakeDuo::builder(), "failmode = safe", roots);
+    let (records, text) = audited(&world, "push");
+    let line = world.final_line();
+    assert!(line.contains("has root's user or group id"), "{line}");
+    let [record] = &records[..] else {
+        panic!("{text}");
+    };
+    assert_eq!(
+        sent_record(record).unwrap(),
+        "op=2fa outcome=error acct=\"?\" exe=\"/usr/libexec/login_duo/pam-duo-helper\" \
+         hostname=? addr=? terminal=? res=failed\0"
+    );
+}
+
+pub fn the_modules_own_line_goes_to_a_syslog_of_streams_too() {
+    let world = PamWorld::new("");
+    let path = world.sandbox.path().join("syslog");
+    fs::remove_file(&path).unwrap();
+    let listener = UnixListener::bind(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    // This line is the module's: it starts no helper for a host that is not root.
+    let asked = world.host_by(world.as_user("push"), &["-a", "1", "duo", "push"]);
+    assert_eq!(asked.code(), code::AUTHINFO_UNAVAIL, "{asked:#?}");
+    let mut lines = Vec::new();
+    while let Ok((stream, _)) = listener.accept() {
+        lines.push(String::from_utf8(read_to_end(stream)).unwrap());
+    }
+    let text = "Error in Duo login for 'push': the program that asks does not run as root\0";
+    let ours: Vec<_> = lines.iter().filter(|it| it.contains("pam_duo[")).collect();
+    assert_eq!(ours.len(), 1, "{lines:#?}");
+    assert!(
+        ours[0].starts_with("<83>pam_duo[") && ours[0].ends_with(text),
+        "{ours:#?}"
+    );
 }

@@ -149,9 +149,11 @@ fn everything() -> Vec<machine::Test> {
         (log): ["root", "PAM"] {
             pam_names_its_service_and_the_hosts_process,
             the_helpers_parent_writes_to_a_journal_or_to_syslog_behind_its_filter,
+            the_modules_own_line_goes_to_a_syslog_of_streams_too,
         }
         (log): ["root", "PAM", "tracing"] {
             the_audit_log_gets_one_record_and_nobody_waits_for_it,
+            a_login_without_a_child_has_its_record_too,
         }
         (standstill): ["root"] {
             duo_that_is_silent_while_we_are_awake_is_down,

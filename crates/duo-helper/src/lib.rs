@@ -41,7 +41,9 @@ pub fn run() -> ExitCode {
         Ok((ends, caller)) => {
             let ruled = rule(&arguments, &ends, caller);
             let written = write_ruling(ends, ruled.ruling);
-            ruled.write_audit_record();
+            // After the ruling, which this must not delay.
+            let told = told(ruled.ruling, &written);
+            ruled.audit.record(&ruled.who, ruled.outcome, told);
             match written {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
@@ -72,20 +74,15 @@ struct Ruled {
     ruling: Ruling,
     who: Who,
     outcome: Outcome,
-    /// `None` if no child was started.
-    audit: Option<Audit>,
+    audit: Audit,
 }
 
-impl Ruled {
-    /// After the ruling, which this must not delay.
-    fn write_audit_record(&self) {
-        let ruling = match self.ruling {
-            Ruling::Allowed => audit::Ruling::Success,
-            _ => audit::Ruling::Failed,
-        };
-        if let Some(audit) = &self.audit {
-            audit.record(&self.who, self.outcome, ruling);
-        }
+/// What the host was told: a host that is gone, or closed the pipe, was told nothing, and
+/// lets nobody in.
+fn told(ruling: Ruling, written: &std::io::Result<()>) -> audit::Ruling {
+    match (ruling, written) {
+        (Ruling::Allowed, Ok(())) => audit::Ruling::Success,
+        _ => audit::Ruling::Failed,
     }
 }
 
@@ -112,7 +109,8 @@ fn rule(arguments: &Arguments, ends: &HostEnds, caller: Caller) -> Ruled {
         ruling: ruling(&judgement),
         who: judgement.who,
         outcome: judgement.outcome,
-        audit,
+        // Where no child was started, no filter keeps this process from opening it.
+        audit: audit.unwrap_or_else(Audit::open),
     }
 }
 
@@ -205,6 +203,21 @@ fn open_configuration(arguments: &Arguments, owners: &Owners) -> Opened {
         (mistakes, _) => {
             let problems = mistakes.iter().map(Problem::of_file).collect();
             (None, Err(problems))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yes_that_the_host_did_not_get_is_no_success() {
+        let gone = || Err(std::io::ErrorKind::BrokenPipe.into());
+        assert_eq!(told(Ruling::Allowed, &Ok(())), audit::Ruling::Success);
+        assert_eq!(told(Ruling::Allowed, &gone()), audit::Ruling::Failed);
+        for ruling in [Ruling::Denied, Ruling::Aborted, Ruling::Failed] {
+            assert_eq!(told(ruling, &Ok(())), audit::Ruling::Failed);
         }
     }
 }

@@ -94,7 +94,7 @@ fn read(fd: c_int, buffer: &mut [u8]) -> Option<&[u8]> {
 }
 
 /// The error of the last system call.
-fn error() -> c_int {
+pub fn error() -> c_int {
     // SAFETY: the C library gives each thread an integer there.
     unsafe { *libc::__errno_location() }
 }

@@ -4,7 +4,7 @@
 
 use core::ffi::c_int;
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{self, Descriptor};
 
 /// authpriv (10) and error (3), as RFC 3164 puts them before a line.
 const PRIORITY: &[u8] = b"<83>";
@@ -78,16 +78,25 @@ pub fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
     digits.get(start..).unwrap_or_default()
 }
 
+/// Sends a line to whichever kind of socket the log daemon has.
 fn send(line: &[u8]) {
-    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: socket touches no memory.
-    let fd: c_int = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
-    if fd < 0 {
-        return;
+    if let Err(libc::EPROTOTYPE) = send_to(libc::SOCK_DGRAM, line) {
+        let _ = send_to(libc::SOCK_STREAM, line);
     }
-    let Some(socket) = Descriptor::own(fd) else {
-        return;
-    };
+}
+
+/// Connects and sends.
+///
+/// # Errors
+/// The number of the error that says why there is no connection.
+fn send_to(kind: c_int, line: &[u8]) -> Result<(), c_int> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: socket touches no memory.
+    let fd: c_int = unsafe { libc::socket(libc::AF_UNIX, kind | flags, 0) };
+    if fd < 0 {
+        return Err(descriptor::error());
+    }
+    let socket = Descriptor::own(fd).ok_or(libc::EBADF)?;
     let mut address = libc::sockaddr_un {
         sun_family: libc::sa_family_t::try_from(libc::AF_UNIX).unwrap_or_default(),
         sun_path: [0; 108],
@@ -103,7 +112,13 @@ fn send(line: &[u8]) {
             libc::socklen_t::try_from(size_of::<libc::sockaddr_un>()).unwrap_or_default(),
         )
     };
-    if connected == 0 {
-        socket.send(line);
+    if connected != 0 {
+        return Err(descriptor::error());
     }
+    socket.send(line);
+    if kind == libc::SOCK_STREAM {
+        // In a stream, a NUL ends a line.
+        socket.send(b"\0");
+    }
+    Ok(())
 }
