@@ -29,6 +29,7 @@ mod confinement;
 mod confirm;
 mod duoctl;
 mod enable;
+mod failsafe;
 mod host;
 mod inheritance;
 mod install;
@@ -154,6 +155,12 @@ fn everything() -> Vec<machine::Test> {
         (log): ["root", "PAM", "tracing"] {
             the_audit_log_gets_one_record_and_nobody_waits_for_it,
             a_login_without_a_child_has_its_record_too,
+        }
+        (failsafe): ["jq"] {
+            a_login_while_the_script_did_not_run_is_told_of_afterwards,
+            what_was_not_told_to_its_end_is_told_again,
+            the_place_in_the_journal_moves_on_without_a_login_too,
+            without_the_user_duo_it_takes_sshds_lines_and_without_that_it_says_so,
         }
         (standstill): ["root"] {
             duo_that_is_silent_while_we_are_awake_is_down,
