@@ -426,6 +426,7 @@ fn everything() -> Vec<machine::Test> {
             one_screen_says_what_is_there_and_what_is_not,
             only_what_the_log_daemon_says_is_login_duos_is_told,
             a_journal_counts_by_what_journald_itself_says,
+            without_the_user_duo_the_journals_lines_are_those_of_sshds,
             a_user_may_not_look_at_the_machines_install,
         }
         (duoctl::support): ["root", "sshd"] {

@@ -1,6 +1,10 @@
 //! What login_duo has logged last: from the journal, where the kernel says who wrote a line; else
 //! from the file to which the log daemon writes, where the line's tag says it. A line that only
 //! quotes login_duo, in another program's message, is none.
+//!
+//! In the journal only lines count whose writer no ordinary user can be. The program's file
+//! alone proves nothing: whoever starts login_duo under no_new_privs with LD_PRELOAD runs code
+//! of their own in it (docs/monitoring.md, *What to trust*).
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -10,8 +14,10 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use duo_policy::log_line;
+use duo_system::privsep::{self, Standing};
 use duo_wire::{Outcome, Verdict, Who};
 use nix::fcntl::OFlag;
+use nix::unistd::Uid;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -47,7 +53,7 @@ pub struct Journal {
 /// Where lines come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The journal: nobody but login_duo can have written them.
+    /// The journal: no ordinary user can have written them.
     Journal,
     /// A file, into which every user of the machine can have such lines written.
     File(PathBuf),
@@ -66,9 +72,9 @@ pub struct Line {
     pub text: String,
 }
 
-/// Reads the last lines. `program` is login_duo's file, `child` the user id of its child.
-pub fn read(program: &Path, child: Option<u32>) -> Journal {
-    if let Some(lines) = from_journal(program, child) {
+/// Reads the last lines. `program` is login_duo's file.
+pub fn read(program: &Path, standing: Standing) -> Journal {
+    if let Some(lines) = from_journal(program, child(standing)) {
         return Journal {
             source: Source::Journal,
             outcomes: outcomes(lines),
@@ -86,6 +92,19 @@ pub fn read(program: &Path, child: Option<u32>) -> Journal {
         source: Source::Nowhere,
         outcomes: Vec::new(),
     }
+}
+
+/// The user id of the child, which writes the log; of a user's own install, that user's, whom
+/// no other user can be.
+fn child(standing: Standing) -> Option<u32> {
+    let user = match standing {
+        Standing::Own => Some(Uid::current()),
+        Standing::Root | Standing::Setuid => {
+            let user = privsep::privsep_user(standing).unwrap_or_default();
+            user.map(|user| user.uid)
+        }
+    };
+    user.map(Uid::as_raw)
 }
 
 /// A line that is login_duo's.
@@ -173,8 +192,9 @@ fn from_journal(program: &Path, child: Option<u32>) -> Option<Vec<Logged>> {
         "--lines",
         MOST_LINES,
     ]);
-    // Several values of one field mean any of them.
-    command.args(&tags);
+    // Several values of one field mean any of them. journalctl chooses by what counts, so
+    // that forged lines take no place among the last ones.
+    command.args(&tags).arg("_UID=0");
     command.arg(format!("_EXE={}", program.display()));
     command.arg(format!("_EXE={HELPER}"));
     if let Some(uid) = child {
@@ -192,17 +212,16 @@ fn from_journal(program: &Path, child: Option<u32>) -> Option<Vec<Logged>> {
     (!lines.is_empty() || Path::new("/run/systemd/journal").is_dir()).then_some(lines)
 }
 
-/// An entry that journald attributes to login_duo: its file, or the user of its child.
+/// An entry that journald attributes to login_duo: to the user of its child, or to root and its
+/// file.
 fn attributed(entry: Entry, program: &Path, child: Option<u32>) -> Option<Logged> {
     let own = [program, Path::new(HELPER)];
-    let by_program = entry
-        .program
-        .as_deref()
-        .is_some_and(|it| own.contains(&Path::new(it)));
-    let uid = entry.uid.and_then(|uid| uid.parse().ok());
-    let by_child = child.is_some() && uid == child;
+    let is_own = entry.program.as_deref().map(Path::new);
+    let is_own = is_own.is_some_and(|it| own.contains(&it));
+    let uid: Option<u32> = entry.uid.and_then(|uid| uid.parse().ok());
+    let is_trusted = uid.is_some_and(|uid| Some(uid) == child || uid == 0 && is_own);
     let has_tag = entry.tag.as_deref().is_some_and(|tag| TAGS.contains(&tag));
-    if !has_tag || !(by_program || by_child) {
+    if !has_tag || !is_trusted {
         return None;
     }
     let text = entry.message.as_str()?.to_owned();
@@ -310,9 +329,13 @@ mod tests {
             let entry = serde_json::from_str(&text).unwrap();
             attributed(entry, program, Some(998)).is_some()
         };
-        assert!(of("login_duo", "/usr/sbin/login_duo", "1000"));
-        assert!(of("login_duo", "/other", "998"));
-        assert!(of("pam_duo", HELPER, "0") && of("pam_duo", "/other", "998"));
+        assert!(of("login_duo", "/other", "998") && of("pam_duo", "/other", "998"));
+        assert!(of("pam_duo", HELPER, "0") && of("login_duo", "/usr/sbin/login_duo", "0"));
+        // Started under no_new_privs with LD_PRELOAD, the program runs code of its caller's.
+        assert!(!of("login_duo", "/usr/sbin/login_duo", "1000"));
+        assert!(!of("pam_duo", HELPER, "1000"));
+        // A program of root's may log what somebody else chose.
+        assert!(!of("login_duo", "/usr/bin/logger", "0"));
         assert!(!of("pam_duo", "/usr/bin/logger", "1000"));
         // logger -t login_duo, by whoever may log in.
         assert!(!of("login_duo", "/usr/bin/logger", "1000"));

@@ -2,7 +2,7 @@
 //! `confirm`, and how the last logins came out.
 
 use duo_policy::config::Failmode;
-use duo_system::privsep::{self, Standing};
+use duo_system::privsep::Standing;
 use duo_system::remember;
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ pub fn run(wanted: &Status, start: &Start, report: &mut Report) -> Outcome {
     pam(&seen, report);
     remembered(report);
     waiting(report);
-    logins(&program, report);
+    logins(&program, start.standing, report);
     let count = |level| {
         seen.findings
             .iter()
@@ -202,9 +202,8 @@ fn waiting(report: &mut Report) {
     report.put(TAKEN_BACK, left);
 }
 
-fn logins(program: &std::path::Path, report: &mut Report) {
-    let child = privsep::user_id(privsep::PRIVSEP_USER).unwrap_or_default();
-    let journal = journal::read(program, child);
+fn logins(program: &std::path::Path, standing: Standing, report: &mut Report) {
+    let journal = journal::read(program, standing);
     let from = match &journal.source {
         Source::Journal => "from the journal".to_owned(),
         Source::File(path) => format!(

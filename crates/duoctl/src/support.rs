@@ -95,8 +95,7 @@ fn facts(wanted: &Support, start: &Start, program: &Path) -> Facts {
     let [asked, others] = seen.accounts;
     facts.add("accounts_asked", asked);
     facts.add("accounts_not_asked", others);
-    let child = privsep::user_id(privsep::PRIVSEP_USER).unwrap_or_default();
-    facts.add("log", log(program, child));
+    facts.add("log", log(program, start.standing));
     facts
 }
 
@@ -151,8 +150,8 @@ fn levels(findings: &[Finding]) -> Facts {
 }
 
 /// How many logins came out in each way, of the last that the log has.
-fn log(program: &Path, child: Option<u32>) -> Facts {
-    let journal = journal::read(program, child);
+fn log(program: &Path, standing: Standing) -> Facts {
+    let journal = journal::read(program, standing);
     let mut facts = Facts::default();
     facts.add(
         "source",

@@ -96,39 +96,82 @@ pub fn only_what_the_log_daemon_says_is_login_duos_is_told() {
     assert_eq!(json(&link)["last_logins"], Value::Array(Vec::new()));
 }
 
-pub fn a_journal_counts_by_what_journald_itself_says() {
-    let entry = |uid: &str, exe: &str, text: &str| {
-        serde_json::json!({
-            "__REALTIME_TIMESTAMP": "1790000000000000", "MESSAGE": text, "_UID": uid,
-            "_EXE": exe, "SYSLOG_IDENTIFIER": "login_duo",
-        })
-        .to_string()
-    };
-    let entries = [
-        entry("4242", "/run/bin/login_duo", YES),
-        entry("5001", "/run/bin/login_duo", NO),
-        entry(
-            "5001",
-            "/usr/bin/logger",
-            "Successful Duo login for 'forged'",
-        ),
-        "no entry".to_owned(),
-    ];
-    let machine = Machine::new().runs("status").setup(
+/// A journalctl that tells these entries, and writes down what it was asked for.
+fn journalctl(machine: Machine, entries: &[String]) -> Machine {
+    let machine = machine.runs("status").setup(
         "cp /etc/duo/journalctl /run/journalctl; chmod 755 /run/journalctl\n\
          mount --bind /run/journalctl /usr/bin/journalctl\n\
          echo 'Nov  6 13:45:21 host login_duo[12]: forged' > /var/log/auth.log",
     );
-    let script = format!("#!/bin/sh\ncat <<'END'\n{}\nEND\n", entries.join("\n"));
+    let script = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$@\" > /etc/duo/asked\ncat <<'END'\n{}\nEND\n",
+        entries.join("\n")
+    );
     std::fs::write(machine.folder().join("journalctl"), script).unwrap();
-    let told = json(&machine);
-    let logins = told["last_logins"].as_array().unwrap();
-    let texts: Vec<_> = logins
-        .iter()
-        .map(|login| login["text"].as_str().unwrap())
-        .collect();
-    assert_eq!(texts, [YES, NO], "{told:#}");
+    machine
+}
+
+fn entry(tag: &str, uid: &str, exe: &str, text: &str) -> String {
+    serde_json::json!({
+        "__REALTIME_TIMESTAMP": "1790000000000000", "MESSAGE": text, "_UID": uid,
+        "_EXE": exe, "SYSLOG_IDENTIFIER": tag,
+    })
+    .to_string()
+}
+
+fn told_texts(machine: &Machine) -> Vec<String> {
+    let told = json(machine);
+    let logins = told["last_logins"].as_array().unwrap().iter();
+    let texts = logins.map(|login| login["text"].as_str().unwrap().to_owned());
+    texts.collect()
+}
+
+const HELPER: &str = "/usr/libexec/login_duo/pam-duo-helper";
+
+/// `_EXE` alone proves nothing: under no_new_privs, a caller's LD_PRELOAD runs in login_duo.
+pub fn a_journal_counts_by_what_journald_itself_says() {
+    let forged = "Successful Duo login for 'forged'";
+    let entries = [
+        entry("login_duo", "4242", "/run/bin/login_duo", YES),
+        entry("pam_duo", "0", HELPER, NO),
+        entry("login_duo", "5001", "/run/bin/login_duo", forged),
+        entry("pam_duo", "5001", HELPER, forged),
+        entry("login_duo", "5001", "/usr/bin/logger", forged),
+        entry("login_duo", "0", "/usr/bin/logger", forged),
+        // There is a user duo, so the child never is sshd.
+        entry("login_duo", "4240", "/run/bin/login_duo", forged),
+        "no entry".to_owned(),
+    ];
+    let machine = journalctl(Machine::new(), &entries);
+    assert_eq!(told_texts(&machine), [YES, NO]);
     assert!(machine.run("").stdout().contains("from the journal"));
+
+    // The number of lines is limited, and a forged line must take none of it.
+    let asked = std::fs::read_to_string(machine.folder().join("asked")).unwrap();
+    let asked: Vec<&str> = asked.lines().filter(|it| !it.starts_with("--")).collect();
+    let tags = ["SYSLOG_IDENTIFIER=login_duo", "SYSLOG_IDENTIFIER=pam_duo"];
+    let programs = ["_EXE=/run/bin/login_duo", &format!("_EXE={HELPER}")];
+    let matches: Vec<&[&str]> = asked.split(|it| *it == "+").collect();
+    let roots = [&tags[..], &["_UID=0"], &programs].concat();
+    let childs = [&tags[..], &["_UID=4242"]].concat();
+    assert_eq!(asked[0], "200");
+    assert_eq!(matches[0][1..], roots);
+    assert_eq!(matches[1..], [&childs[..]]);
+}
+
+pub fn without_the_user_duo_the_journals_lines_are_those_of_sshds() {
+    let entries = [
+        entry("login_duo", "4240", "/other", YES),
+        entry(
+            "login_duo",
+            "4242",
+            "/other",
+            "Successful Duo login for 'x'",
+        ),
+    ];
+    let machine = Machine::new().passwd("duo:x:4242:4242::/:/usr/sbin/nologin\n", "");
+    let machine = journalctl(machine, &entries);
+    assert_eq!(told_texts(&machine), [YES]);
 }
 
 pub fn a_user_may_not_look_at_the_machines_install() {
