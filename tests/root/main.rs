@@ -318,6 +318,7 @@ fn everything() -> Vec<machine::Test> {
         }
         (remember::told): ["root", "sshd", "ssh"] {
             status_counts_and_forget_removes_all_or_one_users,
+            status_counts_what_the_configuration_remembers_now,
             ended_connections_are_not_counted_and_a_bad_file_is_forgotten_too,
             forget_is_roots,
         }

@@ -71,6 +71,11 @@ impl Known {
         }
     }
 
+    /// For how long a yes counts on its connection, if the configuration can be used.
+    pub fn remembered_for(&self) -> Option<Duration> {
+        self.options.map(|options| options.remembered_for)
+    }
+
     /// The same without PAM.
     pub fn facts(&self) -> Facts<'_> {
         Facts {

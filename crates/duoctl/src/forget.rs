@@ -1,5 +1,6 @@
 //! `forget`: which connections are approved (`remember = connection`), of one user or of all.
 
+use duo_policy::remember::LONGEST;
 use duo_system::privsep;
 use duo_system::remember;
 use serde_json::json;
@@ -18,7 +19,9 @@ pub fn run(wanted: &Forget, start: &Start, report: &mut Report) -> Outcome {
         accounts.retain(|account| *account == uid);
     }
     // A file that cannot be read is removed all the same.
-    let counts = accounts.iter().map(|uid| remember::open_connections(*uid));
+    let counts = accounts
+        .iter()
+        .map(|uid| remember::open_connections(*uid, LONGEST));
     let connections: usize = counts.map(Result::unwrap_or_default).sum();
     report.put("connections", json!(connections));
     report.put("accounts", json!(accounts));

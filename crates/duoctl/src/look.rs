@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use duo_policy::config::Failmode;
 
@@ -20,6 +20,8 @@ pub struct Seen {
     pub findings: Vec<Finding>,
     /// What a login means while Duo is away, if the configuration can be used.
     pub failmode: Option<Failmode>,
+    /// For how long a yes counts on its connection, if the configuration can be used.
+    pub remembered_for: Option<Duration>,
     /// What applies to everybody, then to root, where sshd could be asked.
     pub cases: Vec<(&'static str, SshdOptions)>,
     /// Whether PAM's module is in use, and login_duo is not.
@@ -73,6 +75,7 @@ pub fn around(config: &Path, common: &Common, start: &Start) -> Seen {
         });
     Seen {
         failmode: facts.failmode,
+        remembered_for: known.remembered_for(),
         is_pam_alone: check::is_pam_alone(&wanted, &asking),
         asking,
         pam_failmodes: known.pam_failmodes.clone(),

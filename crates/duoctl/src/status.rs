@@ -2,6 +2,7 @@
 //! `confirm`, and how the last logins came out.
 
 use duo_policy::config::Failmode;
+use duo_policy::remember::LONGEST;
 use duo_system::privsep::Standing;
 use duo_system::remember;
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ pub fn run(wanted: &Status, start: &Start, report: &mut Report) -> Outcome {
     sshd(&seen, &program, report);
     lines(&wanted.common, report);
     pam(&seen, report);
-    remembered(report);
+    remembered(&seen, report);
     waiting(report);
     logins(&program, start.standing, report);
     let count = |level| {
@@ -167,10 +168,16 @@ fn pam(seen: &Seen, report: &mut Report) {
     }
 }
 
-/// The connections on which the next session is not asked (`remember = connection`).
-fn remembered(report: &mut Report) {
+/// The open connections on which a person has said yes less than `remember_max` ago. Their next
+/// session is not asked, unless the configuration or the account's groups have changed since,
+/// which only the secret key could tell.
+fn remembered(seen: &Seen, report: &mut Report) {
+    // A configuration that cannot be read may be mended.
+    let longest = seen.remembered_for.unwrap_or(LONGEST);
     let counted = remember::accounts().and_then(|accounts| {
-        let counts = accounts.into_iter().map(remember::open_connections);
+        let counts = accounts
+            .into_iter()
+            .map(|uid| remember::open_connections(uid, longest));
         let counts: Vec<usize> = counts.collect::<Result<_, _>>()?;
         let accounts = counts.iter().filter(|count| **count > 0).count();
         Ok((counts.iter().sum::<usize>(), accounts))

@@ -71,6 +71,36 @@ pub fn status_counts_and_forget_removes_all_or_one_users() {
     );
 }
 
+pub fn status_counts_what_the_configuration_remembers_now() {
+    let world = remembering("");
+    let sshd = Sshd::start(&world, "");
+    let connection = Connection::open(&world, &sshd, "push");
+    assert!(connection.is_asked(&world));
+    let one = "connections: 1, accounts: 1 (duoctl forget)";
+    assert_eq!(remembered(&world), one);
+    // The time of the approval, in milliseconds.
+    let before = |seconds: u64| {
+        let mut bytes = fs::read(file(&world, "push")).unwrap();
+        let field = &mut bytes[48..56];
+        let now = u64::from_le_bytes(field.try_into().unwrap());
+        field.copy_from_slice(&(now - seconds * 1_000).to_le_bytes());
+        fs::write(file(&world, "push"), bytes).unwrap();
+    };
+    before(61);
+    assert_eq!(remembered(&world), one);
+    world
+        .sandbox
+        .configure("remember = connection\nremember_max = 1m\n");
+    assert_eq!(remembered(&world), "no connection");
+    world.sandbox.configure("");
+    assert_eq!(remembered(&world), "no connection");
+    // What cannot be read may remember anything.
+    world
+        .sandbox
+        .configure("remember_max = 1m\nprompts = many\n");
+    assert_eq!(remembered(&world), one);
+}
+
 pub fn ended_connections_are_not_counted_and_a_bad_file_is_forgotten_too() {
     let world = remembering("");
     let sshd = Sshd::start(&world, "");

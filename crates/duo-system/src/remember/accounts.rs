@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use duo_policy::error::Error;
-use duo_policy::remember::LONGEST;
 
 use super::{FOLDER, boot, is_open, now, read};
 use crate::account_file::{self, Missing};
@@ -29,11 +29,11 @@ pub fn accounts() -> Result<Vec<u32>, Error> {
     Ok(uids)
 }
 
-/// How many open connections of the account are approved.
+/// How many open connections of the account were approved less than `longest` ago.
 ///
 /// # Errors
 /// [`Error::Fault`] if the folder or the file is not root's alone, or with the system's words.
-pub fn open_connections(uid: u32) -> Result<usize, Error> {
+pub fn open_connections(uid: u32, longest: Duration) -> Result<usize, Error> {
     let Some(file) = account_file::open(Path::new(FOLDER), uid, Missing::Leave)? else {
         return Ok(0);
     };
@@ -42,7 +42,7 @@ pub fn open_connections(uid: u32) -> Result<usize, Error> {
     let (Some(mut approvals), Some(boot)) = (read, boot()) else {
         return Ok(0);
     };
-    approvals.forget_ended(&now(boot, LONGEST)?, is_open);
+    approvals.forget_ended(&now(boot, longest)?, is_open);
     Ok(approvals.count())
 }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use duo_policy::config::{self, Config, Failmode};
+use duo_policy::config::{self, Config, Failmode, Remember};
 use duo_policy::error::Error;
 use duo_policy::verdict::{End, Report};
 use duo_system::configuration::read as read_file;
@@ -48,6 +48,8 @@ pub(super) struct Options {
     pub(super) failmode: Failmode,
     /// Whether a passcode is taken from the environment.
     pub(super) takes_passcode: bool,
+    /// For how long a yes counts on its connection.
+    pub(super) remembered_for: Duration,
 }
 
 /// What the child looks at.
@@ -179,6 +181,10 @@ fn send_all(
                 &ChildLine::Options(Options {
                     failmode: config.failmode,
                     takes_passcode: config.accept_env_factor,
+                    remembered_for: match config.remember {
+                        Remember::No => Duration::ZERO,
+                        Remember::Connection => config.remember_max,
+                    },
                 }),
             )?;
             let soon = until.min(Instant::now() + LOOKUP_TIME);
