@@ -39,6 +39,7 @@ fn everything() -> Vec<machine::Test> {
     tests! {
         (): ["root", "tracing"] {
             a_headless_login_takes_413_system_calls_at_most,
+            the_log_costs_a_login_8_system_calls_at_most,
         }
         (): ["shipped"] {
             neither_process_ever_holds_more_than_8_mib,
@@ -96,6 +97,55 @@ fn a_headless_login_takes_413_system_calls_at_most() {
         "{} system calls, not {BUDGET}:\n{all}",
         least.len()
     );
+}
+
+/// What two lines (`Asking Duo`, and the final one) cost in the journal, and in syslog where
+/// there is no journal, beside a login that writes them to stderr alone.
+fn the_log_costs_a_login_8_system_calls_at_most() {
+    const BUDGET: usize = 8;
+    let world = machine::World::with("accept_env_factor = yes\n", |_| {});
+    // A line of syslog has the local time, for which syslog(3) read this file as well.
+    fs::remove_file(world.at("/etc/localtime")).unwrap();
+    let in_syslog = |lines: usize| {
+        assert_eq!(world.log().len(), lines, "{:#?}", world.log());
+        world.clear_log();
+    };
+    let unlogged = least_calls(&world, &["-d"], || in_syslog(0));
+    let by_syslog = least_calls(&world, &[], || in_syslog(2));
+    let journal = machine::Journal::listen(world.at("/run/systemd/journal/socket"));
+    let by_journal = least_calls(&world, &[], || {
+        assert_eq!(journal.entries().len(), 2);
+        in_syslog(0);
+    });
+
+    println!("journal {by_journal}, syslog {by_syslog}, neither {unlogged} system calls");
+    for counted in [by_journal, by_syslog] {
+        assert!(
+            counted <= unlogged + BUDGET,
+            "{counted} system calls, not {unlogged} and {BUDGET}"
+        );
+    }
+}
+
+/// The system calls of a headless login of root's, but for what its threads wait for each
+/// other; the least of eight. `has_logged` looks at the log after each.
+fn least_calls(world: &machine::World, options: &[&str], has_logged: impl Fn()) -> usize {
+    let counts = (0..8).map(|_| {
+        let mut login = world.inside();
+        login
+            .args(["strace", "-f", "-o", "/etc/duo/trace", "/srv/bin/login_duo"])
+            .args(options)
+            .arg("true")
+            .env("DUO_PASSCODE", fake_duo::PASSCODE)
+            .stdin(Stdio::null());
+        Ended::of(&mut login).succeeds();
+        world.wait_until_empty();
+        has_logged();
+        let trace = fs::read_to_string(world.sandbox.path().join("trace")).unwrap();
+        let calls = until_the_session(&trace).into_iter();
+        calls.filter(|call| !call.contains(" futex(")).count()
+    });
+    counts.min().unwrap()
 }
 
 /// strace's lines for a headless login with the account `duo`, as install.sh
