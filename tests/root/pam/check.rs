@@ -132,7 +132,7 @@ pub fn one_attempt_is_made_as_in_a_service() {
 }
 
 pub fn stacks_by_hand_are_judged() {
-    let _pam = Pam::new();
+    let pam = Pam::new();
     let own = |text: &str| {
         fs::write("/etc/pam.d/sudo", text).expect("written");
         check()
@@ -184,4 +184,25 @@ pub fn stacks_by_hand_are_judged() {
     }
     // No line of sshd names login_duo, which is a package of its own.
     unused("program").succeeds();
+
+    // Duo's C module lets everybody in without its configuration.
+    fs::create_dir_all("/run/theirs").expect("a folder");
+    fs::write("/run/theirs/pam_duo.so", "of another package").expect("written");
+    own(&format!(
+        "@include common-auth\nauth required /run/theirs/pam_duo.so\n{rest}"
+    ));
+    unused("module").succeeds();
+    let said = unused("configuration").fails();
+    assert!(
+        said.contains("/etc/pam.d/sudo:2") && said.contains("is not of this duoctl"),
+        "{said}"
+    );
+    own(&format!("@include common-auth\n{rest}"));
+    unused("configuration").succeeds();
+
+    // So does Duo's C program.
+    pam.sshd(&format!("{KEYS}ForceCommand /run/theirs/login_duo\n"));
+    unused("program").succeeds();
+    let said = unused("configuration").fails();
+    assert!(said.contains("names /login_duo"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! `--unused`: who still runs login_duo or PAM's module, and so would be locked out if
-//! that were removed. sshd's files, the keys of all accounts and PAM's files are looked
-//! through.
+//! that were removed. A configuration is used by Duo's C program and module too, which let
+//! everybody in without it. sshd's files, the keys of all accounts and PAM's files are
+//! looked through.
 
 use std::io::Write;
 use std::path::Path;
@@ -29,7 +30,7 @@ pub fn run(what: Used, program: &Path, started: &Start) -> ExitCode {
         Used::Configuration => by_ssh("/login_duo", started),
     };
     if standing == Standing::Root && what != Used::Program {
-        found.extend(in_pams_files());
+        found.extend(in_pams_files(what));
     }
     let mut stdout = std::io::stdout();
     for place in &found {
@@ -87,17 +88,23 @@ fn home(started: &Start) -> Option<LocalUser> {
     })
 }
 
-/// A line whose module is gone denies everybody.
-fn in_pams_files() -> Vec<String> {
+/// A line whose module is gone denies everybody. Without its configuration Duo's C module
+/// lets everybody in, so for a configuration each module of Duo counts.
+fn in_pams_files(what: Used) -> Vec<String> {
     let asking = super::pam::asking().into_iter();
-    let ours = asking.filter(|it| it.module().is_some_and(|module| is_ours(&module.path)));
-    let told = ours.map(|it| {
+    let told = asking.filter_map(|it| {
         let (place, service) = (it.place(), &it.service);
-        match services::family(service) {
-            Some(_) => {
-                format!("{place} asks Duo: duoctl disable pam {service}, or remove that line")
-            }
-            None => format!("{place} asks Duo, for {service}: remove that line"),
+        let is_our_module = it.module().is_some_and(|module| is_ours(&module.path));
+        match (is_our_module, services::family(service)) {
+            (true, Some(_)) => Some(format!(
+                "{place} asks Duo: duoctl disable pam {service}, or remove that line"
+            )),
+            (true, None) => Some(format!("{place} asks Duo, for {service}: remove that line")),
+            (false, _) if what == Used::Configuration => Some(format!(
+                "{place} asks Duo, for {service}, by a module that is not of this duoctl: \
+                 remove that line"
+            )),
+            (false, _) => None,
         }
     });
     told.collect()
