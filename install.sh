@@ -303,6 +303,8 @@ install_config() {
         say "$DESTDIR$1 is there and stays as it is"
     else
         install_file "$here/${1##*/}" "$DESTDIR$1" 600
+        # duoctl's record, by which the file goes again with the secret key that comes into it.
+        [ -n "$DESTDIR$dry" ] || [ "$scope" = user ] || (umask 077 && mkdir -p "${codes%/*}" && printf '%s\n' "$1" >>"${codes%/*}/written") || warn "$1 is not in ${codes%/*}/written"
     fi
 }
 
@@ -377,13 +379,11 @@ stacks_with() {
 # Whoever a stack sends to a module that is gone is locked out. Without its configuration
 # the module lets nobody in, and Duo's C module everybody.
 check_unused_in_pam() {
-    modules=''
+    modules='' stacks='' text=pam_duo.so
     [ "$scope" = system ] || return 0
     modules=$(our_modules)
-    text=pam_duo.so
     # Then a stack without a path means another module.
     if [ -z "$purge" ] && [ "$modules" = "$DESTDIR$own_module" ]; then text=$own_module; fi
-    stacks=''
     if [ -n "$purge$modules" ]; then stacks=$(stacks_with "$text"); fi
     [ -z "$stacks" ] || die "pam_duo.so stands in$stacks: its users would be locked out; nothing has changed"
 }
@@ -463,7 +463,7 @@ do_uninstall() {
     remove_pam
     if [ "$scope" = system ] && [ -z "$DESTDIR" ]; then
         for noted in "$note" "$CONFDIR/enabled-in"; do remove "$noted"; done
-        [ -z "$purge" ] || remove /var/lib/login_duo/written
+        if [ -n "$purge" ]; then remove "${codes%/*}/written" && { [ -n "$dry" ] || rmdir "${codes%/*}" 2>/dev/null || :; }; fi
         remove_user
     fi
     remove_config "$config" "$stranger"
