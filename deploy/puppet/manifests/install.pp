@@ -38,13 +38,15 @@ class login_duo::install {
     }
     'binary': {
       $folder = regsubst($login_duo::binary, '/[^/]*\z', '')
+      $same = [
+        "cmp -s ${folder}/login_duo /usr/sbin/login_duo",
+        "cmp -s ${folder}/duoctl /usr/sbin/duoctl",
+        "cmp -s ${folder}/pam-duo-helper /usr/libexec/login_duo/pam-duo-helper",
+      ].join(' && ')
       exec { 'install login_duo':
         command => "${login_duo::install_script} --binary ${login_duo::binary}",
-        unless  => [
-          "cmp -s ${folder}/login_duo /usr/sbin/login_duo",
-          "cmp -s ${folder}/duoctl /usr/sbin/duoctl",
-          "cmp -s ${folder}/pam-duo-helper /usr/libexec/login_duo/pam-duo-helper",
-        ],
+        # An array would be enough with one of them: not one may differ.
+        unless  => "sh -c '${same}'",
         path    => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
       }
     }
