@@ -26,12 +26,13 @@ action :enable do
   command = new_resource.usage == 'login' ? ssh_arguments : pam_arguments
   command += ['--confirm', new_resource.confirm] if new_resource.confirm
   command += ['--test-user', new_resource.test_user] if new_resource.test_user
-  # In a why-run the configuration may not be in place yet, and nothing can be judged.
-  if duoctl.installed? && !whyrun_mode?
-    change("enable #{new_resource.usage}", command)
-  else
-    converge_by("enable #{new_resource.usage}, if it is not") { duoctl.run(command) }
-  end
+  change("enable #{new_resource.usage}", command) if duoctl.installed?
+  converge_by("enable #{new_resource.usage}") { duoctl.run(command) } unless duoctl.installed?
+rescue LoginDuo::Duoctl::Refused => e
+  raise unless whyrun_mode?
+
+  # It may be about what this run would have mended before, such as the configuration.
+  converge_by("enable #{new_resource.usage}; as it is now, duoctl would refuse: #{e.message}") { raise }
 end
 
 action :disable do
