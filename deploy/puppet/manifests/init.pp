@@ -22,7 +22,7 @@
 # @param groups
 #   Who is asked. Pattern-lists of group names, as in the file; blanks separate them.
 # @param group
-#   The same key by its other name; both add up.
+#   The same key by its other name; both add up. It is not ssh_group.
 # @param pushinfo
 #   Show the command in the push.
 # @param autopush
@@ -75,8 +75,8 @@
 #   Who asks: login is login_duo behind sshd, pam is pam_duo.so.
 # @param ensure
 #   What shall be: present is installed and configured, and changes nothing that is enabled; disabled takes away what
-#   was enabled, and does nothing else; absent removes the packages and the configuration too. Without it, enabled
-#   or present, as manage_ssh and manage_pam say.
+#   was enabled, and does nothing else; absent removes the packages too, and the configurations that duoctl has
+#   made, unless something else reads them. Without it, enabled or present, as manage_ssh and manage_pam say.
 # @param manage_ssh
 #   With the usage login, whether sshd is made to run login_duo.
 # @param manage_pam
@@ -101,7 +101,7 @@
 #   Where the programs come from: packages from the repositories that the host has; package_files; binary with
 #   install_script; or an image that has them already.
 # @param packages
-#   Other names of the packages.
+#   Other names of the packages, such as those of docs/fips.md.
 # @param package_ensure
 #   present, latest or a version; absent is the same as ensure => absent.
 # @param package_files
@@ -187,10 +187,10 @@ class login_duo (
       contain login_duo::remove
     }
     'disabled': {
-      login_duo_service { 'all':
-        ensure => disabled,
+      class { 'login_duo::disabled':
         duoctl => $duoctl,
       }
+      contain login_duo::disabled
     }
     default: {
       contain login_duo::install
