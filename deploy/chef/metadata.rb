@@ -8,4 +8,5 @@ description 'Duo two-factor authentication for ssh, sudo and su with login_duo a
 version '0.2.0'
 chef_version '>= 16.0'
 
+# What it is written for: no client has converged it, on any of these.
 %w(debian ubuntu redhat almalinux fedora).each { |platform| supports platform }
