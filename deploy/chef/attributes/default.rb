@@ -50,6 +50,9 @@ default['login_duo']['accept'] = []
 
 # repository, files, binary, nothing
 default['login_duo']['install'] = 'repository'
+# present, latest
+default['login_duo']['package_ensure'] = 'present'
+# Other names, such as those of docs/fips.md.
 default['login_duo']['packages'] = ['login-duo-common', 'login-duo-rs', platform_family?('debian') ? 'libpam-duo-rs' : 'pam-duo-rs']
 default['login_duo']['package_files'] = {}
 default['login_duo']['binary'] = nil

@@ -4,7 +4,9 @@ wanted = node['login_duo']
 
 case wanted['install']
 when 'repository'
-  package wanted['packages'].to_a
+  package wanted['packages'].to_a do
+    action wanted['package_ensure'] == 'latest' ? :upgrade : :install
+  end
 when 'files'
   wanted['package_files'].each do |name, path|
     if platform_family?('debian')

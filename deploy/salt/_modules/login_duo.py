@@ -14,6 +14,8 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = 'login_duo'
 
 PROGRAM = '/usr/sbin/duoctl'
+# What duoctl has made, one path a line.
+RECORD = '/var/lib/login_duo/written'
 
 
 def __virtual__():
@@ -108,6 +110,7 @@ SETTINGS = {
     'accept': _names,
     'install': _one_of('repository', 'files', 'binary', 'nothing'),
     'packages': _names,
+    'package_ensure': _one_of('present', 'latest'),
     'package_files': _files,
     'binary': _absolute,
     'install_script': _absolute,
@@ -144,11 +147,15 @@ def _line(key, value):
     return '%s = %s\n' % (key, value)
 
 
-def _run(arguments, stdin=''):
+def _program():
+    """duoctl. The way back needs no other word of the pillar, so a mistake in one does not stop it."""
+    return __salt__['pillar.get']('login_duo:duoctl', PROGRAM)
+
+
+def _run(arguments, stdin='', accepted=()):
     """The object that duoctl prints. An argument could be read by every user of the host (ps)."""
-    told = _settings()
-    command = [told.get('duoctl', PROGRAM)] + arguments
-    for finding in told.get('accept', []):
+    command = [_program()] + arguments
+    for finding in accepted:
         command += ['--accept', finding]
     ended = subprocess.run(
         command + ['--json'], input=stdin, capture_output=True, text=True, check=False,
@@ -176,7 +183,7 @@ def installed():
 
         salt '*' login_duo.installed
     """
-    return os.access(_settings().get('duoctl', PROGRAM), os.X_OK)
+    return os.access(_program(), os.X_OK)
 
 
 def configure(usage='login', test=False):
@@ -189,7 +196,8 @@ def configure(usage='login', test=False):
     told = _settings()
     lines = [_line(key, told[key]) for key in KEYS if key in told]
     text_of_file = '; Written by Salt, and replaced by its next run.\n[duo]\n' + ''.join(lines)
-    return _run(_dry(['configure', '-c', USAGES[usage], '-'], test), text_of_file)
+    command = ['configure', '-c', USAGES[usage], '-']
+    return _run(_dry(command, test), text_of_file, told.get('accept', []))
 
 
 def enable(usage='login', test=False):
@@ -215,7 +223,7 @@ def enable(usage='login', test=False):
     for option in ('confirm', 'test_user'):
         if told.get(option):
             command += ['--' + option.replace('_', '-'), told[option]]
-    return _run(_dry(command, test))
+    return _run(_dry(command, test), accepted=told.get('accept', []))
 
 
 def disable(usage='all', services=None, test=False):
@@ -227,6 +235,64 @@ def disable(usage='all', services=None, test=False):
     """
     what = {'login': ['ssh'], 'pam': ['pam'] + (services or ['all']), 'all': ['all']}
     return _run(_dry(['disable', '--yes'] + what[usage], test))
+
+
+def _who_uses(what):
+    """Who would be locked out, or let in without Duo, if that were removed. Only 0 is a yes of duoctl."""
+    ended = subprocess.run(
+        [_program(), 'check', '--unused', what], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C.UTF-8'})
+    if ended.returncode == 0:
+        return ''
+    said = '; '.join((ended.stdout + ended.stderr).splitlines())
+    return said or 'duoctl check --unused %s: %d' % (what, ended.returncode)
+
+
+def _recorded():
+    """The files that are there of what the record names, with what duoctl keeps beside each."""
+    with open(RECORD, 'rb') as record:
+        lines = record.read().decode('utf-8', 'surrogateescape').splitlines()
+    files = [line + ending for line in lines if line.startswith('/') for ending in ('', '.before', '.undone')]
+    return sorted({file for file in files if os.path.lexists(file)})
+
+
+def _who_reads_them():
+    """Why they must stay; nothing, where duoctl says that nobody reads them."""
+    if not installed():
+        return '%s, which knows who reads them, is not installed' % _program()
+    for what in ('program', 'module'):
+        why = _who_uses(what)
+        if why:
+            raise CommandExecutionError('still in use, and nothing was removed: %s' % why)
+    return _who_uses('configuration')
+
+
+def erase(test=False):
+    """Take away the configurations that duoctl has made, by its own record, unless something reads them.
+
+    Duo's C program lets everybody in without its configuration. The record goes in any case, so
+    that no purge of the packages takes a file that stays.
+
+    .. code-block:: bash
+
+        salt '*' login_duo.erase test=True
+    """
+    answer = {'changed': False, 'would_change': False, 'said': [], 'warnings': []}
+    if not os.path.lexists(RECORD):
+        return answer
+    if test:
+        return dict(answer, would_change=True)
+    files = _recorded()
+    why = _who_reads_them()
+    if not why:
+        for file in files:
+            os.remove(file)
+        answer['said'] = ['removed: %s' % file for file in files]
+    elif files:
+        warning = '%s stay: %s. Remove them by hand, once nothing reads them.' % (', '.join(files), why)
+        answer['warnings'] = [warning]
+    os.remove(RECORD)
+    return dict(answer, changed=True)
 
 
 def confirm():
@@ -246,9 +312,8 @@ def check():
 
         salt '*' login_duo.check
     """
-    program = _settings().get('duoctl', PROGRAM)
     ended = subprocess.run(
-        [program, 'check', '--json'], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        [_program(), 'check', '--json'], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C.UTF-8'})
     try:
         return json.loads(ended.stdout)

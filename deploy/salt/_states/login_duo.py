@@ -74,6 +74,14 @@ def enabled(name, usage='login'):
         return {'name': name, 'result': None, 'changes': {}, 'comment': comment}
 
 
+def erased(name):
+    """The configurations that duoctl has made are gone, unless something reads them."""
+    try:
+        return _state(name, 'erase', 'erased')
+    except CommandExecutionError as error:
+        return _failed(name, error)
+
+
 def disabled(name, usage='all', services=None):
     """Nothing of this usage is enabled."""
     try:

@@ -1,7 +1,7 @@
-{%- from "login_duo/map.jinja" import install, packages, package_files, binary, install_script with context %}
+{%- from "login_duo/map.jinja" import install, packages, package_ensure, package_files, binary, install_script with context %}
 {%- if install == 'repository' %}
 login_duo_programs:
-  pkg.installed:
+  pkg.{{ 'latest' if package_ensure == 'latest' else 'installed' }}:
     - pkgs: {{ packages | json }}
 {%- elif install == 'files' %}
 login_duo_programs:

@@ -34,6 +34,18 @@ def ask(module, arguments, text=''):
         module.fail_json(msg='duoctl %s: %s' % (arguments[0], err.strip() or out.strip()), rc=status)
 
 
+def who_uses(module, what):
+    """Who would be locked out, or let in without Duo, if that were removed. Nothing: nobody.
+
+    Only the exit status 0 is a yes of duoctl.
+    """
+    status, out, err = module.run_command(
+        [module.params['duoctl'], 'check', '--unused', what], environ_update=dict(LC_ALL='C.UTF-8'))
+    if status == 0:
+        return ''
+    return '; '.join((out + err).splitlines()) or 'duoctl check --unused %s: %d' % (what, status)
+
+
 def run(module, arguments, text=''):
     """Has duoctl do it, or say what it would do, and ends the module where it refuses."""
     if module.check_mode:

@@ -67,8 +67,42 @@ describe 'login_duo' do
   context 'when it is absent' do
     let(:params) { { 'package_ensure' => 'absent' } }
 
-    it { is_expected.to contain_package('login-duo-rs').with_ensure('purged').that_requires('Login_duo_service[all]') }
-    it { is_expected.to contain_file('/etc/duo/login_duo.conf.before').with_ensure('absent').with_backup(false) }
+    let(:record) { '/var/lib/login_duo/written' }
+
+    it 'asks who reads the configurations while duoctl is still there' do
+      is_expected.to contain_login_duo_written(record).that_requires('Login_duo_service[all]')
+      is_expected.to contain_package('login-duo-rs')
+        .with_ensure('purged').that_requires("Login_duo_written[#{record}]")
+    end
+
+    it 'removes no file by itself' do
+      is_expected.to have_file_resource_count(0)
+    end
+  end
+
+  context 'when it is absent on the family RedHat' do
+    let(:family) { 'RedHat' }
+    let(:params) { { 'ensure' => 'absent' } }
+
+    it { is_expected.to contain_package('login-duo-selinux').with_ensure('purged') }
+  end
+
+  context 'when it is absent, and install.sh has installed it' do
+    let(:params) { { 'ensure' => 'absent', 'install' => 'binary', 'install_script' => '/srv/install.sh' } }
+
+    it 'leaves the configurations to what knows who reads them' do
+      is_expected.to contain_exec('uninstall login_duo').with_command('/srv/install.sh --uninstall')
+    end
+  end
+
+  context 'when programs are given' do
+    let(:given) { { 'install' => 'binary', 'binary' => '/srv/login_duo', 'install_script' => '/srv/install.sh' } }
+    let(:params) { keys.merge(given) }
+    let(:all_are_the_same) { %r{\Ash -c 'cmp -s [^&]+ && cmp -s [^&]+ && cmp -s [^&]+'\z} }
+
+    it 'installs where one of them is another' do
+      is_expected.to contain_exec('install login_duo').with_unless(all_are_the_same)
+    end
   end
 
   context 'on the family RedHat' do

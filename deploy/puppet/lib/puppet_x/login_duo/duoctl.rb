@@ -36,6 +36,15 @@ module PuppetX
         run(arguments + ['--dry-run'], text)
       end
 
+      # Who would be locked out, or let in without Duo, if that were removed; nil for nobody. Only
+      # the exit status 0 is a yes of duoctl.
+      def who_uses(what)
+        said, status = Open3.capture2e({ 'LC_ALL' => 'C.UTF-8' }, @program, 'check', '--unused', what)
+        return if status.success?
+
+        said.strip.empty? ? "duoctl check --unused #{what} failed" : said.split("\n").join('; ')
+      end
+
       private
 
       def parsed(text)
