@@ -40,17 +40,22 @@ TEXT
 TEXT
 }
 
-# With pipelining the packages come as files, without it as built programs.
+# The packages that are given: those of a release, or of a newer one.
+packages_in() { printf '%s\n' "$1"/login-duo-common_*.deb "$1"/login-duo-rs_*.deb "$1"/libpam-duo-rs_*.deb; }
+
 ansible_write() {
+    local from=$debs
+    if [ -n "${want[release]}" ]; then from=$newer; fi
+    # shellcheck disable=SC2046 # several words
     (umask 077 && skey=${want[skey]} jq -n --arg state "${want[state]}" --arg usage "${want[usage]}" \
-        --argjson prompts "${want[prompts]}" --arg way "$way" --args '{
+        --argjson prompts "${want[prompts]}" --arg install "${want[install]}" --arg failmode "${want[failmode]}" --args '{
         login_duo_state: $state, login_duo_usage: $usage, login_duo_skey: env.skey, login_duo_prompts: $prompts,
-        login_duo_ikey: "DIFAKEFAKEFAKEFAKE01", login_duo_host: "localhost:4443", login_duo_failmode: "secure",
+        login_duo_ikey: "DIFAKEFAKEFAKEFAKE01", login_duo_host: "localhost:4443", login_duo_failmode: $failmode,
         login_duo_cafile: "/etc/ssl/duo-test.pem", login_duo_ssh_group: "duo-users",
-        login_duo_install: (if $way == "ansible" then "binary" else "files" end),
+        login_duo_install: $install,
         login_duo_binary: "/srv/release/target/login_duo", login_duo_install_script: "/srv/release/install.sh",
         login_duo_package_files: $ARGS.positional}' \
-        "$debs"/login-duo-common_*.deb "$debs"/login-duo-rs_*.deb "$debs"/libpam-duo-rs_*.deb >"$work/vars.json")
+        $(packages_in "$from") >"$work/vars.json")
 }
 
 ansible_converge() {
@@ -83,13 +88,23 @@ puppet_prepare() {
     cp -R deploy/puppet "$modules/login_duo"
 }
 
-# Puppet 7 takes the packages from a repository, Puppet 8 takes files.
-puppet_write() {
-    local install=repository files='' package
-    if [ "$way" = puppet-8 ]; then install=files; fi
+# The files on the machine, by the names of their packages: NAME BETWEEN PATH AFTER.
+files_by_name() {
+    local from=$debs folder=/srv/apt package
+    if [ -n "${want[release]}" ]; then from=$newer folder=/srv/newer; fi
     for package in login-duo-common login-duo-rs libpam-duo-rs; do
-        files+="'$package' => '/srv/apt/$(basename "$debs/$package"_*.deb)', "
+        printf "'%s'%s'%s', " "$package" "$1" "$folder/$(basename "$from/$package"_*.deb)"
     done
+}
+
+# A misspelt key keeps a catalog of its class from being made, and so the way back is a class of its own.
+puppet_write() {
+    local ensure=present
+    if [ -n "${want[release]}" ]; then ensure=latest; fi
+    if [ "${want[failmode]}" != secure ]; then
+        echo 'include login_duo::disabled' >"$(machine_tree "$name")/srv/input/site.pp"
+        return
+    fi
     (umask 077 && cat >"$(machine_tree "$name")/srv/input/site.pp" <<TEXT
 class { 'login_duo':
   ensure        => '${want[state]}',
@@ -102,8 +117,11 @@ class { 'login_duo':
   cafile        => '/etc/ssl/duo-test.pem',
   ssh_group     => 'duo-users',
   test_user     => 'duo-probe',
-  install       => '$install',
-  package_files => { $files},
+  install       => '${want[install]}',
+  package_ensure => '$ensure',
+  package_files => { $(files_by_name ' => ')},
+  binary        => '/srv/release/target/login_duo',
+  install_script => '/srv/release/install.sh',
 }
 TEXT
     )
@@ -153,11 +171,15 @@ login_duo:
   ikey: DIFAKEFAKEFAKEFAKE01
   skey: ${want[skey]}
   host: localhost:4443
-  failmode: secure
+  failmode: ${want[failmode]}
   prompts: ${want[prompts]}
   cafile: /etc/ssl/duo-test.pem
   ssh_group: duo-users
   test_user: duo-probe
+  install: ${want[install]}
+  package_files: {$(files_by_name ': ')}
+  binary: /srv/release/target/login_duo
+  install_script: /srv/release/install.sh
 TEXT
     )
     machine_run "$name" /opt/salt/bin/salt-call --local --log-level=quiet saltutil.sync_all >/dev/null 2>&1

@@ -14,6 +14,8 @@ prepare() {
     install -m 755 "$programs/fake-duo" "$tree/usr/local/bin/fake-duo"
     mkdir -p "$tree/srv/apt" "$tree/srv/release/target"
     cp "$debs"/*.deb "$tree/srv/apt"
+    mkdir "$tree/srv/newer"
+    cp "$newer"/*.deb "$tree/srv/newer"
     cp -R install.sh login_duo.conf pam_duo.conf man "$tree/srv/release"
     install -D -m 644 docs/check.schema.json "$tree/srv/release/docs/check.schema.json"
     for program in login_duo duoctl pam-duo-helper libpam_duo.so; do
@@ -90,6 +92,16 @@ situation() {
     row "$way" "$text" "$got_check" "$got_run" "$got_again" "$(outcome)"
 }
 
+# A release that is newer: packages, or one program of three, which is to be enough.
+newer() {
+    case ${want[install]} in
+    files) want[release]=newer ;;
+    binary) machine_run "$name" sh -c 'echo >>/srv/release/target/duoctl' ;;
+    repository) return ;;
+    esac
+    situation "newer, by ${want[install]}" changes changes nothing has_the_newer_programs ssh_asks nothing_waits
+}
+
 outcome() {
     local IFS=';'
     if [ ${#problems[@]} -eq 0 ]; then echo good; else echo "FAIL ${problems[*]}"; fi
@@ -120,10 +132,26 @@ nothing_waits() { status | jq -e '.taken_back_in_seconds == null'; }
 nothing_fails() { { machine_run "$name" duoctl check --json || :; } | jq -e ".level != \"fail\""; }
 has_one_key_changed() { machine_run "$name" grep -qx 'prompts = 2' /etc/duo/login_duo.conf; }
 has_the_right_key() { grep -qF -f "$work/right" "$(machine_tree "$name")/etc/duo/login_duo.conf"; }
-nothing_is_left() {
+no_program_is_left() {
     # shellcheck disable=SC2016 # it is that shell's
-    machine_run "$name" sh -c '! ls -d /etc/duo/*.conf* /usr/sbin/duoctl /usr/libexec/login_duo \
-        /usr/sbin/login_duo /etc/ssh/sshd_config.d/00-login_duo* 2>/dev/null && ! grep -rl pam_duo /etc/pam.d'
+    machine_run "$name" sh -c '! ls -d /usr/sbin/duoctl /usr/libexec/login_duo /usr/sbin/login_duo \
+        /etc/ssh/sshd_config.d/00-login_duo* 2>/dev/null && ! grep -rl pam_duo /etc/pam.d'
+}
+configurations() { machine_run "$name" find /etc/duo -name '*.conf*' 2>/dev/null | sort | xargs; }
+nothing_is_left() { no_program_is_left && [ -z "$(configurations)" ]; }
+# What duoctl has not made, and nothing with a secret of this run beside it.
+only_the_own_file_is_left() {
+    no_program_is_left && [ "$(configurations)" = /etc/duo/pam_duo.conf ] &&
+        machine_run "$name" grep -qx 'ikey = OWN' /etc/duo/pam_duo.conf
+}
+# Duo's C program lets everybody in without it.
+what_is_in_use_is_left() { no_program_is_left && has_the_right_key; }
+it_was_said() { grep -rqF ' stay: /etc/ssh/sshd_config:' "$work/logs" --include="$way.*"; }
+has_the_newer_programs() {
+    case ${want[install]} in
+    files) [ "$(machine_run "$name" dpkg --list 'login-duo-*' libpam-duo-rs | grep -c '^ii.*+newer ')" = 3 ] ;;
+    binary) machine_run "$name" cmp /srv/release/target/duoctl /usr/sbin/duoctl ;;
+    esac
 }
 
 ## The secret
@@ -173,11 +201,25 @@ converge_all() {
     # shellcheck disable=SC2046 # several words
     prepare "$name" "$suite" $("${tool}_packages")
     watch_for_secret
+    case $way in
+    ansible) situations binary repository binary ;;
+    ansible-pipelining) situations files binary files ;;
+    puppet-7) situations repository binary repository ;;
+    puppet-8) situations files repository binary ;;
+    salt) situations repository files binary ;;
+    esac
+    secret
+    machine_remove "$name"
+    rm -rf "$work/kept"
+}
 
-    want=([state]=present [usage]=login [skey]=$right [prompts]=3)
-    situation "fresh, present" changes changes nothing ssh_asks_nobody
+# Three lives on one host. Each is installed in a way of its own.
+situations() {
+    want=([state]=present [usage]=login [skey]=$right [prompts]=3 [failmode]=secure [install]=$1 [release]='')
+    situation "fresh, by $1" changes changes nothing ssh_asks_nobody
     want[state]=enabled
     situation "enabled" changes changes nothing ssh_asks nothing_waits nothing_fails
+    newer
     want[prompts]=2
     situation "one key changed" changes changes nothing has_one_key_changed ssh_asks
     want[skey]=$wrong
@@ -187,15 +229,24 @@ converge_all() {
     want[usage]=login
     situation "pam to login" changes changes nothing no_service_asks ssh_asks nothing_waits
     # It must work while Duo is away and the keys are wrong.
-    want[state]=disabled want[skey]=$wrong
-    situation "disabled" changes changes nothing no_service_asks ssh_asks_nobody
-    want[state]=absent
+    want[state]=disabled want[skey]=$wrong want[failmode]=Misspelt
+    situation "disabled, misspelt" changes changes nothing no_service_asks ssh_asks_nobody
+    want[state]=absent want[failmode]=secure
     situation "absent" changes changes nothing nothing_is_left ssh_asks_nobody
-    want[state]=enabled want[skey]=$right
-    situation "fresh, enabled" changes changes nothing ssh_asks nothing_waits
+
+    machine_run "$name" sh -c 'mkdir -p /etc/duo && umask 077 && echo "ikey = OWN" >/etc/duo/pam_duo.conf'
+    want[state]=enabled want[skey]=$right want[install]=$2 want[release]=
+    situation "enabled, by $2" changes changes nothing ssh_asks nothing_waits
+    newer
     want[state]=absent
-    situation "absent while enabled" changes changes nothing nothing_is_left ssh_asks_nobody
-    secret
-    machine_remove "$name"
-    rm -rf "$work/kept"
+    situation "absent, own file" changes changes nothing only_the_own_file_is_left ssh_asks_nobody
+    machine_run "$name" rm /etc/duo/pam_duo.conf
+
+    want[state]=present want[install]=$3 want[release]=
+    situation "present, by $3" changes changes nothing ssh_asks_nobody
+    # Duo's C program, whose path is none of ours.
+    machine_run "$name" sh -c 'printf "Match User other\n    ForceCommand /opt/duo/login_duo\n" >>/etc/ssh/sshd_config'
+    want[state]=absent
+    situation "absent, file in use" changes changes nothing what_is_in_use_is_left it_was_said ssh_asks_nobody
+    machine_run "$name" rm -r /etc/duo
 }
