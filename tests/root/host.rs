@@ -216,3 +216,10 @@ pub fn mode(path: &str) -> (u32, u32, u32) {
     let status = fs::metadata(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     (status.mode() & 0o7777, status.uid(), status.gid())
 }
+
+/// Whether duoctl keeps something for a later run. Which files of /etc/duo install.sh and
+/// duoctl have made stays for a purge.
+pub fn keeps_something() -> bool {
+    let kept = fs::read_dir("/var/lib/login_duo").into_iter().flatten();
+    kept.flatten().any(|entry| entry.file_name() != "written")
+}
