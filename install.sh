@@ -85,9 +85,6 @@ read_options() {
         plain_folder PREFIX "$PREFIX"
         plain_folder CONFDIR "$CONFDIR"
         case $PAMDIR in '' | none) ;; *) plain_folder PAMDIR "$PAMDIR" ;; esac
-        if [ -z "$DESTDIR" ] && [ -z "$dry" ] && [ "$(id -u)" -ne 0 ]; then
-            die "this needs root: run it with sudo, or with --user for an install of your own"
-        fi
     fi
     program=$PREFIX/sbin/login_duo duoctl=$PREFIX/sbin/duoctl config=$CONFDIR/login_duo.conf
     helper=$PREFIX/libexec/login_duo/pam-duo-helper module_name=pam_duo.so man_suffix='' samples=''
@@ -101,6 +98,9 @@ read_options() {
     esac
     own_module=$PREFIX/lib/login_duo/$module_name pam_config=$CONFDIR/pam_duo.conf schema=$PREFIX/share/login_duo/check.schema.json
     note=$CONFDIR/by-hand$(printf '%s' "$PREFIX" | tr / -)
+    if [ "$scope" = system ] && [ -z "$DESTDIR$dry" ] && [ "$(id -u)" -ne 0 ]; then
+        die "this needs root: run it with sudo, or with --user for an install of your own"
+    fi
 }
 
 # What earlier versions of this script did to sshd.
@@ -324,7 +324,7 @@ install_module() {
 fill_in() {
     for key in ikey skey host; do
         grep -Eqs "^${key}[[:blank:]]*=[[:blank:]]*[^[:blank:];]" "$config" ||
-            { printf '%s' "now fill in ikey, skey and host in $config, " && return 0; }
+            { printf '%s' "now fill in ikey, skey and host in $config ($duoctl configure does it too), " && return 0; }
     done
 }
 
@@ -398,7 +398,7 @@ remove_user() {
     account=$(getent passwd "$USER_NAME") || return 0
     if [ -e /usr/lib/sysusers.d/login_duo.conf ]; then say "a package needs the user '$USER_NAME', so that stays" && return 0; fi
     # An install elsewhere (PREFIX) needs it.
-    if [ -z "$was_there" ]; then say "no login_duo was at $program, so the user '$USER_NAME' stays" && return 0; fi
+    if [ -z "$was_there" ]; then say "no login_duo was at $program, so the user '$USER_NAME' stays: userdel $USER_NAME, if nothing else needs it" && return 0; fi
     for other in /usr/sbin/login_duo /usr/local/sbin/login_duo; do
         if [ "$other" = "$program" ] || [ ! -f "$other" ] || ! is_ours "$other"; then continue; fi
         say "$other is still there, so the user '$USER_NAME' stays" && return 0
@@ -471,7 +471,7 @@ do_uninstall() {
     if [ -n "$purge" ] && [ -d "$DESTDIR$CONFDIR" ] && [ -z "$dry" ] && ! rmdir "$DESTDIR$CONFDIR" 2>/dev/null; then
         say "$DESTDIR$CONFDIR is not empty and stays"
     fi
-    if [ "$scope" = system ] && [ -d "$DESTDIR$codes" ]; then say "$DESTDIR$codes stays: emergency codes, good again with the next install"; fi
+    if [ "$scope" = system ] && [ -n "$(ls -A "$DESTDIR$codes" 2>/dev/null)" ]; then say "$DESTDIR$codes stays: emergency codes: those that are unused are good again with the next install"; fi
     if [ -z "$removed" ]; then say "nothing was installed"; elif [ -z "$dry" ]; then say "uninstalled"; fi
 }
 

@@ -695,8 +695,8 @@ pub fn check_says_who_has_none() {
     found.is("user.codes", "ok", "4 of 4 emergency codes left");
 
     let all = ["alice", "bob"].map(create).join("; ");
-    let good =
-        "every account of /etc/passwd that is asked has emergency codes; root is not counted";
+    let good = "every account of /etc/passwd whom the configuration asks has emergency codes; root is \
+         not counted";
     of(&all).is(id, "ok", good);
     let found = of(&format!("{all}; chmod 640 {FOLDER}/5002"));
     found.is(id, "warn", "'bob' has no emergency codes: ");

@@ -404,7 +404,11 @@ fn a_folder_that_others_can_write_to_is_told() {
 #[test]
 fn a_misspelt_group_is_a_failure() {
     let sandbox = Sandbox::new();
-    check(&sandbox, &[]).is("configuration.groups", "ok", "everybody is asked");
+    check(&sandbox, &[]).is(
+        "configuration.groups",
+        "ok",
+        "everybody whom sshd or PAM sends here is asked",
+    );
     sandbox.configure("groups = no-such-group-here\n");
     let found = check(&sandbox, &[]);
     found.is(
@@ -459,7 +463,11 @@ fn as_a_user_says_what_duo_would_do_and_asks_preauth_only() {
         let found = check(&sandbox, &["--as", "root", "-f", user]);
         found.is("user.account", "ok", "'root' has the user id 0");
         found.is("user.shell", "ok", "/");
-        found.is("user.gate", "ok", "asked, as everybody is");
+        found.is(
+            "user.gate",
+            "ok",
+            "asked by the configuration, as everybody is",
+        );
         found.is("user.duo_name", "ok", user);
         found.is("user.duo", level, words);
     }

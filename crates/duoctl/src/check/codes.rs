@@ -60,7 +60,8 @@ pub fn findings(config: &Config, counted: &Counted, until: Instant) -> Vec<Findi
     if let [first, ..] = &looked.without[..] {
         let names: Vec<String> = looked.without.iter().map(|it| it.name.clone()).collect();
         let text = format!(
-            "without an emergency code, and so denied while Duo cannot be reached: {}; {uncounted}",
+            "without an emergency code, and so denied, if sshd or PAM sends them here, while Duo \
+             cannot be reached: {}; {uncounted}",
             first_names(&names)
         );
         findings.push(Finding::warn(ID, text).mend(create(first)));
@@ -68,8 +69,10 @@ pub fn findings(config: &Config, counted: &Counted, until: Instant) -> Vec<Findi
     findings.extend(administrators(&looked.without, &local));
     findings.extend(looked.rest());
     if findings.is_empty() {
-        let text =
-            format!("every account of /etc/passwd that is asked has emergency codes; {uncounted}");
+        let text = format!(
+            "every account of /etc/passwd whom the configuration asks has emergency codes; \
+             {uncounted}"
+        );
         findings.push(Finding::ok(ID, text));
     }
     findings

@@ -56,7 +56,7 @@ pub fn findings(path: &Path, config: &Config, warned: &[Problem], until: Instant
     match &config.groups {
         None => findings.push(Finding::ok(
             "configuration.groups",
-            "everybody is asked (no groups)",
+            "everybody whom sshd or PAM sends here is asked (no groups)",
         )),
         Some(groups) => findings.extend(all_groups(path, config, groups, until)),
     }

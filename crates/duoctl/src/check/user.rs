@@ -147,9 +147,13 @@ fn gate(config: &Config, account: &Account) -> (Finding, bool) {
         .collect();
     let names_text = names_text.join(", ");
     match decided {
-        Gate::Ask(Reason::Everybody) => {
-            (Finding::ok(ID, "asked, as everybody is (no groups)"), true)
-        }
+        Gate::Ask(Reason::Everybody) => (
+            Finding::ok(
+                ID,
+                "asked by the configuration, as everybody is (no groups)",
+            ),
+            true,
+        ),
         Gate::Ask(Reason::Matched) => {
             let list = config
                 .groups

@@ -15,7 +15,8 @@ const TEXT: &str = "everybody would be asked, and nobody could log in to mend wh
 
 /// Where PAM asks everybody.
 pub fn missing() -> Finding {
-    let mend = "a console, or before: Match User NAME, AuthenticationMethods publickey";
+    let mend = "leave an account out first, in sshd_config: 'Match User NAME' with 'AuthenticationMethods \
+         publickey'; or, with a console at hand, --accept no-way-in";
     Finding::fail(ID, TEXT).mend(mend)
 }
 
@@ -27,7 +28,8 @@ pub fn look(accounts: &[Account], program: &Path, standing: Standing) -> Option<
     match left.any(|account| gets_in(account, standing)) {
         true => None,
         false => {
-            let mend = "a console, or before: Match User NAME, ForceCommand none; or --group GROUP";
+            let mend = "begin with --group GROUP; or leave an account out first, in sshd_config: 'Match User \
+             NAME' with 'ForceCommand none'; or, with a console at hand, --accept no-way-in";
             Some(Finding::fail(ID, TEXT).mend(mend))
         }
     }
