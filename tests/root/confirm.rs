@@ -175,6 +175,28 @@ pub fn disabled_nothing_waits() {
     assert_same(&before);
 }
 
+/// Whoever holds the lock of duoctl keeps everything from being taken back and confirmed.
+pub fn no_user_can_hold_up_what_is_to_be_taken_back() {
+    const LOCK: &str = "/run/duoctl.lock";
+    let machine = Machine::new(DropIns::Included);
+    machine.install();
+    // As another version has made it.
+    fs::write(LOCK, "").unwrap();
+    fs::set_permissions(LOCK, fs::Permissions::from_mode(0o644)).unwrap();
+    let hold = || {
+        let flock = format!("flock --shared {LOCK} true || exit 1");
+        Ended::of(Command::new("su").args([ALICE, "-s", "/bin/sh", "-c", &flock]))
+    };
+    hold().succeeds();
+    enable(&["--confirm", "1h"]).succeeds();
+    let denied = hold().fails();
+    assert!(denied.contains("Permission denied"), "{denied}");
+    duoctl(&["disable", "all"]).succeeds();
+    fs::remove_file(LOCK).unwrap();
+    enable(&[]).succeeds();
+    hold().fails();
+}
+
 /// A stand-in for systemd's programs, which writes down what it is told.
 fn systemd() -> impl Fn() -> String {
     let log = "/run/ldtest-systemd";

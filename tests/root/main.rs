@@ -510,6 +510,7 @@ fn everything() -> Vec<machine::Test> {
             the_enabling_session_is_killed,
             a_refused_enable_leaves_nothing_that_waits,
             disabled_nothing_waits,
+            no_user_can_hold_up_what_is_to_be_taken_back,
             with_systemd_a_restart_takes_it_back,
             without_a_timer_nothing_is_enabled,
         }

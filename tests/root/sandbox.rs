@@ -23,6 +23,7 @@ use duo_system::privsep::{self, Caller, Front, OpenFiles, Parent, user_id};
 use duo_system::sandbox::{self, Filtered, Needs};
 use duo_wire::Who;
 use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sched::CloneFlags;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
@@ -164,6 +165,7 @@ fn misbehave(order: &str, with: &str) -> Result<(), Errno> {
         }
         "vsock" => a_socket(AddressFamily::Vsock, SockType::Stream, None),
         "lengthen" => lengthen(with.parse().unwrap()),
+        "reserve" => reserve(with.parse().unwrap()),
         // What a lookup needs.
         "routes" => {
             let route = SockProtocol::NetlinkRoute;
@@ -191,6 +193,20 @@ fn lengthen(length: u64) -> Result<(), Errno> {
         }
     }
     outcome
+}
+
+/// Takes so much room for the first file that this process has open, beyond its end, which
+/// nobody sees in its size.
+#[allow(unsafe_code, reason = "these descriptors are other code's")]
+fn reserve(length: i64) -> Result<(), Errno> {
+    for number in 3..20 {
+        // SAFETY: the number may be nobody's, and then each call fails. It is not closed here.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
+        if file.metadata().is_ok_and(|status| status.is_file()) {
+            return fallocate(&*file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length);
+        }
+    }
+    Err(Errno::EBADF)
 }
 
 /// A parent that only waits, and then does not.
@@ -456,6 +472,15 @@ pub fn a_child_that_was_taken_over_makes_no_file_longer() {
             assert!(text.contains("lengthen: Err(\"File too large\")"), "{text}");
             assert!(!text.contains("killed by"), "{text}");
             assert_eq!(fs::metadata(&file).unwrap().len(), length);
+        }
+        // Not every file system holds what lies beyond the end to that limit.
+        if extra.is_empty() {
+            let (_, log) = target.give("reserve", "268435456");
+            let text = log.concat();
+            assert!(
+                text.contains(r#"reserve: Err("Operation not supported"#),
+                "{text}"
+            );
         }
         // What is there already is its own.
         let (_, log) = target.give("lengthen", &length.to_string());

@@ -212,5 +212,9 @@ mod tests {
         // The names that people have are in the line as a whole.
         let whole = "ж".repeat(40);
         assert_eq!(text::quoted(&whole), whole);
+        // A name that is cut does not look like a shorter one.
+        let [longest, cut] = [400, 401].map(|length| text::quoted(&"x".repeat(length)));
+        assert_eq!(longest.len(), 400);
+        assert_eq!(cut, longest + "...");
     }
 }

@@ -64,7 +64,7 @@ pub fn for_log(text: &str) -> String {
 
 /// `name` with a backslash before each quote and backslash, so that it cannot end
 /// the quotes around it in the log. As many letters of it as [`for_log`] writes with at
-/// most [`LONGEST_NAME`] characters.
+/// most [`LONGEST_NAME`] characters, and `...` where there are more.
 pub fn quoted(name: &str) -> String {
     let mut safe = String::with_capacity(name.len().min(LONGEST_NAME));
     let mut written = 0;
@@ -77,6 +77,8 @@ pub fn quoted(name: &str) -> String {
             _ => 4 * letter.len_utf8(),
         };
         if written > LONGEST_NAME {
+            // Else a longer name would look like this one.
+            safe.push_str("...");
             break;
         }
         if is_marked {

@@ -1,7 +1,9 @@
 //! Ctrl-C, a hang-up and `kill` while the machine is being changed: they are
 //! blocked, looked for between two steps, and then everything is taken back.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -67,8 +69,7 @@ pub struct Lock(#[allow(dead_code, reason = "it is held")] Flock<File>);
 /// One is at work.
 pub fn lock(patience: Patience) -> Result<Lock, Failure> {
     let path = Path::new("/run/duoctl.lock");
-    let file = File::options().append(true).create(true).open(path);
-    let file = file.map_err(|error| {
+    let file = open_lock(path).map_err(|error| {
         Failure::refused(format!("{} cannot be opened: {error}", path.display()))
     })?;
     let how = match patience {
@@ -78,4 +79,13 @@ pub fn lock(patience: Patience) -> Result<Lock, Failure> {
     Flock::lock(file, how)
         .map(Lock)
         .map_err(|_| Failure::refused("another duoctl is at work: try again in a minute"))
+}
+
+/// Whoever can open the file can hold its lock, and so keep what is not confirmed from being
+/// taken back: it is root's alone, whatever the umask is and another version has made.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options.append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }

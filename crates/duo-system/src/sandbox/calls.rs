@@ -207,6 +207,12 @@ const CONDITIONAL: &[(u16, Rule)] = &[
     (one(libc::SYS_prlimit64), PRLIMIT),
     (one(libc::SYS_socket), SOCKET),
     (one(libc::SYS_ioctl), IOCTL),
+    // On ext4, room beyond the end of a file is not held to RLIMIT_FSIZE, so that a child
+    // could fill the disk by its file of emergency codes.
+    (
+        one(libc::SYS_fallocate),
+        Rule::Always(Answer::Fail(libc::EOPNOTSUPP)),
+    ),
     (one(libc::SYS_sendto), fast_open(3)),
     (one(libc::SYS_sendmsg), fast_open(2)),
     (one(libc::SYS_sendmmsg), fast_open(3)),
@@ -289,12 +295,19 @@ const SOCKET: Rule = Rule::ByArgument {
     },
 };
 
-/// No words into the person's terminal, as if they had been typed, and no other driver
-/// for its line.
+/// No words into the person's terminal, as if they had been typed, no other driver for its
+/// line, and no fallocate(2) by its older names.
 const IOCTL: Rule = Rule::ByArgument {
     argument: 1,
     mask: u32::MAX,
-    values: &[TIOCSTI, TIOCLINUX, TIOCSETD],
+    values: &[
+        TIOCSTI,
+        TIOCLINUX,
+        TIOCSETD,
+        FS_IOC_RESVSP,
+        FS_IOC_RESVSP64,
+        FS_IOC_ZERO_RANGE,
+    ],
     then: &KILL,
     otherwise: &ALLOW,
 };
@@ -303,6 +316,11 @@ const IOCTL: Rule = Rule::ByArgument {
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541C;
 const TIOCSETD: u32 = 0x5423;
+
+/// linux/falloc.h: `_IOW('X', 40, struct space_resv)`, of 48 bytes; 42; and 57.
+const FS_IOC_RESVSP: u32 = 0x4030_5828;
+const FS_IOC_RESVSP64: u32 = 0x4030_582A;
+const FS_IOC_ZERO_RANGE: u32 = 0x4030_5839;
 
 /// No connection by the first bytes that are sent: Landlock does not see it.
 const fn fast_open(argument: u32) -> Rule {
@@ -518,6 +536,15 @@ mod tests {
         let send = |flags| of_child_at(libc::SYS_sendto, &[0, 0, 0, flags]);
         assert_eq!(send(bits(libc::MSG_NOSIGNAL)), Answer::Allow);
         assert_eq!(send(fast_open), Answer::Kill);
+    }
+
+    #[test]
+    fn no_room_is_taken_beyond_the_end_of_a_file() {
+        let refused = Answer::Fail(libc::EOPNOTSUPP);
+        assert_eq!(of_child_at(libc::SYS_fallocate, &[4, 1]), refused);
+        for by_ioctl in [FS_IOC_RESVSP, FS_IOC_RESVSP64, FS_IOC_ZERO_RANGE] {
+            assert_eq!(of_child_at(libc::SYS_ioctl, &[4, by_ioctl]), Answer::Kill);
+        }
     }
 
     #[test]
