@@ -14,6 +14,7 @@ use super::{
     CODES, QUESTION, after_the_password, create, left, login, pam_without_duo, root, without_duo,
 };
 use crate::machine::{PamWorld, World};
+use crate::module::attacks::is_root;
 use crate::support::{
     Ended, PATIENCE, Terminal, TerminalSize, ended, run_with, side_by_side, start,
 };
@@ -196,10 +197,6 @@ pub fn a_frozen_child_asks_for_no_code() {
 fn sudo(mut before: Command, words: &[&str]) -> Command {
     before.args(words).args(["sudo", "-S", "id"]);
     before
-}
-
-fn is_root(ended: &Ended) -> bool {
-    ended.stdout().contains("uid=0(root)")
 }
 
 #[track_caller]

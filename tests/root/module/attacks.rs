@@ -43,7 +43,8 @@ impl Program {
     }
 }
 
-fn is_root(ended: &Ended) -> bool {
+/// Whether `id` ran as root.
+pub fn is_root(ended: &Ended) -> bool {
     ended.stdout().contains("uid=0(root)")
 }
 
